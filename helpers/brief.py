@@ -1,0 +1,222 @@
+"""The brief: what a launch asks and what its data can show, said before anybody looks at an effect."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from ibis import _
+from scipy import stats
+
+from helpers import inference, scorecard, units
+from helpers.launch.entry import Planned
+from helpers.metrics import Measure
+from helpers.report.readout import ROLES, percent
+from helpers.results import Estimate
+from helpers.study import Study
+
+
+def facts(data: Study) -> pd.DataFrame:
+    """Lay out what was asked, of whom, when and by whom."""
+    launch, sizes = data.launch, _sizes(data)
+    rows = {
+        "Launch": launch.title or launch.name,
+        "Question": launch.question or "not stated",
+        "Decided by": launch.decision_owner or "not stated",
+        "Accounts": ", ".join(f"{arm} {n:,}" for arm, n in sizes.items()),
+        "Window": f"{launch.days} days from {launch.dates.start}" if launch.dates else "one window, dates not stated",
+        "Before": f"{launch.pre_days} days" if launch.pre_days else "no history in these data",
+        "Error rates": f"{launch.decision.alpha:.0%} false alarms, {launch.decision.power:.0%} power",
+    }
+    return pd.DataFrame({"": rows.keys(), "this launch": rows.values()})
+
+
+def plan(data: Study) -> pd.DataFrame:
+    """List every metric of the plan: role, formula, what was asked of it, and whether these data can measure it."""
+    return pd.DataFrame(
+        {
+            "metric": p.metric.title,
+            "role": ROLES.get(p.role, p.role),
+            "formula": formula(p),
+            "better": p.metric.better,
+            "asked": _asked(p),
+            "measured": f"no: {reason}" if (reason := units.why_not(data, p.metric)) else "yes",
+        }
+        for p in data.launch.plan
+    )
+
+
+def formula(p: Planned) -> str:
+    """Write a metric as a formula in the words of its tables."""
+    words = [_words(m) for m in p.metric.measures]
+    return " / ".join(words) + (" / accounts" if len(words) == 1 else "") + (" / weeks" if p.metric.per_week else "")
+
+
+def sensitivity(data: Study) -> pd.DataFrame:
+    """Say for each metric how small a true change these accounts would show, beside what was asked.
+
+    The change is that of a two-sided test at the launch's error rates, with the spread that the metric really has.
+    It is a property of the design: it does not depend on what came out.
+    """
+    read = scorecard.pooled(data)
+    rows = []
+    for p in data.launch.plan:
+        e = scorecard.estimate(data, read, p.metric, treatment=data.launch.arms.treatment[0], adjust=True)
+        row = {"metric": p.metric.title, "asked": _asked(p)}
+        if not isinstance(e, Estimate):
+            rows.append(row | {"can it be seen?": f"not estimable: {e.reason}"})
+            continue
+        visible = e.mde / e.control if e.control > 0 else None
+        bound = p.margin or p.target
+        size = None if bound is None else visible if bound.relative else e.mde
+        rows.append(
+            row
+            | {
+                "control": float(f"{e.control:.4g}"),
+                "smallest visible change": float(f"{e.mde:.3g}"),
+                "relative": "" if visible is None else percent(visible),
+                "can it be seen?": _verdict(size, None if bound is None else abs(bound.value)),
+            }
+        )
+    return pd.DataFrame(rows).fillna("")
+
+
+def accounts(data: Study) -> pd.DataFrame:
+    """Count the assigned accounts of each arm, those in the units table, and those whose north star is zero."""
+    table, metric = units.load(data), data.launch.plan[0].metric
+    zero = (table[metric.column(metric.numerator)] == 0).sum()
+    kept = table.aggregate(by="arm", kept=table.count(), zero=zero).execute()
+    assigned = _sizes(data).rename_axis("arm").reset_index(name="assigned")
+    result = assigned.merge(kept, on="arm", how="left")
+    return result.assign(lost=result["assigned"] - result["kept"]).rename(columns={"zero": "with a north star of 0"})
+
+
+def adjustment(data: Study) -> pd.DataFrame:
+    """Compare each metric's standard error without and with its past, where the data have one."""
+    read, treatment = scorecard.pooled(data), data.launch.arms.treatment[0]
+    rows = []
+    for p in units.measurable(data):
+        plain, adjusted = (
+            scorecard.estimate(data, read, p.metric, treatment=treatment, adjust=adjust) for adjust in (False, True)
+        )
+        if isinstance(plain, Estimate) and isinstance(adjusted, Estimate) and units.covariates(data, p.metric):
+            left = (adjusted.se / plain.se) ** 2
+            rows.append(
+                {
+                    "metric": p.metric.title,
+                    "error alone": float(f"{plain.se:.3g}"),
+                    "error with the past": float(f"{adjusted.se:.3g}"),
+                    "variance left": percent(left, digits=0),
+                    "as if accounts ×": round(1 / left, 2),
+                }
+            )
+    return pd.DataFrame(
+        rows, columns=["metric", "error alone", "error with the past", "variance left", "as if accounts ×"]
+    )
+
+
+def design_effects(data: Study) -> pd.DataFrame:
+    """Compare the error of event shares when events pass for independent people with the right one, over accounts.
+
+    The false-alarm rate is that of a 5 % test which uses the naive error while nothing has changed.
+    """
+    control = scorecard.pooled(data).pool(by=["arm"]).select(arm=data.launch.arms.control)
+    rows = []
+    for p in units.measurable(data):
+        top, bottom = p.metric.numerator, p.metric.denominator
+        if bottom is None or (top.agg, bottom.agg) != ("count", "count") or top.table != bottom.table:
+            continue
+        (share,), (weights,) = inference.form(p.metric, 7).read(control)
+        events = control.n[0] * control.mean[0, control.columns.index(p.metric.column(bottom))]
+        naive = np.sqrt(share * (1 - share) / events)
+        used = weights != 0
+        right = np.sqrt(weights[used] @ control.cov[0][np.ix_(used, used)] @ weights[used] / control.n[0])
+        rows.append(
+            {
+                "metric": p.metric.title,
+                "naive error": float(f"{naive:.3g}"),
+                "error over accounts": float(f"{right:.3g}"),
+                "design effect": round((right / naive) ** 2, 2),
+                "false alarms at 5%": percent(2 * stats.norm.sf(stats.norm.isf(0.025) * naive / right)),
+            }
+        )
+    return pd.DataFrame(
+        rows, columns=["metric", "naive error", "error over accounts", "design effect", "false alarms at 5%"]
+    )
+
+
+def headline(data: Study) -> str:
+    """Say in one sentence what was launched and what will be measured."""
+    measured, asked = len(units.measurable(data)), len(data.launch.plan)
+    arms = len(data.launch.arms.names)
+    return f"{sum(_sizes(data)):,} accounts in {arms} arms; {measured} of {asked} metrics can be measured."
+
+
+def answer(data: Study) -> tuple[str, ...]:
+    """Say in three sentences what was launched, what its size can show, and what it cannot."""
+    table = sensitivity(data)
+    seen = table["can it be seen?"]
+    star = table.iloc[0]
+    change = f"a true change of {star['relative']}" if star.get("relative") else "its smallest visible change"
+    small = table.loc[seen.str.startswith("no"), "metric"].tolist()
+    blind = (
+        f"Too small to be seen, or not measured here: {'; '.join(small[:4])}."
+        if small
+        else "Everything that was asked can be seen."
+    )
+    return (
+        headline(data),
+        f"The north star ({star['metric']}) would show {change} four times out of five.",
+        blind,
+    )
+
+
+def describe(data: Study) -> str:
+    """Write the brief as a few lines for the terminal."""
+    launch, table = data.launch, sensitivity(data)
+    check = scorecard.arm_counts(data, scorecard.pooled(data))
+    lines = [
+        f"{launch.name} ({launch.content_hash}): {headline(data)}",
+        f"  {'ok' if check.passed else 'FAILED'}  {check.detail}",
+    ]
+    for p, row in zip(launch.plan, table.to_dict("records"), strict=True):
+        reason = units.why_not(data, p.metric)
+        tail = (
+            f"cannot: {reason}"
+            if reason
+            else f"sees {row.get('relative') or row.get('smallest visible change') or '–'}"
+        )
+        asked = f", asked {_asked(p)}: {row['can it be seen?']}" if _asked(p) and not reason else ""
+        lines.append(f"  {ROLES.get(p.role, p.role):<12} {p.metric.name:<28} {tail}{asked}")
+    return "\n".join(lines)
+
+
+def _sizes(data: Study) -> pd.Series:
+    counted = data.assignments.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
+    return counted.reindex(list(data.launch.arms.names)).astype(int)
+
+
+def _asked(p: Planned) -> str:
+    return f"margin {p.margin.text}" if p.margin else f"target {p.target.text}" if p.target else ""
+
+
+def _verdict(visible: float | None, bound: float | None) -> str:
+    if bound is None:
+        return "nothing was asked"
+    if visible is None:
+        return "no relative change, the control value is 0"
+    return "yes" if visible <= bound else "no, more accounts or days are needed"
+
+
+def _words(measure: Measure) -> str:
+    """Write a measure in words: sum of watch_minutes in plays where is_launch_title is true."""
+    if measure.agg == "value":
+        return str(measure.column)
+    signs = {"eq": "=", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "in": "in", "not_in": "not in"}
+    where = " and ".join(
+        f"{c.column} {signs[c.op]} {', '.join(map(str, c.value)) if isinstance(c.value, tuple) else c.value}"
+        for c in measure.where
+    )
+    what = {"count": f"{measure.table}", "any": f"any {measure.table}"}.get(
+        measure.agg, f"{measure.agg} of {measure.column}"
+    )
+    return what + (f" where {where}" if where else "")

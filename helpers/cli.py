@@ -1,0 +1,123 @@
+"""The command line: check a launch, draft one, publish reports. A fault to mend is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers.errors import ParameterError, PremiereError
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+EPILOG = "Exit codes: 0 done, 1 a notebook or a check failed, 2 the input needs mending (one sentence says what)."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    args = _parser().parse_args(arguments)
+    try:
+        code: int = args.run(args)
+    except PremiereError as error:
+        for sentence in str(error).splitlines():
+            print(f"premiere: {sentence}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("premiere: interrupted; what was finished is published, nothing is half written", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="premiere", description=__doc__, epilog=EPILOG)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser("check", help="say what a launch will measure, what it cannot, and why")
+    check.add_argument("launch", nargs="+", type=Path)
+    check.set_defaults(run=_check)
+
+    new = commands.add_parser("new", help="write a commented launch file by looking at a CSV or Parquet table")
+    new.add_argument("table", type=Path, help="one row per account, with a column for the arm")
+    new.add_argument("--out", type=Path, help="the launch file to write (default: launches/<table>.yaml)")
+    new.set_defaults(run=_new)
+
+    report = commands.add_parser("report", help="run the notebooks on a launch and publish dated pages")
+    report.add_argument("launch", nargs="+", type=Path)
+    report.add_argument("--only", nargs="+", default=[], metavar="04", help="numbers or names of notebooks")
+    report.add_argument(
+        "-p", dest="given", action="append", default=[], metavar="NAME=VALUE", help="a notebook parameter"
+    )
+    report.add_argument("--date", default="", metavar="YYYY-MM-DD", help="the date of the run (default: today)")
+    report.add_argument(
+        "--jobs", type=int, default=min(os.cpu_count() or 1, 4), metavar="N", help="notebooks at a time"
+    )
+    report.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="where the pages go")
+    report.add_argument(
+        "--replace", action="store_true", help="replace the pages of the same day instead of adding to them"
+    )
+    report.set_defaults(run=_report)
+    return parser
+
+
+def _check(args: argparse.Namespace) -> int:
+    from helpers import brief, launch, study
+
+    launches = [launch.load(path) for path in args.launch]
+    passed = [print(text := brief.describe(study.open(one))) or "FAILED" not in text for one in launches]
+    return 0 if all(passed) else 1
+
+
+def _new(args: argparse.Namespace) -> int:
+    from helpers import draft
+
+    out = draft.write(args.table, args.out or Path("launches") / f"{args.table.stem}.yaml")
+    print(f"wrote {out}: read every line of it, then run: premiere check {out}")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    """Check everything that can be checked, then run: launches, parameters, data, and only then kernels."""
+    from dataclasses import replace
+
+    from helpers import launch, study, units
+    from helpers.report import runner
+
+    date = _date(args.date)
+    if args.jobs < 1:
+        raise ParameterError(f"--jobs is {args.jobs}, must be at least 1")
+    given = dict(_pair(text) for text in args.given)
+    launches = [launch.load(path) for path in args.launch]
+    subjects = [
+        runner.Subject(
+            name=one.name, title=one.title or one.name, path=path, content_hash=one.content_hash, data_hash=""
+        )
+        for one, path in zip(launches, args.launch, strict=True)
+    ]
+    notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    runner.plan(subjects, notebooks, given, args.only)
+    for i, one in enumerate(launches):
+        data = study.open(one)
+        units.load(data)
+        subjects[i] = replace(subjects[i], data_hash=data.fingerprint or "not known")
+    jobs = runner.plan(subjects, notebooks, given, args.only)
+    return runner.run(jobs, out=args.out, date=date, workers=args.jobs, replace=args.replace)
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text) if text else dt.datetime.now(dt.UTC).date()
+    except ValueError:
+        raise ParameterError(f"--date is {text!r}, expected a day such as 2026-11-21") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ParameterError(f"-p {text!r} is not NAME=VALUE, for example -p seed=7")
+    return name.strip(), value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""What to do: each estimate read against its target or margin, then one verdict and the sentence that says it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from helpers.errors import ParameterError
+from helpers.metrics import Bound, Metric
+from helpers.results import Check, Claim, Decision, Estimate, NotEstimable, Role, Status, Verdict
+
+SUCCESS = ("north_star", "supporting")
+ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
+SENTENCE_WORDS = 60
+
+
+def read(
+    metric: Metric,
+    estimate: Estimate | NotEstimable,
+    *,
+    role: Role,
+    target: Bound | None = None,
+    margin: Bound | None = None,
+) -> Claim:
+    """Read one estimate against its margin (guardrails) or its target (all other roles), by the interval alone.
+
+    A relative bound is compared with the relative interval, an absolute one with that of the difference.
+
+    - Guardrail: *passed* if the whole interval is on the good side of the margin, *breached* if it is wholly beyond it,
+      else *cannot tell*. Without a margin it is read like a metric without a target.
+    - With a target: *met* if the whole interval lies beyond the target, *not met* if all of it falls short, else
+      *cannot tell*. Not met may still be a gain.
+    - Without a target: *better* if superior to 0 (after correction, where `p_adjusted` is filled), *worse* if the whole
+      interval is on the bad side of 0, else *cannot tell*, which is not evidence that nothing changed.
+
+    Raises:
+        ParameterError: a target that asks for a loss, or a margin that asks for a gain.
+    """
+    bound = margin if role == "guardrail" else target
+    good = _good(metric.better)
+    if target is not None and good * target.value < 0:
+        raise ParameterError(f"target {target.text} of {metric.name} points to the bad side: {metric.better} is better")
+    if margin is not None and good * margin.value > 0:
+        raise ParameterError(
+            f"margin {margin.text} of {metric.name} points to the good side: {metric.better} is better, "
+            "and a margin says how much worse is still acceptable"
+        )
+    if isinstance(estimate, NotEstimable):
+        status: Status = "not estimable"
+        words, absolute = f"{metric.title} could not be estimated: {estimate.reason}.", None
+    else:
+        status = _status(estimate, good, bound, guardrail=role == "guardrail")
+        meaning = _meaning(estimate, metric, role, bound, status)
+        words = f"{metric.title} came out {_range(estimate, metric.unit, bound)}: {meaning}."
+        absolute = None if bound is None else bound.value * (estimate.control if bound.relative else 1)
+    return Claim(
+        metric=metric.name,
+        title=metric.title,
+        unit=metric.unit,
+        role=role,
+        better=metric.better,
+        estimate=estimate,
+        status=status,
+        words=words,
+        bound=absolute,
+        bound_text="" if bound is None else bound.text,
+    )
+
+
+def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool = False) -> Verdict:
+    """Weigh checks and claims in a fixed order; the first of these that applies is the verdict.
+
+    1. INVALID: a check failed.
+    2. ROLL BACK: a guardrail is breached, or is worse where it has no margin.
+    3. HOLD: a guardrail is neither passed nor breached; the sentence says how many accounts would tell.
+    4. HOLD: a success metric (north star, supporting) is superior to 0, but another one or satisfaction got worse.
+    5. PROCEED, or SHIP at the last stage: a success metric is superior to 0, after correction where it was made.
+    6. DELAY/REWORK: every success metric falls short of its target, or got worse.
+    7. HOLD: anything else.
+
+    TARGETED needs effects by segment and is not reached yet. Operational metrics are reported and decide nothing.
+    PROCEED says that the launch helped here; it does not say by how much it will help the next, larger group.
+
+    >>> decide([Check(name="Arm counts", passed=False, detail="...")], []).decision
+    'INVALID'
+    """
+    if failed := [c for c in checks if c.passed is False]:
+        names = ", ".join(c.name for c in failed)
+        text = f"The data cannot be trusted ({names}): the effects are not to be read until the cause is known."
+        return _verdict("INVALID", text, [c.detail for c in failed])
+
+    reasons = [c.detail for c in checks] + [c.words for c in sorted(claims, key=lambda c: ORDER.index(c.role))]
+    guardrails = [c for c in claims if c.role == "guardrail"]
+    success = [c for c in claims if c.role in SUCCESS]
+    won = [c for c in success if _side(c) == "better"]
+    lost = [c for c in claims if c.role in (*SUCCESS, "satisfaction") and _side(c) == "worse"]
+
+    if harmed := [c for c in guardrails if c.status in ("breached", "worse")]:
+        return _verdict("ROLL BACK", f"Roll back: harm is established for {_names(harmed)}.", reasons)
+    if open_ := [c for c in guardrails if c.status not in ("passed", "better")]:
+        text = f"Hold: harm beyond the margin cannot be ruled out yet for {_names(open_)}{_missing(open_)}."
+        return _verdict("HOLD", text, reasons)
+    if won and lost:
+        text = f"Hold: {_names(won)} improved, but {_names(lost)} got worse; find out why before going on."
+        return _verdict("HOLD", text, reasons)
+    if won:
+        first, effect = next((c, c.estimate) for c in won if isinstance(c.estimate, Estimate))
+        more = f", {len(won) - 1} more improved" if len(won) > 1 else ""
+        gain = f"{_names([first])} came out {_range(effect, first.unit)}{more}"
+        safe = "every guardrail stayed within its margin" if guardrails else "the launch names no guardrail"
+        lead = "Ship" if last_stage else "Proceed to the next stage"
+        return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {gain}, and {safe}.", reasons)
+    if success and all(c.status in ("not met", "worse") for c in success):
+        text = f"Delay and rework: the gain that was asked for is ruled out for {_names(success)}."
+        return _verdict("DELAY/REWORK", text, reasons)
+    found = (
+        f"a gain is neither shown nor ruled out for {_names(success)}" if success else "no success metric could be read"
+    )
+    return _verdict("HOLD", f"Hold: {found}.", reasons)
+
+
+def _status(e: Estimate, good: int, bound: Bound | None, *, guardrail: bool) -> Status:
+    """Compare the interval with the bound, or with 0 where there is none."""
+    if bound is None:
+        return _against_zero(e, good)
+    if bound.relative and e.rel_low is None:
+        return "cannot tell"
+    _, low, high, _ = _scaled(e, bound)
+    worst, best = sorted((good * low, good * high))
+    if worst > good * bound.value:
+        return "passed" if guardrail else "met"
+    if best < good * bound.value:
+        return "breached" if guardrail else "not met"
+    return "cannot tell"
+
+
+def _against_zero(e: Estimate, good: int) -> Status:
+    """Say better only after correction for several metrics, worse without it: harm is not to be explained away."""
+    worst, best = sorted((good * e.low, good * e.high))
+    if worst > 0 and (e.p if e.p_adjusted is None else e.p_adjusted) < 1 - e.level:
+        return "better"
+    return "worse" if best < 0 else "cannot tell"
+
+
+def _side(claim: Claim) -> Status:
+    """Say on which side of 0 a claim's metric lies, whatever its target."""
+    if isinstance(claim.estimate, NotEstimable):
+        return "not estimable"
+    return _against_zero(claim.estimate, _good(claim.better))
+
+
+def _good(better: str) -> int:
+    return 1 if better == "higher" else -1
+
+
+def _scaled(e: Estimate, bound: Bound | None) -> tuple[float, float, float, bool]:
+    """Give the effect and its interval relative, where that is possible and no absolute bound is set; else absolute."""
+    if (bound is None or bound.relative) and e.rel is not None and e.rel_low is not None and e.rel_high is not None:
+        return e.rel, e.rel_low, e.rel_high, True
+    return e.diff, e.low, e.high, False
+
+
+def _range(e: Estimate, unit: str, bound: Bound | None = None) -> str:
+    """Say the effect and its interval: "3.2 % higher (between 1.1 and 5.3 % higher)"."""
+    effect, low, high, relative = _scaled(e, bound)
+    sizes = [_size(x, unit, relative=relative) for x in (effect, low, high)]
+    number, lower, upper = (f"{digits} {unit}" for digits, unit in sizes)
+    way = "higher" if effect > 0 else "lower"
+    if low < 0 < high:
+        return f"{number} {way} (between {lower} lower and {upper} higher)"
+    near, far = (sizes[1][0], upper) if low >= 0 else (sizes[2][0], lower)
+    return f"{number} {way} (between {near} and {far} {way})"
+
+
+def _size(x: float, unit: str, *, relative: bool) -> tuple[str, str]:
+    """Write a size to three digits, and its unit; a difference of shares is in percentage points."""
+    percent = relative or unit == "share"
+    digits = np.format_float_positional(float(f"{abs(x) * (100 if percent else 1):.3g}"), trim="-")
+    return digits, "%" if relative else "percentage points" if percent else unit
+
+
+def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, status: Status) -> str:
+    """Say what the interval means for the bound."""
+    good = _good(metric.better)
+    side = _against_zero(e, good)
+    if bound is None and role != "guardrail":
+        found = {"better": "an improvement", "worse": "a deterioration"}
+        return found.get(side, "neither a gain nor a loss can be told from chance")
+    if bound is not None and bound.relative and e.rel_low is None:
+        return f"{bound.text} cannot be checked, {e.note or 'for want of a relative interval'}"
+    if bound is not None and role != "guardrail":
+        if status == "met":
+            return f"the target of {bound.text} is met"
+        lead = {"better": "a gain, but ", "worse": "a loss, and "}.get(side, "")
+        missed = f"the target of {bound.text} is missed"
+        return lead + (missed if status == "not met" else f"whether the target of {bound.text} is met cannot be told")
+
+    _, low, high, relative = _scaled(e, bound)
+    digits, unit = _size(max(0.0, -good * low, -good * high), metric.unit, relative=relative)
+    ruled_out = f"only a {'fall' if good > 0 else 'rise'} of more than {digits} {unit} is ruled out"
+    if bound is None:
+        return f"{ruled_out if status == 'cannot tell' else status}, and no margin was set"
+    if status == "passed":
+        return f"{'worse, though' if side == 'worse' else 'any harm stays'} within the margin of {bound.text}"
+    if status == "breached":
+        return f"harm beyond the margin of {bound.text} is established"
+    return f"{ruled_out}, so harm beyond the margin of {bound.text} remains possible"
+
+
+def _missing(claims: Sequence[Claim]) -> str:
+    """Say how many accounts would tell harm from harmlessness, as far as the design is what is lacking.
+
+    If the truth is no harm, the interval clears the margin with the power of the design once `mde` equals the margin;
+    `mde` shrinks with the root of n.
+    """
+    factors = [
+        (c.estimate.mde / abs(c.bound)) ** 2
+        for c in claims
+        if isinstance(c.estimate, Estimate) and c.bound and c.estimate.mde > abs(c.bound)
+    ]
+    if len(factors) < len(claims):
+        return ""
+    n = max(c.estimate.n_control + c.estimate.n_treatment for c in claims)
+    return f"; if there is none, about {float(f'{n * max(factors):.2g}'):,.0f} accounts instead of {n:,} would show it"
+
+
+def _names(claims: Sequence[Claim]) -> str:
+    """List titles, shortened so that any sentence around them stays short."""
+    return textwrap.shorten(", ".join(c.title for c in claims), 80, placeholder=" …")
+
+
+def _verdict(decision: Decision, sentence: str, reasons: Sequence[str]) -> Verdict:
+    words = sentence.split()
+    brief = sentence if len(words) <= SENTENCE_WORDS else " ".join([*words[: SENTENCE_WORDS - 1], "…"])
+    return Verdict(decision=decision, sentence=brief, reasons=tuple(reasons))

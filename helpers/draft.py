@@ -1,0 +1,148 @@
+"""A first launch file for a user's own table, written by looking at its columns; every guess is a comment to check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ibis
+
+from helpers import study
+from helpers.errors import DataError, LaunchError
+
+ARM_NAMES = ("arm", "variant", "version", "group", "treatment", "cell", "bucket", "test_group", "segment")
+CONTROL_NAMES = ("control", "ctrl", "a", "0", "old", "baseline", "placebo", "off", "false", "none")
+MAX_ARMS = 6
+MAX_LEVELS = 12
+MAX_METRICS = 12
+
+
+class Column(NamedTuple):
+    """What one look at a column tells."""
+
+    name: str
+    type: Any
+    levels: int
+    binary: bool
+
+
+def write(table: Path, out: Path) -> Path:
+    """Write a commented launch file for a CSV or Parquet table with a row per account.
+
+    Raises:
+        DataError: no column looks like the arm or like the account id.
+        LaunchError: the launch file exists already.
+    """
+    if out.exists():
+        raise LaunchError(f"{out}: exists already; name another file with --out")
+    if not out.parent.is_dir():
+        raise LaunchError(f"{out.parent}: there is no such folder for the launch file; create it first")
+    rows = study.read_file(study.connect_embedded(), table)
+    text = _text(rows, table, out)
+    partial = out.with_name(f".{out.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(out)
+    return out
+
+
+def _text(rows: ibis.Table, path: Path, out: Path) -> str:
+    n, columns = _look(rows)
+    account = _account(columns, n, path)
+    arm = _arm(columns, path)
+    levels = rows.filter(rows[arm].notnull())[arm].cast("string").name("level").as_table()
+    sizes = levels.aggregate(by="level", n=levels.count()).order_by("level").execute()
+    arms = list(sizes["level"])
+    control = min(arms, key=lambda a: (_rank(str(a).lower(), CONTROL_NAMES), arms.index(a)))
+    others = [c for c in columns if c.name not in {account, arm}]
+    numbers = [c for c in others if c.type.is_numeric() or c.type.is_boolean()][:MAX_METRICS]
+    if not numbers:
+        raise DataError(f"{path}: has no numeric or true/false column to measure besides account and arm")
+    segments = [c.name for c in others if c.type.is_string() and 2 <= c.levels <= MAX_LEVELS]
+    name = "".join(ch if ch.isascii() and ch.isalnum() else "_" for ch in out.stem.lower()).strip("_") or "launch"
+    where = table_path(path, out)
+    quoted, treatments = json.dumps, [a for a in arms if a != control]
+    found = ", ".join(f"{a} ({k:,})" for a, k in zip(sizes["level"], sizes["n"], strict=True))
+    first, *rest = numbers
+    lines = [
+        f"# Drafted from {_comment(path.name)}: {n:,} rows. Every line is a guess: read it, correct it.",
+        f"name: {name}",
+        f"title: {quoted(out.stem)}",
+        'question: ""                # which decision does the answer serve?',
+        "",
+        f"data: {{units: {quoted(where)}, account: {quoted(account)}, arm: {quoted(arm)}}}",
+        f"# arms found: {_comment(found)}; accounts in other arms are left out",
+        f"arms: {{control: {quoted(control)}, treatment: {quoted(treatments[0])}}}",
+        "",
+        "metrics:",
+        "  # one north star: the number that the launch is for; better is a guess, turn it where lower is better",
+        f"  north_star: {_entry(first)}",
+    ]
+    if rest:
+        lines += [
+            "  # what drives the north star; add 'target: +5%' where one was promised, 'cap: 0.999' against outliers"
+        ]
+        lines += ["  supporting:", *(f"    - {_entry(c)}" for c in rest)]
+    lines += [
+        "  # what must not break: move metrics here and say how much harm is just not accepted, for example",
+        "  # guardrails:",
+        "  #   - {name: churn, kind: proportion, column: churned, better: lower, margin: +10%}",
+        "",
+        f"segments: [{', '.join(map(quoted, segments))}]",
+        "decision: {alpha: 0.05, power: 0.8}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def table_path(table: Path, out: Path) -> str:
+    """Write the table's path as seen from the launch file where it stands below it, else in full."""
+    table, folder = table.resolve(), out.resolve().parent
+    return str(table.relative_to(folder)) if table.is_relative_to(folder) else str(table)
+
+
+def _look(rows: ibis.Table) -> tuple[int, list[Column]]:
+    """Count rows, and the levels of every column, in one aggregate."""
+    asked: dict[str, Any] = {"rows": rows.count()}
+    for i, (name, dtype) in enumerate(rows.schema().items()):
+        asked[f"levels_{i}"] = rows[name].nunique()
+        if dtype.is_numeric():
+            asked[f"binary_{i}"] = rows[name].cast("float64").isin([0.0, 1.0]).fill_null(False).all()
+    told = rows.aggregate(**asked).execute().iloc[0]
+    return int(told["rows"]), [
+        Column(name, dtype, int(told[f"levels_{i}"]), dtype.is_boolean() or bool(told.get(f"binary_{i}", False)))
+        for i, (name, dtype) in enumerate(rows.schema().items())
+    ]
+
+
+def _account(columns: list[Column], n: int, path: Path) -> str:
+    unique = [c.name for c in columns if c.levels == n and not c.type.is_floating()]
+    if n == 0 or not unique:
+        raise DataError(
+            f"{path}: no column has a value of its own in each of the {n:,} rows; one row per account is needed"
+        )
+    return min(unique, key=lambda name: not any(part in name.lower() for part in ("account", "user", "id", "customer")))
+
+
+def _arm(columns: list[Column], path: Path) -> str:
+    few = [c for c in columns if 2 <= c.levels <= MAX_ARMS and not c.type.is_floating()]
+    likely = [c for c in few if c.type.is_string() or c.name.lower() in ARM_NAMES]
+    if not likely:
+        raise DataError(
+            f"{path}: no column looks like the arm (a text with 2 to {MAX_ARMS} values); name the right one 'arm'"
+        )
+    return min(likely, key=lambda c: _rank(c.name.lower(), ARM_NAMES)).name
+
+
+def _rank(name: str, known: tuple[str, ...]) -> int:
+    return known.index(name) if name in known else len(known)
+
+
+def _entry(column: Column) -> str:
+    name = "".join(ch if ch.isascii() and ch.isalnum() else "_" for ch in column.name.lower()).strip("_-") or "metric"
+    kind = "proportion" if column.binary else "mean"
+    return f"{{name: {name[:64]}, kind: {kind}, column: {json.dumps(column.name)}, better: higher}}"
+
+
+def _comment(text: str) -> str:
+    """Keep a comment on its line, whatever the data hold."""
+    return " ".join(text.split())

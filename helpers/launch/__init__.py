@@ -1,0 +1,239 @@
+"""The launch: one validated YAML file that says what is asked, of which data, and how the answer is read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from helpers.errors import LaunchError
+from helpers.launch import strict_yaml
+from helpers.launch.entry import Column, Plan, Planned, Section, Slug
+
+_PROSE = {"title", "definition", "owner", "harm"}  # words about a metric that change no conclusion
+
+
+class Data(Section):
+    """Where the data are: the simulator, a folder, a DuckDB file, an Ibis URL, or one table with a row per account."""
+
+    source: str | None = None
+    units: str | None = None
+    account: Column = "account"
+    arm: Column = "arm"
+    missing: Literal["refuse", "zero", "drop"] = "refuse"
+    scenario: str = "show_premiere"
+    accounts: int = Field(default=400_000, ge=100, le=50_000_000)
+    seed: int = Field(default=20261121, ge=0)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Data:
+        if self.source is None and self.units is None:
+            raise PydanticCustomError(
+                "place", "needs 'source' (event tables) or 'units' (one table, a row per account)"
+            )
+        simulator_only = {"scenario", "accounts", "seed"} & self.model_fields_set
+        if self.source != "simulate" and simulator_only:
+            raise PydanticCustomError("place", f"'{min(simulator_only)}' is for 'source: simulate' only")
+        if self.source == "simulate" and self.units is not None:
+            raise PydanticCustomError("place", "'units' and 'source: simulate' exclude one another")
+        return self
+
+
+class Arms(Section):
+    """The names that the arms have in the data; several treatments are a list."""
+
+    control: Column
+    treatment: Annotated[
+        tuple[Column, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v), Field(min_length=1)
+    ]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Arms:
+        if len({self.control, *self.treatment}) != 1 + len(self.treatment):
+            raise PydanticCustomError("arms", "every arm needs a name of its own")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name all arms, control first."""
+        return (self.control, *self.treatment)
+
+
+class Dates(Section):
+    """The window: `pre_days` before `start`, and `days` from it (or up to and including `end`)."""
+
+    start: dt.date
+    days: int | None = Field(default=None, ge=1, le=730)
+    end: dt.date | None = None
+    pre_days: int = Field(default=28, ge=0, le=730)
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Dates:
+        if (self.days is None) == (self.end is None):
+            raise PydanticCustomError("dates", "needs either 'days' or 'end', and not both")
+        if self.end is not None and self.end < self.start:
+            raise PydanticCustomError("dates", f"'end' ({self.end}) is before 'start' ({self.start})")
+        return self
+
+    @property
+    def post_days(self) -> int:
+        """Count the days after the start."""
+        return self.days if self.days is not None else ((self.end or self.start) - self.start).days + 1
+
+
+class Sampling(Section):
+    """How many accounts each arm gets, drawn how."""
+
+    n: dict[str, Annotated[int, Field(ge=1)]]
+    objective: Literal["population", "target_audience", "both"] = "population"
+    strata: tuple[Column, ...] = ()
+    oversample: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    salt: str = ""
+
+
+class DecisionRule(Section):
+    """How the answer is read: error rates, correction, and on which days it is looked at."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    power: float = Field(default=0.8, gt=0.5, lt=1)
+    correction: Literal["holm"] = "holm"
+    adjust: bool = True
+    looks: tuple[Annotated[int, Field(ge=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _looks_in_order(self) -> DecisionRule:
+        if list(self.looks) != sorted(set(self.looks)):
+            raise PydanticCustomError("looks", "the days of the looks must rise")
+        return self
+
+
+class Privacy(Section):
+    """On which basis the data are used, for how long, and how small a group may be shown."""
+
+    legal_basis: str = ""
+    retention_days: int | None = Field(default=None, ge=1)
+    minors: Literal["excluded", "included"] = "excluded"
+    k: int = Field(default=10, ge=1)
+
+
+class Launch(Section):
+    """One launch: what is asked, of which data, and how the answer is read.
+
+    `folder` is where the file stands: relative paths in `data` start there.
+    """
+
+    name: Slug
+    title: str = ""
+    service: Literal["netflix", "prime"] = "netflix"
+    question: str = ""
+    decision_owner: str = ""
+    data: Data
+    arms: Arms
+    dates: Dates | None = None
+    sampling: Sampling | None = None
+    metrics: Plan
+    segments: tuple[Column, ...] = ()
+    decision: DecisionRule = DecisionRule()
+    privacy: Privacy = Privacy()
+    _folder: Path = PrivateAttr(default=Path())
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Launch:
+        if self.dates is None and self.data.source is not None:
+            raise PydanticCustomError("dates", "event tables need 'dates' with 'start' and 'days'")
+        if self.dates and self.decision.looks and self.decision.looks[-1] > self.dates.post_days:
+            raise PydanticCustomError(
+                "looks", f"the last look is on day {self.decision.looks[-1]}, the launch ends on day {self.days}"
+            )
+        if self.sampling is not None:
+            for arm in sorted(set(self.sampling.n) ^ set(self.arms.names)):
+                raise PydanticCustomError(
+                    "sampling", f"'sampling.n' and 'arms' must name the same arms; '{arm}' stands in only one of them"
+                )
+        if self.data.source == "simulate":
+            if self.sampling is None or self.dates is None:
+                raise PydanticCustomError("sampling", "a simulated launch needs 'sampling' with 'n' for every arm")
+            if sum(self.sampling.n.values()) > self.data.accounts:
+                raise PydanticCustomError(
+                    "sampling",
+                    f"the arms ask for {sum(self.sampling.n.values()):,} accounts, "
+                    f"the service has {self.data.accounts:,}",
+                )
+        return self
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember where the file stands."""
+        self._folder = (context or {}).get("folder", Path())
+
+    @property
+    def plan(self) -> tuple[Planned, ...]:
+        """List all metrics with their role, north star first."""
+        return self.metrics.planned
+
+    @property
+    def days(self) -> int:
+        """Count the days after the start; a launch without dates is one window of 28 days."""
+        return self.dates.post_days if self.dates else 28
+
+    @property
+    def pre_days(self) -> int:
+        """Count the days before the start; none without dates."""
+        return self.dates.pre_days if self.dates else 0
+
+    @property
+    def folder(self) -> Path:
+        """Say where the file stands."""
+        return self._folder
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Hash everything that could change a conclusion: data, arms, dates, metric definitions, decision rule.
+
+        Titles and other prose are left out. The data's own content is not part of it: see `Study.fingerprint`.
+        """
+        spec = self.model_dump(mode="json", exclude={"metrics", "title", "question", "decision_owner"})
+        spec["plan"] = [_without_prose(asdict(p)) for p in self.plan]
+        text = json.dumps(spec, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _without_prose(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_prose(v) for k, v in value.items() if k not in _PROSE}
+    return value
+
+
+def load(path: str | Path) -> Launch:
+    """Read and validate a launch file.
+
+    Raises:
+        LaunchError: one sentence per fault: file, line, key, value, what was expected, the nearest valid name.
+    """
+    path = Path(path)
+    data, lines = strict_yaml.read(path)
+    try:
+        return Launch.model_validate(data, context={"folder": path.resolve().parent})
+    except ValidationError as error:
+        raise LaunchError("\n".join(_sentence(path, e, lines) for e in error.errors()[:5])) from None
+
+
+def _sentence(path: Path, error: Any, lines: strict_yaml.Lines) -> str:
+    """Say one validation error as one sentence."""
+    at: tuple[str | int, ...] = error["loc"]
+    if error["type"] == "unknown_key":
+        at = (*at, error["ctx"]["key"])
+    line = next((lines[at[:i]] for i in range(len(at), -1, -1) if at[:i] in lines), 1)
+    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".") or "the file"
+    message = error["msg"].replace("Input should", "it should")
+    found = error["input"]
+    shown = "" if isinstance(found, dict | list) or error["type"] == "missing" else f" is {found!r}"
+    if error["type"] == "missing":
+        message = "is missing and must be given"
+    return f"{path}, line {line}, {key}{shown}: {message}"

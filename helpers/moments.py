@@ -1,0 +1,231 @@
+"""Sufficient statistics that add up: n, mean and cross-deviations per group, from one query or from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from helpers.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    import ibis
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.integer]
+
+LARGEST = 1e150  # the square of a larger number overflows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Moments:
+    """Means and covariances of `k` columns over the rows of each of `g` groups; the leading axis is the group.
+
+    `groups` (g rows) labels them, for instance by arm and device. `scatter` (g, k, k) holds the sums of
+    cross-deviations from the group's own means: 0 where n = 1, NaN for pairs that nobody asked for. All are exactly
+    additive, so slices, days and batches need no second pass over the data.
+
+    >>> week = from_rows(pd.DataFrame({"arm": ["a", "a", "b"], "x": [1.0, 3.0, 5.0]}), columns=["x"], by=["arm"])
+    >>> (week + week).n
+    array([4., 2.])
+    >>> week.pool().mean, week.cov[:, 0, 0]
+    (array([[3.]]), array([ 2., nan]))
+    """
+
+    groups: pd.DataFrame
+    columns: tuple[str, ...]
+    n: Floats
+    mean: Floats
+    scatter: Floats
+
+    @property
+    def cov(self) -> Floats:
+        """Give the sample covariances (g, k, k), ddof = 1; NaN where n < 2."""
+        return self.scatter / np.where(self.n > 1, self.n - 1, np.nan)[:, None, None]
+
+    def __add__(self, other: Moments) -> Moments:
+        """Merge two disjoint sets of rows; groups are matched by their labels, and either side may lack some."""
+        if self.columns != other.columns or list(self.groups) != list(other.groups):
+            raise DataError(
+                "only moments of the same columns and group columns can be added: "
+                f"{[*self.groups, *self.columns]} is not {[*other.groups, *other.columns]}"
+            )
+        return _merge(
+            pd.concat([self.groups, other.groups]),
+            self.columns,
+            np.concatenate([self.n, other.n]),
+            np.concatenate([self.mean, other.mean]),
+            np.concatenate([self.scatter, other.scatter]),
+        )
+
+    def pool(self, by: Sequence[str] = ()) -> Moments:
+        """Sum out every group column that `by` does not name; without `by`, all rows become one group."""
+        _known(by, self.groups, "group column")
+        return _merge(self.groups[list(by)], self.columns, self.n, self.mean, self.scatter)
+
+    def only(self, columns: Sequence[str]) -> Moments:
+        """Keep these columns, in this order."""
+        _known(columns, self.columns, "column")
+        k = [self.columns.index(c) for c in columns]
+        return Moments(
+            groups=self.groups,
+            columns=tuple(columns),
+            n=self.n,
+            mean=self.mean[:, k],
+            scatter=self.scatter[:, k][:, :, k],
+        )
+
+    def select(self, **labels: object) -> Moments:
+        """Keep the groups that carry all these labels.
+
+        Raises:
+            DataError: a group column does not exist, or no group carries the labels.
+        """
+        _known(labels, self.groups, "group column")
+        keep = np.ones(len(self.groups), dtype=bool)
+        for column, label in labels.items():
+            if label not in set(self.groups[column]):
+                hint = did_you_mean(str(label), self.groups[column].unique())
+                raise DataError(f"{column} {label!r} does not occur in the data; {hint}")
+            keep &= (self.groups[column] == label).to_numpy()
+        if not keep.any():
+            raise DataError(f"no group has {', '.join(f'{c} {v!r}' for c, v in labels.items())} at once")
+        return Moments(
+            groups=self.groups[keep].reset_index(drop=True),
+            columns=self.columns,
+            n=self.n[keep],
+            mean=self.mean[keep],
+            scatter=self.scatter[keep],
+        )
+
+    def split(self, column: str, labels: Iterable[object]) -> tuple[Moments, ...]:
+        """Give one Moments for each label of a group column, all with the same other groups in the same order.
+
+        Where a label has no rows in a group, n is 0 and the moments are NaN.
+
+        Raises:
+            DataError: the group column does not exist, or a label does not occur in it.
+        """
+        rest = [c for c in self.groups if c != column]
+        code, groups = _codes(self.groups[rest])
+
+        def aligned(part: Moments) -> Moments:
+            rows = code[(self.groups[column] == part.groups[column].iloc[0]).to_numpy()]
+            n, mean, scatter = (np.full((len(groups), *a.shape[1:]), np.nan) for a in (part.n, part.mean, part.scatter))
+            n[:], n[rows], mean[rows], scatter[rows] = 0, part.n, part.mean, part.scatter
+            return Moments(groups=groups, columns=self.columns, n=n, mean=mean, scatter=scatter)
+
+        return tuple(aligned(self.select(**{column: label})) for label in labels)
+
+
+def from_table(
+    table: ibis.Table, *, columns: Sequence[str], pairs: Collection[tuple[str, str]], by: Sequence[str]
+) -> Moments:
+    """Read the moments of a table with one row per account in a single aggregate query on the table's own engine.
+
+    Args:
+        table: an Ibis table of any back end; numbers and booleans (as 0 and 1) can be read.
+        columns: k columns whose means are wanted.
+        pairs: which covariances are wanted; a column paired with itself means its variance.
+        by: group columns, several at once if need be; none makes a single group.
+
+    Raises:
+        DataError: a column is missing or no number; the table is empty; a value is missing, NaN or beyond 1e150 (so
+            infinite ones too); a group label is missing. Rows are never left out silently.
+    """
+    import ibis
+
+    _known([*by, *columns], table.columns, "column")
+    where = {c: i for i, c in enumerate(columns)}
+    _known((c for pair in pairs for c in pair), where, "column among those asked for:")
+    wanted = {(min(where[a], where[b]), max(where[a], where[b])) for a, b in pairs}
+
+    x = {}
+    for c, i in where.items():
+        kind = table[c].type()
+        if not (kind.is_numeric() or kind.is_boolean()):
+            raise DataError(f"column {c!r} holds {kind}, expected numbers or true and false")
+        value = (table[c].cast("int64") if kind.is_boolean() else table[c]).cast("float64")
+        x[f"x{i}"] = ibis.ifelse(value.between(-LARGEST, LARGEST), value, ibis.null("float64"))
+    rows = table.select(**{f"g{i}": table[c] for i, c in enumerate(by)}, **x)
+    frame = rows.aggregate(
+        by=[f"g{i}" for i in range(len(by))],
+        n=rows.count(),
+        **{f"valid{i}": rows[f"x{i}"].count() for i in where.values()},
+        **{f"mean{i}": rows[f"x{i}"].mean() for i in where.values()},
+        **{
+            f"cov{i}_{j}": rows[f"x{i}"].var(how="pop") if i == j else rows[f"x{i}"].cov(rows[f"x{j}"], how="pop")
+            for i, j in wanted
+        },
+    ).to_pandas()
+
+    frame = frame.sort_values([f"g{i}" for i in range(len(by))], ignore_index=True) if by else frame
+    n = frame["n"].to_numpy(np.float64)
+    if not n.sum():
+        raise DataError("the table has no rows, so there is nothing to measure")
+    for i, c in enumerate(by):
+        if unlabelled := n[frame[f"g{i}"].isna()].sum():
+            raise DataError(f"group column {c!r} is missing in {unlabelled:,.0f} rows; fill it or drop them first")
+    for c, i in where.items():
+        if bad := n.sum() - frame[f"valid{i}"].sum():
+            raise DataError(
+                f"column {c!r} has {bad:,.0f} missing, NaN or infinite values in {n.sum():,.0f} rows; "
+                "say how to treat them, or drop them first"
+            )
+    k = len(where)
+    scatter = np.full((len(n), k, k), np.nan)
+    for i, j in wanted:
+        scatter[:, i, j] = scatter[:, j, i] = n * frame[f"cov{i}_{j}"].to_numpy(np.float64)
+    return Moments(
+        groups=frame[[f"g{i}" for i in range(len(by))]].set_axis(list(by), axis="columns"),
+        columns=tuple(where),
+        n=n,
+        mean=frame[[f"mean{i}" for i in range(k)]].to_numpy(np.float64),
+        scatter=scatter,
+    )
+
+
+def from_rows(frame: pd.DataFrame, *, columns: Sequence[str], by: Sequence[str] = ()) -> Moments:
+    """Read the moments of a pandas table, every covariance included; raises what `from_table` raises."""
+    import ibis
+
+    _known([*by, *columns], frame, "column")
+    table = ibis.memtable(frame[list(dict.fromkeys([*by, *columns]))])
+    return from_table(table, columns=columns, pairs=list(combinations_with_replacement(columns, 2)), by=by)
+
+
+def _known(names: Iterable[str], valid: Iterable[object], what: str) -> None:
+    """Refuse a name that does not exist."""
+    for name in names:
+        if name not in valid:
+            raise DataError(f"no {what} {name!r}; {did_you_mean(name, map(str, valid))}")
+
+
+def _codes(labels: pd.DataFrame) -> tuple[Integers, pd.DataFrame]:
+    """Number the distinct rows of labels in sorted order; without columns all rows are the same."""
+    if labels.columns.empty:
+        return np.zeros(len(labels), dtype=np.intp), pd.DataFrame(index=range(1), columns=labels.columns)
+    code = labels.groupby(list(labels), observed=True, dropna=False).ngroup().to_numpy()
+    _, first = np.unique(code, return_index=True)
+    return code, labels.iloc[first].reset_index(drop=True)
+
+
+def _merge(labels: pd.DataFrame, columns: tuple[str, ...], n: Floats, mean: Floats, scatter: Floats) -> Moments:
+    """Merge the groups that share labels: the update of Chan, Golub and LeVeque (1983), for any number of parts."""
+    code, groups = _codes(labels)
+
+    def total(parts: Floats) -> Floats:
+        out = np.zeros((len(groups), *parts.shape[1:]))
+        np.add.at(out, code, parts)
+        return out
+
+    n_all = total(n)
+    mean_all = total(n[:, None] * mean) / n_all[:, None]
+    off = mean - mean_all[code]
+    scatter_all = total(scatter + np.einsum("g,gi,gj->gij", n, off, off))
+    return Moments(groups=groups, columns=columns, n=n_all, mean=mean_all, scatter=scatter_all)

@@ -1,0 +1,233 @@
+"""What a notebook concludes: shown as its last output, read by the runner, listed in the index."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from helpers.errors import ParameterError
+from helpers.report import theme
+from helpers.results import Check, Claim, Decision, Estimate, NotEstimable, Verdict
+
+MIME = "application/vnd.premiere.readout+json"
+DECISIONS: dict[Decision, tuple[str, str]] = {  # its tone, and what it means in words
+    "INVALID": ("bad", "The data do not allow a reading"),
+    "ROLL BACK": ("bad", "Take it back"),
+    "DELAY/REWORK": ("warn", "Rework before it goes on"),
+    "HOLD": ("warn", "Wait: not enough is known"),
+    "TARGETED": ("warn", "Only where it works"),
+    "PROCEED": ("good", "Go on to the next stage"),
+    "SHIP": ("good", "Open it to everybody"),
+}
+STATUSES = {  # tone and sign; the words are the status itself
+    "met": ("good", "✓"), "better": ("good", "✓"), "passed": ("good", "✓"),
+    "not met": ("warn", "✗"), "worse": ("bad", "✗"), "breached": ("bad", "✗"),
+    "cannot tell": ("plain", "?"), "not estimable": ("plain", "–"),
+}  # fmt: skip
+ROLES = {"north_star": "north star"}
+_UNPLAIN = re.compile(r"[\u0370-\u03ff]|\bp[- ]values?\b|\bno (?:effect|impact)\b|\bunchanged\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readout:
+    """State a notebook's answer for the page, the index and other programs; display it as the last output.
+
+    `headline` is one sentence for the index. `answer` is one to three plain sentences, at most 120 words in all,
+    without Greek letters and p-values; a difference that was not found is never "no effect" or "unchanged".
+    `decision` defaults to the verdict's, `estimates` to those of the claims.
+
+    Raises:
+        ParameterError: the answer is too long or not plain, the decision contradicts the verdict, or a number is
+            NaN or infinite (say NotEstimable with the reason instead).
+
+    >>> Readout(headline="Early access raised viewing.", answer=("Viewing rose by 4%.",)).to_json()["headline"]
+    'Early access raised viewing.'
+    """
+
+    headline: str
+    answer: tuple[str, ...]
+    decision: Decision | None = None
+    claims: tuple[Claim, ...] = ()
+    estimates: tuple[Estimate | NotEstimable, ...] = ()
+    checks: tuple[Check, ...] = ()
+    verdict: Verdict | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.answer, str) or not 1 <= len(self.answer) <= 3:
+            raise ParameterError("Readout: answer must be a tuple of one to three sentences")
+        words = sum(len(sentence.split()) for sentence in self.answer)
+        if words > 120:
+            raise ParameterError(f"Readout: the answer has {words} words, at most 120 are read")
+        for sentence in (self.headline, *self.answer):
+            if not sentence.strip():
+                raise ParameterError("Readout: the headline and each sentence of the answer must say something")
+            if unplain := _UNPLAIN.search(sentence):
+                raise ParameterError(f"Readout: {unplain[0]!r} is not plain or not shown by any data, in {sentence!r}")
+        if self.verdict and self.decision not in (None, self.verdict.decision):
+            raise ParameterError(f"Readout: decision {self.decision} contradicts the verdict {self.verdict.decision}")
+        if self.verdict:
+            object.__setattr__(self, "decision", self.verdict.decision)
+        if self.decision is not None and self.decision not in DECISIONS:
+            raise ParameterError(f"Readout: decision {self.decision!r} is not one of {', '.join(DECISIONS)}")
+        if not self.estimates:
+            object.__setattr__(self, "estimates", tuple(claim.estimate for claim in self.claims))
+        self.to_json()  # refuses what is not a number while the notebook can still say where it came from
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the Readout as plain JSON values; `estimates` hold exactly the fields of Estimate."""
+        values: dict[str, Any] = _plain(
+            {
+                "headline": self.headline,
+                "answer": self.answer,
+                "decision": self.decision,
+                "estimates": [asdict(e) for e in self.estimates if isinstance(e, Estimate)],
+                "not_estimable": [asdict(e) for e in self.estimates if isinstance(e, NotEstimable)],
+                "claims": [asdict(claim) for claim in self.claims],
+                "checks": [asdict(check) for check in self.checks],
+                "verdict": self.verdict and asdict(self.verdict),
+            },
+            "Readout",
+        )
+        return values
+
+    def to_html(self) -> str:
+        """Return the answer, the scorecard of the claims and the checks as one piece of HTML with its own style."""
+        shown: list[tuple[Estimate | NotEstimable, Claim | None]]
+        shown = [(claim.estimate, claim) for claim in self.claims] or [(e, None) for e in self.estimates]
+        levels = {e.level for e, _ in shown if isinstance(e, Estimate)}
+        return (
+            theme.environment()
+            .get_template("readout.html.j2")
+            .render(
+                readout=self,
+                tone=DECISIONS[self.decision][0] if self.decision else "plain",
+                meaning=DECISIONS[self.decision][1] if self.decision else "",
+                interval=f"{levels.pop():.0%} interval" if len(levels) == 1 else "Interval",
+                rows=[_row(estimate, claim) for estimate, claim in shown],
+                statuses=STATUSES,
+            )
+        )
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002
+        return {MIME: self.to_json(), "text/html": self.to_html(), "text/plain": str(self)}
+
+    def __str__(self) -> str:
+        return f"{self.decision or 'Answer'}: {' '.join(self.answer)}"
+
+
+def percent(value: float, *, signed: bool = False, digits: int = 1) -> str:
+    """Write a share as a percentage.
+
+    >>> percent(-0.0123, signed=True), percent(0.5)
+    ('−1.2%', '50.0%')
+    """
+    return number(value * 100, digits, signed=signed) + "%"
+
+
+def number(value: float, digits: int, *, signed: bool = False) -> str:
+    """Write a number with so many decimals and a true minus sign; what rounds to zero has no sign.
+
+    >>> number(-1234.5, 1), number(0.04, 1, signed=True)
+    ('−1,234.5', '0.0')
+    """
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:{'+' if signed and rounded else ''},.{digits}f}".replace("-", "−")
+
+
+def digits(low: float, high: float) -> int:
+    """Choose decimals such that half the interval's width shows two significant digits.
+
+    >>> digits(-0.012, 0.034), digits(-120, 340)
+    (3, 0)
+    """
+    half = abs(high - low) / 2
+    return min(6, max(0, 1 - math.floor(math.log10(half)))) if half else 3
+
+
+def p_value(p: float) -> str:
+    """Write a p-value with three decimals, and none as exactly zero.
+
+    >>> p_value(0.0123), p_value(1e-9)
+    ('0.012', '< 0.001')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def describe(estimate: Estimate, unit: str) -> dict[str, str]:
+    """Write an estimate's numbers in its unit, to the decimals that its interval supports."""
+    scale, mark = (100, "%") if unit == "share" else (1, "%" if unit == "%" else "")
+    step = "pp" if mark else ""
+    decimals = digits(estimate.low * scale, estimate.high * scale)
+
+    def show(value: float, *, signed: bool = False) -> str:
+        return number(value * scale, decimals, signed=signed)
+
+    words = {
+        "control": show(estimate.control) + mark,
+        "treatment": show(estimate.treatment) + mark,
+        "change": show(estimate.diff, signed=True),
+        "low": show(estimate.low, signed=True),
+        "high": show(estimate.high, signed=True),
+        "step": step,
+        "relative": "",
+        "relative_interval": "",
+    }
+    if estimate.rel is not None:
+        words["relative"] = percent(estimate.rel, signed=True)
+        if estimate.rel_low is not None and estimate.rel_high is not None:
+            decimals = digits(100 * estimate.rel_low, 100 * estimate.rel_high)
+            ends = (percent(v, signed=True, digits=decimals) for v in (estimate.rel_low, estimate.rel_high))
+            words["relative"] = percent(estimate.rel, signed=True, digits=decimals)
+            words["relative_interval"] = " to ".join(ends)
+    return words
+
+
+def _row(estimate: Estimate | NotEstimable, claim: Claim | None) -> dict[str, Any]:
+    """Prepare one line of the scorecard."""
+    unit = claim.unit if claim else ""
+    row: dict[str, Any] = {
+        "title": claim.title if claim else estimate.metric,
+        "role": ROLES.get(claim.role, claim.role) if claim else "",
+        "unit": "" if unit in ("share", "%") else unit,
+        "slice": ", ".join(f"{key}: {value}" for key, value in estimate.slice.items()),
+        "claim": claim,
+        "estimate": estimate,
+    }
+    if isinstance(estimate, NotEstimable):
+        return row | {"reason": estimate.reason}
+    drawing = _drawing(estimate, claim)
+    adjusted = estimate.p_adjusted
+    p = {"p": p_value(estimate.p), "p_adjusted": "" if adjusted is None else p_value(adjusted)}
+    return row | describe(estimate, unit) | p | {"drawing": drawing, "reason": ""}
+
+
+def _drawing(estimate: Estimate, claim: Claim | None) -> dict[str, Any]:
+    """Place interval, zero and bound on a strip 120 wide, zero in its middle, on the row's own scale."""
+    bound = claim.bound if claim else None
+    reach = 1.12 * max(abs(value) for value in (estimate.low, estimate.high, bound or 0.0)) or 1.0
+    low, point, high, at = (60 + 60 * v / reach for v in (estimate.low, estimate.diff, estimate.high, bound or 0.0))
+    zone = None
+    if claim and bound is not None:
+        target = (bound >= 0) == (claim.better == "higher")  # a target lies on the good side of zero, a margin not
+        start, end = (at, 120) if bound > 0 or (bound == 0 and claim.better == "higher") else (0, at)
+        zone = {"at": at, "x": start, "width": end - start, "tone": "good" if target else "bad"}
+    return {"low": low, "high": high, "point": point, "zone": zone}
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Turn a value into what JSON can hold, or say which number it cannot."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ParameterError(f"{where} is {value}; say NotEstimable with the reason, or None where a field allows it")
+    if value is not None and not isinstance(value, str | int | float | bool):
+        raise ParameterError(f"{where} is {json.dumps(value, default=repr)}, expected a number, a text or None")
+    return value

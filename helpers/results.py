@@ -1,0 +1,105 @@
+"""The answers that cross modules: one type per question, each with its interval, n and method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Decision = Literal["INVALID", "ROLL BACK", "DELAY/REWORK", "HOLD", "TARGETED", "PROCEED", "SHIP"]
+Role = Literal["north_star", "supporting", "guardrail", "operational", "satisfaction"]
+Status = Literal["met", "not met", "better", "worse", "passed", "breached", "cannot tell", "not estimable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """One contrast of two arms on one metric.
+
+    `diff` is treatment minus control in the metric's unit, `low` to `high` its interval at `level`; `rel` is
+    treatment / control - 1 and is None, with the reason in `note`, where the control value does not allow it.
+    `mde` is the smallest true difference, in the metric's unit, that this design finds with 80 % power: an
+    interval that contains 0 rules out only effects beyond its ends, it does not show that nothing changed.
+    """
+
+    metric: str
+    slice: Mapping[str, str] = field(default_factory=dict)
+    control: float
+    treatment: float
+    diff: float
+    se: float
+    low: float
+    high: float
+    rel: float | None
+    rel_low: float | None
+    rel_high: float | None
+    p: float
+    n_control: int
+    n_treatment: int
+    method: str
+    mde: float
+    level: float = 0.95
+    p_adjusted: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotEstimable:
+    """A number that these data cannot give, and why. It is never 0 and never p = 1."""
+
+    metric: str
+    reason: str
+    slice: Mapping[str, str] = field(default_factory=dict)
+    n_control: int = 0
+    n_treatment: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One question about the data, asked before any effect is read. `passed` is None when it could not be asked."""
+
+    name: str
+    passed: bool | None
+    detail: str
+    p: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """An estimate read against what the launch asked of it: a target to reach or a margin not to cross.
+
+    `bound` is the target or margin as a difference in the metric's unit; None where the launch set neither.
+    """
+
+    metric: str
+    title: str
+    unit: str
+    role: Role
+    better: Literal["higher", "lower"]
+    estimate: Estimate | NotEstimable
+    status: Status
+    words: str
+    bound: float | None = None
+    bound_text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What to do, the one sentence that says it, and the reasons in the order in which they were weighed."""
+
+    decision: Decision
+    sentence: str
+    reasons: tuple[str, ...] = ()
+
+
+def to_frame(answers: Iterable[Estimate | NotEstimable | Check | Claim]) -> pd.DataFrame:
+    """Lay answers out as a table, one row each, for display or export.
+
+    >>> to_frame([Check(name="SRM", passed=True, detail="p = 0.40", p=0.4)])[["name", "passed"]].values.tolist()
+    [['SRM', True]]
+    """
+    import pandas as pd
+
+    return pd.DataFrame([asdict(answer) for answer in answers])

@@ -1,0 +1,120 @@
+"""The roster: which accounts take part, whether they are those that the launch draws, and how alike they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ibis
+import pandas as pd
+from ibis import _
+
+from helpers import sampling, study, units
+from helpers.metrics import UNITS_TABLE
+from helpers.results import Check
+from helpers.study import Study
+
+PAST = "past_weekly_hours"  # the frame's number that is closest to the outcome
+
+
+def frame(data: Study) -> ibis.Table:
+    """Open the population: all accounts that could have been drawn; on an own table, the accounts that are there."""
+    if "accounts" in data.tables:
+        return data.table("accounts")
+    return data.tables.get(UNITS_TABLE, data.everyone).mutate(account=data.everyone.account)
+
+
+def attributes(data: Study) -> list[str]:
+    """List what arms and population can be compared in: strata, segments, and numbers from before the launch."""
+    launch, there = data.launch, frame(data).columns
+    before = [m.column for p in launch.plan for m in units.covariates(data, p.metric) if m.table == UNITS_TABLE]
+    wanted = [*(launch.sampling.strata if launch.sampling else ()), *launch.segments, PAST, *before]
+    return [str(a) for a in dict.fromkeys(wanted) if a in there]
+
+
+def can_redraw(data: Study) -> bool:
+    """Say whether the data hold the frame and the launch the numbers that a draw needs."""
+    return data.launch.sampling is not None and "accounts" in data.tables
+
+
+def verify(data: Study) -> Check:
+    """Draw again from the frame and compare with the assignments, account by account."""
+    name = "The draw repeats"
+    if not can_redraw(data):
+        detail = (
+            "The data hold no population frame or the launch no 'sampling', so the draw cannot be repeated from them."
+        )
+        return Check(name=name, passed=None, detail=detail)
+    again = study.draw(data.launch, frame(data)).select("account", redrawn="arm")
+    both = data.assignments.select("account", "arm").outer_join(ibis.memtable(again.execute()), "account")
+    differ = int(both.filter((_.arm != _.redrawn).fill_null(True)).count().execute())
+    n = sum(data.launch.sampling.n.values()) if data.launch.sampling else 0
+    if differ:
+        detail = f"{differ:,} accounts are not in the arm that the launch's own draw gives them; ask who assigned them."
+        return Check(name=name, passed=False, detail=detail)
+    return Check(
+        name=name, passed=True, detail=f"Drawing again from the frame gives the same {n:,} accounts in the same arms."
+    )
+
+
+def summary(data: Study) -> pd.DataFrame:
+    """Count each arm's accounts and strata, and the range of the probabilities with which they were drawn."""
+    assigned = data.assignments
+    asked = {"accounts": _.count()}
+    if "stratum" in assigned.columns:
+        asked["strata"] = _.stratum.nunique()
+    if "inclusion_probability" in assigned.columns:
+        asked |= {
+            "lowest_probability": _.inclusion_probability.min(),
+            "highest_probability": _.inclusion_probability.max(),
+        }
+    return assigned.aggregate(by="arm", **asked).order_by("arm").execute()
+
+
+def past(data: Study, *, points: int = 101) -> pd.DataFrame:
+    """Describe what population and arms watched before, by quantiles; empty where the frame has no such number."""
+    accounts = frame(data)
+    if PAST not in accounts.columns:
+        return pd.DataFrame(
+            {"arm": pd.Series(dtype=str), "share": pd.Series(dtype=float), "value": pd.Series(dtype=float)}
+        )
+    population = accounts.select(arm=ibis.literal("population"), value=accounts[PAST].cast("float64"))
+    drawn = data.assignments.select("account", "arm").join(accounts.select("account", PAST), "account")
+    arms = drawn.select("arm", value=drawn[PAST].cast("float64"))
+    return units.distribution(population.union(arms), "value", points=points)
+
+
+def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.DataFrame:
+    """Compare the launch's draw with one of another salt: accounts shared, and the largest imbalance of each."""
+    if not can_redraw(data):
+        return pd.DataFrame(columns=["draw", "accounts", "shared", "largest difference"])
+    accounts, assigned = frame(data), data.assignments.select("account", "arm")
+    other = ibis.memtable(study.draw(data.launch, accounts, salt=salt).execute())
+    shared = int(assigned.join(other, ["account", "arm"]).count().execute())
+    rows = []
+    for name, drawn in (("the launch's", assigned), (f"salt {salt!r}", other)):
+        gap = sampling.balance(accounts, drawn, attributes)["std_diff"].abs().max()
+        rows.append(
+            {"draw": name, "accounts": int(drawn.count().execute()), "shared": shared, "largest difference": gap}
+        )
+    return pd.DataFrame(rows)
+
+
+def likeness(balance: pd.DataFrame) -> Check:
+    """Say in one sentence whether every arm looks like the population in every attribute."""
+    name = "Like the population"
+    if balance.empty:
+        return Check(
+            name=name, passed=None, detail="The data hold no attributes, so nothing says whom these accounts stand for."
+        )
+    worst = balance.loc[balance["std_diff"].abs().idxmax()]
+    level = "" if worst["level"] == "mean" else f" {worst['level']}"
+    most = f"the largest difference is {abs(worst['std_diff']):.3f} ({worst['attribute']}{level}, arm {worst['arm']})"
+    passed = bool(abs(worst["std_diff"]) <= sampling.BALANCE_LIMIT)
+    lead = (
+        "In every measured attribute the arms look like the population"
+        if passed
+        else "The arms differ from the population"
+    )
+    return Check(
+        name=name, passed=passed, detail=f"{lead}: {most}, standardised, where {sampling.BALANCE_LIMIT} is the limit."
+    )

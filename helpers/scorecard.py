@@ -1,0 +1,145 @@
+"""The scorecard: a launch's metrics measured on its data, checked first, then read against what the launch asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from helpers import decision, inference, moments, units, validity
+from helpers.errors import ParameterError, did_you_mean
+from helpers.launch.entry import Planned
+from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.moments import Moments
+from helpers.results import Check, Claim, Estimate, NotEstimable
+from helpers.study import Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scorecard:
+    """One treatment against control: may it be read, what came out, and what that means for each metric.
+
+    `claims` rest on the estimates that the launch planned (adjusted where it says so); `plain` holds the same metrics
+    without adjustment, `before` the comparison in the pre-period. Where a check failed, no effect is in here: every
+    metric is not estimable, and the reason names the check. `basis` says on what all of it rests.
+    """
+
+    treatment: str
+    checks: tuple[Check, ...]
+    claims: tuple[Claim, ...]
+    plain: tuple[Estimate | NotEstimable, ...]
+    before: tuple[Estimate | NotEstimable, ...]
+    basis: str
+
+
+def measure(data: Study, *, treatment: str = "") -> Scorecard:
+    """Measure every metric of the plan in one pass over the accounts.
+
+    Args:
+        data: the study.
+        treatment: the arm to judge; empty means the launch's first.
+
+    Raises:
+        ParameterError: the launch has no such treatment arm.
+        DataError: the data break the contract.
+    """
+    arms = data.launch.arms
+    treatment = treatment or arms.treatment[0]
+    if treatment not in arms.treatment:
+        raise ParameterError(
+            f"treatment {treatment!r} is not an arm of the launch; {did_you_mean(treatment, arms.treatment)}"
+        )
+    read, plan = pooled(data), data.launch.plan
+    before = [
+        estimate(data, read, past, treatment=treatment, adjust=False)
+        for p in units.measurable(data)
+        if (past := _past(data, p.metric)) is not None
+    ]
+    checks = (arm_counts(data, read), validity.pre_period(before))
+    failed = next((c.name for c in checks if c.passed is False), "")
+
+    def compare(*, adjust: bool) -> list[Estimate | NotEstimable]:
+        if failed:
+            reason = f"not shown, because the check '{failed}' failed"
+            return [NotEstimable(metric=p.metric.name, reason=reason) for p in plan]
+        return [estimate(data, read, p.metric, treatment=treatment, adjust=adjust) for p in plan]
+
+    return Scorecard(
+        treatment=treatment,
+        checks=checks,
+        claims=tuple(_claims(plan, compare(adjust=True))),
+        plain=tuple(compare(adjust=False)),
+        before=tuple(before),
+        basis=_basis(data, read, treatment),
+    )
+
+
+def pooled(data: Study, by: Sequence[str] = ()) -> Moments:
+    """Read the moments of all measurable metrics by arm and slice, with only the covariances that they need."""
+    columns: dict[str, None] = {}
+    pairs: set[tuple[str, str]] = set()
+    for p in units.measurable(data):
+        mine, together = inference.needed(p.metric, adjust=bool(units.covariates(data, p.metric)))
+        columns |= dict.fromkeys(mine)
+        pairs |= set(together)
+    return moments.from_table(units.load(data), columns=tuple(columns), pairs=pairs, by=("arm", *by))
+
+
+def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool) -> Estimate | NotEstimable:
+    """Compare one metric over all accounts; not estimable, with the reason, where the data lack what it needs."""
+    launch = data.launch
+    if reason := units.why_not(data, metric):
+        return NotEstimable(metric=metric.name, reason=reason)
+    (answer,) = inference.compare(
+        read.pool(by=["arm"]),
+        metric,
+        control=launch.arms.control,
+        treatment=treatment,
+        days=metric.window_days or launch.days,
+        pre_days=max(launch.pre_days, 1),
+        adjust=adjust and launch.decision.adjust and bool(units.covariates(data, metric)),
+        level=1 - launch.decision.alpha,
+        power=launch.decision.power,
+    )
+    return answer
+
+
+def scale(data: Study, metric: Metric) -> float:
+    """Say by what the units column of a metric is multiplied to read in the metric's own unit."""
+    return inference.form(metric, metric.window_days or data.launch.days).scale
+
+
+def arm_counts(data: Study, read: Moments) -> Check:
+    """Ask whether the arms are as large as planned; equal arms where the launch plans no numbers."""
+    by_arm = read.pool(by=["arm"])
+    counts = {str(arm): int(n) for arm, n in zip(by_arm.groups["arm"], by_arm.n, strict=True)}
+    planned = data.launch.sampling.n if data.launch.sampling else dict.fromkeys(counts, 1)
+    return validity.srm(counts, planned)
+
+
+def _past(data: Study, metric: Metric) -> Metric | None:
+    """Turn a metric into itself before the assignment, where the data have that."""
+    if metric.covariates != "own" or not units.covariates(data, metric):
+        return None
+    read_pre = [
+        Measure(table=UNITS_TABLE, agg="value", column=metric.column(m, "pre"), scale=m.scale) for m in metric.measures
+    ]
+    ratio = metric.denominator is not None
+    return replace(metric, numerator=read_pre[0], denominator=read_pre[1] if ratio else None, cap=None, covariates=())
+
+
+def _basis(data: Study, read: Moments, treatment: str) -> str:
+    arms = read.pool(by=["arm"])
+    n = dict(zip(arms.groups["arm"], arms.n, strict=True))
+    control, launch = data.launch.arms.control, data.launch
+    window = f" over {launch.days} days from {launch.dates.start}" if launch.dates else ""
+    return f"Measured on {n[treatment]:,.0f} accounts of {treatment} against {n[control]:,.0f} of {control}{window}."
+
+
+def _claims(plan: Sequence[Planned], estimates: Sequence[Estimate | NotEstimable]) -> list[Claim]:
+    """Correct the success metrics for their number, then read every estimate against its target or margin."""
+    success = [i for i, p in enumerate(plan) if p.role in decision.SUCCESS]
+    corrected = inference.adjust_family([estimates[i] for i in success])
+    final = dict(enumerate(estimates)) | dict(zip(success, corrected, strict=True))
+    return [
+        decision.read(p.metric, final[i], role=p.role, target=p.target, margin=p.margin) for i, p in enumerate(plan)
+    ]

@@ -1,0 +1,255 @@
+"""The study: a launch's data, opened through Ibis; the only module that knows where they live and what reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pandas as pd
+import platformdirs
+from ibis import _
+
+from helpers import sampling, schema, simulate
+from helpers.errors import DataError, did_you_mean
+from helpers.launch import Launch
+from helpers.metrics import UNITS_TABLE
+
+MEMORY_LIMIT = "4GB"
+SUFFIXES = (".parquet", ".csv")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """The tables of one launch, by name.
+
+    `tables` holds event tables of the contract in `schema`, or the single table `units` with a row per account.
+    `fingerprint` changes when the data do; None when the source cannot tell.
+    """
+
+    launch: Launch
+    tables: Mapping[str, ibis.Table]
+    fingerprint: str | None
+    connection: Any = field(repr=False)
+    truth: Path | None = field(default=None, repr=False)
+
+    def table(self, name: str) -> ibis.Table:
+        """Open a table.
+
+        Raises:
+            DataError: the data have no such table; the nearest is named.
+        """
+        if name not in self.tables:
+            raise DataError(f"{self.launch.name}: the data have no table {name!r}; {did_you_mean(name, self.tables)}")
+        return self.tables[name]
+
+    @property
+    def everyone(self) -> ibis.Table:
+        """Open the rows account and arm of all accounts in the data, with what else stands in the same table."""
+        if UNITS_TABLE in self.tables:
+            data = self.launch.data
+            table = self.tables[UNITS_TABLE].mutate(account=_[data.account], arm=_[data.arm])
+        else:
+            table = self.table("assignments")
+        return table.mutate(arm=_.arm.cast("string"))
+
+    @property
+    def assignments(self) -> ibis.Table:
+        """Open the rows of the accounts in the arms that the launch names."""
+        return self.everyone.filter(_.arm.isin(self.launch.arms.names))
+
+    def reveal(self) -> pd.DataFrame:
+        """Open the planted truth of a simulated launch: for cells tagged `reveal`, never for an analysis.
+
+        Returns:
+            metric, segment, level, control, treatment, diff, rel; without rows where the data are real, because then
+            nobody knows the truth.
+        """
+        if self.truth is None:
+            return pd.DataFrame(columns=["metric", "segment", "level", "control", "treatment", "diff", "rel"])
+        return pd.read_parquet(self.truth)
+
+
+def cache_folder() -> Path:
+    """Say where simulated services and units tables are kept: PREMIERE_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("PREMIERE_CACHE") or platformdirs.user_cache_dir("premiere"))
+
+
+def open(launch: Launch) -> Study:  # noqa: A001  (study.open reads as it should)
+    """Open a launch's data, simulating the service first where the launch asks for it.
+
+    Raises:
+        DataError: nothing readable is there; what was found and what was expected is said.
+    """
+    data = launch.data
+    if data.source == "simulate":
+        folder = _simulated(launch)
+        return _from_folder(launch, folder, fingerprint=folder.name, truth=folder / "truth.parquet")
+    if data.source is None:
+        path = launch.folder / str(data.units)
+        connection = connect_embedded()
+        columns = (data.account, data.arm)
+        return Study(
+            launch=launch,
+            tables={UNITS_TABLE: read_file(connection, path, as_text=columns)},
+            fingerprint=_fingerprint([path]),
+            connection=connection,
+        )
+    if "://" in data.source:
+        return _from_connection(launch, _connect(data.source), fingerprint=None)
+    path = launch.folder / data.source
+    if path.is_dir():
+        return _from_folder(launch, path)
+    _must_be_a_file(path)
+    return _from_connection(launch, connect_embedded(path), fingerprint=_fingerprint([path]))
+
+
+def _simulated(launch: Launch) -> Path:
+    """Generate the service that the launch describes, once: the folder is named by the hash of its parameters."""
+    if launch.dates is None or launch.sampling is None:
+        raise DataError(f"{launch.name}: a simulated launch needs 'dates' and 'sampling'")
+    simulation = simulate.Simulation(
+        scenario=launch.data.scenario,
+        accounts=launch.data.accounts,
+        seed=launch.data.seed,
+        start=launch.dates.start,
+        pre_days=launch.pre_days,
+        days=launch.days,
+        control=launch.arms.control,
+        treatment=launch.arms.treatment[0],
+    )
+    source = sorted(Path(simulate.__file__).parent.glob("*.py"))
+    key = hashlib.sha256(
+        b"".join(p.read_bytes() for p in (*source, Path(sampling.__file__)))
+        + json.dumps([repr(simulation), launch.sampling.model_dump()], sort_keys=True).encode()
+    ).hexdigest()[:16]
+    folder = cache_folder() / "simulated" / key
+    if not folder.exists():
+        simulate.write(simulation, folder, assign=lambda frame: draw(launch, ibis.memtable(frame)).execute())
+    return folder
+
+
+def draw(launch: Launch, frame: ibis.Table, *, salt: str = "") -> ibis.Table:
+    """Draw the launch's arms from a population frame: treatments first, so that they are allocated over all of it.
+
+    The salt is the launch's own, or its name, unless another one is given.
+    """
+    if launch.sampling is None:
+        raise DataError(f"{launch.name}: has no 'sampling', so there is nothing to draw")
+    wanted = launch.sampling.n
+    return sampling.draw(
+        frame,
+        n={arm: wanted[arm] for arm in (*launch.arms.treatment, launch.arms.control)},
+        strata=launch.sampling.strata,
+        salt=salt or launch.sampling.salt or launch.name,
+    )
+
+
+def connect_embedded(path: Path | None = None) -> Any:
+    """Open DuckDB in this process, on a file or in memory: UTC, and a memory limit beyond which it spills to disk."""
+    try:
+        connection = ibis.duckdb.connect(path, read_only=True) if path else ibis.duckdb.connect()
+    except Exception as error:  # the engine raises its own types
+        raise DataError(f"{path}: cannot be opened as a DuckDB file: {_first_line(error)}") from None
+    connection.raw_sql(f"SET memory_limit = '{MEMORY_LIMIT}'; SET TimeZone = 'UTC'")
+    return connection
+
+
+def _connect(url: str) -> Any:
+    try:
+        return ibis.connect(url)
+    except Exception as error:  # every back end raises its own types
+        shown = url.split("://")[0] + "://…"  # the rest may hold a password
+        raise DataError(f"{shown}: cannot be opened through Ibis: {_first_line(error)}") from None
+
+
+def _from_connection(launch: Launch, connection: Any, *, fingerprint: str | None) -> Study:
+    names = connection.list_tables()
+    if launch.data.units is not None:
+        if launch.data.units not in names:
+            raise DataError(f"the source has no table {launch.data.units!r}; {did_you_mean(launch.data.units, names)}")
+        tables = {UNITS_TABLE: connection.table(launch.data.units)}
+    else:
+        tables = {name: connection.table(name) for name in schema.TABLES if name in names}
+        _needs_assignments(launch, tables, names)
+    return Study(launch=launch, tables=tables, fingerprint=fingerprint, connection=connection)
+
+
+def _from_folder(launch: Launch, folder: Path, *, fingerprint: str | None = None, truth: Path | None = None) -> Study:
+    """Open every table of the contract that the folder holds: NAME.parquet, NAME.csv, or a folder NAME of parts."""
+    connection = connect_embedded()
+    found = {p.stem if p.suffix in SUFFIXES else p.name: p for p in sorted(folder.iterdir())}
+    tables = {}
+    for name in schema.TABLES:
+        if name in found:
+            ids = tuple(c.name for c in schema.TABLES[name].columns if c.type in {"id", "text"})
+            tables[name] = read_file(connection, found[name], as_text=ids)
+    _needs_assignments(launch, tables, found)
+    files = sorted(p for name in tables for p in _files(found[name]))
+    return Study(
+        launch=launch,
+        tables=tables,
+        fingerprint=fingerprint or _fingerprint(files),
+        connection=connection,
+        truth=truth,
+    )
+
+
+def _needs_assignments(launch: Launch, tables: Mapping[str, ibis.Table], found: Any) -> None:
+    if "assignments" not in tables:
+        raise DataError(
+            f"{launch.name}: the data have no table 'assignments' (account, arm); "
+            f"{did_you_mean('assignments', found)}; one table with a row per account is given as 'data.units'"
+        )
+
+
+def _files(path: Path) -> Iterator[Path]:
+    yield from (p for p in sorted(path.rglob("*")) if p.is_file()) if path.is_dir() else (path,)
+
+
+def _must_be_a_file(path: Path) -> None:
+    if not path.exists():
+        there = (p.name for p in path.parent.iterdir()) if path.parent.is_dir() else ()
+        raise DataError(f"{path}: there is no such file; {did_you_mean(path.name, there)}")
+    if path.is_file() and path.stat().st_size == 0:
+        raise DataError(f"{path}: is empty; expected a table with a header and rows")
+
+
+def read_file(connection: Any, path: Path, *, as_text: tuple[str, ...] = ()) -> ibis.Table:
+    """Read Parquet or CSV; in a CSV the columns `as_text` are never taken for numbers (007 is not 7).
+
+    Raises:
+        DataError: there is no such file, it is empty, or it is not what its name says.
+    """
+    _must_be_a_file(path)
+    parts = [p for p in _files(path) if p.suffix in SUFFIXES]
+    suffixes = {p.suffix for p in parts}
+    if len(suffixes) != 1:
+        raise DataError(
+            f"{path}: expected Parquet or CSV, one of them; found {', '.join(sorted(suffixes)) or 'neither'}"
+        )
+    names = [str(p) for p in parts]
+    try:
+        if suffixes == {".parquet"}:
+            return connection.read_parquet(names)
+        header = connection.read_csv(names, sample_size=-1)
+        types = {c: "VARCHAR" for c in as_text if c in header.columns and not header[c].type().is_string()}
+        return connection.read_csv(names, sample_size=-1, types=types) if types else header
+    except Exception as error:  # the engine raises its own types
+        kind = "Parquet" if suffixes == {".parquet"} else "CSV"
+        raise DataError(f"{path}: cannot be read as {kind}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _fingerprint(paths: list[Path]) -> str:
+    """Tell files apart by name, size and time of change, without reading them."""
+    facts = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for path in paths for p in _files(path)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

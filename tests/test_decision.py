@@ -1,0 +1,320 @@
+"""Claims follow the interval, the verdict follows the policy over every combination, and the words stay honest."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers import decision
+from helpers.errors import ParameterError
+from helpers.metrics import UNITS_TABLE, Bound, Measure, Metric
+from helpers.results import Check, Claim, Estimate, NotEstimable
+
+FORBIDDEN = re.compile(
+    r"p-value|significan|no effect|no change|maintained|unaffected|unchanged|no difference|[\u0370-\u03ff]",
+    re.IGNORECASE,
+)
+UP10, DOWN10 = Bound(value=0.1, relative=True, text="+10%"), Bound(value=-0.1, relative=True, text="-10%")
+NONE = NotEstimable(metric="m", reason="early has 0 accounts, at least 2 are needed")
+
+
+def metric(better: str = "higher", title: str = "Hours watched", unit: str = "h") -> Metric:
+    measure = Measure(table=UNITS_TABLE, agg="value", column="y")
+    return Metric(name="m", title=title, kind="mean", numerator=measure, better=better, unit=unit)
+
+
+def estimate(low: float, high: float, *, control: float = 10.0, p: float | None = None, **more) -> Estimate:
+    """An interval of the relative effect; the difference follows from the control value."""
+    diff = control * (low + high) / 2
+    fields = {
+        "metric": "m",
+        "control": control,
+        "treatment": control + diff,
+        "diff": diff,
+        "se": control * (high - low) / 3.92,
+        "low": control * low,
+        "high": control * high,
+        "rel": (low + high) / 2,
+        "rel_low": low,
+        "rel_high": high,
+        "p": (0.5 if low <= 0 <= high else 0.001) if p is None else p,
+        "n_control": 10_000,
+        "n_treatment": 10_000,
+        "method": "Welch t",
+        "mde": control * (high - low) / 1.4,
+    }
+    return Estimate(**(fields | more))
+
+
+def claim(role, low, high, *, bound=None, better="higher", title="Hours watched", **more) -> Claim:
+    which = "margin" if role == "guardrail" else "target"
+    return decision.read(metric(better, title), estimate(low, high, **more), role=role, **{which: bound})
+
+
+# Reading one estimate
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "status", "words"),
+    [
+        (0.12, 0.18, "met", "15 % higher (between 12 and 18 % higher): the target of +10% is met"),
+        (0.02, 0.08, "not met", "a gain, but the target of +10% is missed"),
+        (-0.02, 0.08, "not met", "3 % higher (between 2 % lower and 8 % higher): the target of +10% is missed"),
+        (-0.08, -0.02, "not met", "5 % lower (between 2 and 8 % lower): a loss, and the target of +10% is missed"),
+        (0.05, 0.15, "cannot tell", "a gain, but whether the target of +10% is met cannot be told"),
+        (-0.05, 0.15, "cannot tell", ": whether the target of +10% is met cannot be told"),
+    ],
+)
+def test_a_target_is_met_when_the_whole_interval_lies_beyond_it(low, high, status, words):
+    c = claim("supporting", low, high, bound=UP10)
+    assert c.status == status
+    assert words in c.words
+    assert (c.bound, c.bound_text) == (pytest.approx(1.0), "+10%")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "status", "words"),
+    [
+        (-0.05, 0.05, "passed", "any harm stays within the margin of +10%"),
+        (0.02, 0.08, "passed", "worse, though within the margin of +10%"),
+        (-0.08, -0.02, "passed", "any harm stays within the margin of +10%"),
+        (0.12, 0.3, "breached", "harm beyond the margin of +10% is established"),
+        (
+            -0.1,
+            0.25,
+            "cannot tell",
+            "only a rise of more than 25 % is ruled out, so harm beyond the margin of +10% remains",
+        ),
+        (0.05, 0.25, "cannot tell", "only a rise of more than 25 % is ruled out"),
+    ],
+)
+def test_a_guardrail_passes_when_the_whole_interval_is_inside_the_margin(low, high, status, words):
+    c = claim("guardrail", low, high, bound=UP10, better="lower")
+    assert c.status == status
+    assert words in c.words
+
+
+@pytest.mark.parametrize(("low", "high"), list(itertools.combinations([-0.3, -0.15, -0.05, 0.05, 0.15, 0.3], 2)))
+@pytest.mark.parametrize("role", ["guardrail", "supporting"])
+def test_a_metric_that_should_fall_reads_as_the_mirror_image_of_one_that_should_rise(role, low, high):
+    up = claim(role, low, high, bound=DOWN10 if role == "guardrail" else UP10)
+    down = claim(role, -high, -low, bound=UP10 if role == "guardrail" else DOWN10, better="lower")
+    assert up.status == down.status
+    assert decision.read(metric(), estimate(low, high), role="supporting").status == (
+        decision.read(metric("lower"), estimate(-high, -low), role="supporting").status
+    )
+
+
+def test_a_higher_is_better_guardrail_tells_the_fall_that_is_ruled_out():
+    c = claim("guardrail", -0.25, 0.1, bound=DOWN10)
+    assert "only a fall of more than 25 % is ruled out" in c.words
+
+
+def test_an_absolute_bound_is_read_on_the_difference_and_a_relative_one_on_the_relative_effect():
+    e = estimate(0.02, 0.08, control=0.5, rel_low=0.11, rel_high=0.2)
+    share = metric(unit="share")
+    absolute = decision.read(share, e, role="supporting", target=Bound(value=0.02, relative=False, text="+2pp"))
+    assert absolute.status == "cannot tell"
+    assert "2.5 percentage points higher (between 1 and 4 percentage points higher)" in absolute.words
+    assert absolute.bound == 0.02
+    assert decision.read(share, e, role="supporting", target=UP10).status == "met"
+
+
+def test_a_relative_bound_without_a_relative_interval_cannot_be_checked():
+    e = estimate(-0.05, 0.05, rel=None, rel_low=None, rel_high=None, note="no relative effect, because ...")
+    c = decision.read(metric("lower"), e, role="guardrail", margin=UP10)
+    assert c.status == "cannot tell"
+    assert "+10% cannot be checked, no relative effect" in c.words
+    assert "h lower" in c.words
+
+
+def test_better_needs_the_correction_for_several_metrics_and_worse_does_not():
+    assert claim("north_star", 0.01, 0.05, p=0.01).status == "better"
+    assert claim("north_star", 0.01, 0.05, p=0.01, p_adjusted=0.06).status == "cannot tell"
+    assert claim("north_star", -0.05, -0.01, p=0.01, p_adjusted=0.06).status == "worse"
+
+
+def test_a_guardrail_without_a_margin_is_read_against_zero():
+    assert claim("guardrail", 0.01, 0.05, better="lower").words.endswith("worse, and no margin was set.")
+    c = claim("guardrail", -0.01, 0.05, better="lower")
+    assert c.status == "cannot tell"
+    assert c.words.endswith("only a rise of more than 5 % is ruled out, and no margin was set.")
+
+
+def test_what_is_not_estimable_says_so():
+    c = decision.read(metric(), NONE, role="guardrail", margin=DOWN10)
+    assert (c.status, c.bound) == ("not estimable", None)
+    assert "could not be estimated: early has 0 accounts" in c.words
+
+
+def test_bounds_on_the_wrong_side_are_refused():
+    with pytest.raises(ParameterError, match=r"margin \+10% of m points to the good side"):
+        decision.read(metric(), NONE, role="guardrail", margin=UP10)
+    with pytest.raises(ParameterError, match="target -10% of m points to the bad side"):
+        decision.read(metric(), NONE, role="supporting", target=DOWN10)
+
+
+@given(
+    ends=st.tuples(st.floats(-0.99, 5), st.floats(-0.99, 5)),
+    size=st.floats(0.001, 1),
+    role=st.sampled_from(["north_star", "supporting", "guardrail", "operational", "satisfaction"]),
+    better=st.sampled_from(["higher", "lower"]),
+    bounded=st.booleans(),
+    relative=st.booleans(),
+    p_adjusted=st.sampled_from([None, 0.01, 0.9]),
+)
+def test_no_claim_says_that_nothing_changed(ends, size, role, better, bounded, relative, p_adjusted):
+    good = 1 if better == "higher" else -1
+    sign = -good if role == "guardrail" else good
+    bound = Bound(value=sign * size, relative=relative, text="the bound") if bounded else None
+    c = claim(role, min(ends), max(ends), bound=bound, better=better, p_adjusted=p_adjusted)
+    assert not FORBIDDEN.search(c.words)
+    assert c.words.endswith(".")
+    assert c.words.count(". ") == 0
+
+
+# The verdict
+
+CHECKS = {"valid": (True, True), "unasked": (True, None), "invalid": (True, False)}
+GUARDRAILS = {
+    "none": None,
+    "passed": {"low": -0.05, "high": 0.05, "bound": UP10},
+    "worse within the margin": {"low": 0.01, "high": 0.05, "bound": UP10},
+    "cannot tell": {"low": -0.1, "high": 0.25, "bound": UP10},
+    "breached": {"low": 0.15, "high": 0.25, "bound": UP10},
+    "no margin, worse": {"low": 0.01, "high": 0.05},
+    "no margin, better": {"low": -0.05, "high": -0.01},
+    "no margin, cannot tell": {"low": -0.05, "high": 0.05},
+    "not estimable": "not estimable",
+}
+SUCCESSES = {
+    "none": None,
+    "met": {"low": 0.12, "high": 0.18, "bound": UP10},
+    "better, target missed": {"low": 0.02, "high": 0.08, "bound": UP10},
+    "better, target open": {"low": 0.05, "high": 0.15, "bound": UP10},
+    "better before correction only": {"low": 0.05, "high": 0.15, "bound": UP10, "p_adjusted": 0.2},
+    "open": {"low": -0.05, "high": 0.15, "bound": UP10},
+    "target missed": {"low": -0.02, "high": 0.08, "bound": UP10},
+    "worse, target missed": {"low": -0.08, "high": -0.02, "bound": UP10},
+    "better": {"low": 0.02, "high": 0.08},
+    "worse": {"low": -0.08, "high": -0.02},
+    "cannot tell": {"low": -0.08, "high": 0.02},
+    "not estimable": "not estimable",
+}
+WON = {"met", "better, target missed", "better, target open", "better"}
+LOST = {"worse, target missed", "worse"}
+FUTILE = {"target missed", "worse, target missed", "worse"}
+
+
+def built(role, spec, **more):
+    if spec is None:
+        return []
+    if spec == "not estimable":
+        return [decision.read(metric(), NONE, role=role)]
+    return [claim(role, **spec, **more)]
+
+
+def expected(check, guards, successes, satisfaction, last_stage):
+    """The policy, written once more from its text and without looking at any number."""
+    asked = [s for s in successes if s != "none"]
+    if check == "invalid":
+        return "INVALID"
+    if {"breached", "no margin, worse"} & set(guards):
+        return "ROLL BACK"
+    if {"cannot tell", "no margin, cannot tell", "not estimable"} & set(guards):
+        return "HOLD"
+    if WON & set(asked):
+        if LOST & set(asked) or satisfaction == "worse":
+            return "HOLD"
+        return "SHIP" if last_stage else "PROCEED"
+    if asked and set(asked) <= FUTILE:
+        return "DELAY/REWORK"
+    return "HOLD"
+
+
+def test_every_combination_gives_the_verdict_of_the_policy_in_at_most_60_plain_words():
+    seen = set()
+    guards = {k: built("guardrail", v, better="lower", title="Crashes") for k, v in GUARDRAILS.items()}
+    first = {k: built("north_star", v) for k, v in SUCCESSES.items()}
+    second = {k: built("supporting", v, title="Discovery") for k, v in SUCCESSES.items()}
+    pleased = {
+        k: built("satisfaction", SUCCESSES[k], title="Score") for k in ("none", "better", "worse", "cannot tell")
+    }
+    for check, g1, g2, s1, s2, sat, last in itertools.product(
+        CHECKS, GUARDRAILS, ("none", "passed", "cannot tell", "breached"), SUCCESSES, SUCCESSES, pleased, (False, True)
+    ):
+        checks = [Check(name=f"Check {i}", passed=p, detail=f"Detail {i}.") for i, p in enumerate(CHECKS[check])]
+        claims = [*pleased[sat], *second[s2], *first[s1], *guards[g1], *guards[g2]]
+        verdict = decision.decide(checks, claims, last_stage=last)
+        assert verdict.decision == expected(check, (g1, g2), (s1, s2), sat, last), (check, g1, g2, s1, s2, sat, last)
+        assert len(verdict.sentence.split()) <= 60
+        assert not FORBIDDEN.search(verdict.sentence)
+        seen.add(verdict.decision)
+    assert seen == {"INVALID", "ROLL BACK", "HOLD", "PROCEED", "SHIP", "DELAY/REWORK"}
+
+
+def test_reasons_come_in_the_order_in_which_they_were_weighed():
+    checks = [Check(name="Arm counts", passed=True, detail="As planned.")]
+    claims = [
+        claim("operational", 0.0, 0.1, title="Delay"),
+        claim("satisfaction", -0.1, 0.1, title="Score"),
+        claim("supporting", -0.1, 0.1, title="Discovery"),
+        claim("north_star", 0.01, 0.1, title="Hours"),
+        claim("guardrail", -0.05, 0.05, bound=DOWN10, title="Retention"),
+    ]
+    verdict = decision.decide(checks, claims)
+    firsts = [reason.split()[0] for reason in verdict.reasons]
+    assert firsts == ["As", "Retention", "Hours", "Discovery", "Score", "Delay"]
+
+
+def test_an_invalid_launch_gives_no_effect_among_its_reasons():
+    verdict = decision.decide(
+        [Check(name="Arm counts", passed=False, detail="Too few."), Check(name="Other", passed=True, detail="Fine.")],
+        [claim("north_star", 0.1, 0.2)],
+    )
+    assert verdict.reasons == ("Too few.",)
+    assert "Arm counts" in verdict.sentence
+    assert "Hours" not in verdict.sentence
+
+
+def test_an_undecided_guardrail_says_how_many_accounts_would_decide():
+    # mde is 0.35 / 1.4 = 25 % of control against a margin of 10 %: 6.25 times the 20,000 accounts
+    open_ = claim("guardrail", -0.1, 0.25, bound=UP10, better="lower", title="Churn")
+    verdict = decision.decide([], [open_])
+    assert verdict.decision == "HOLD"
+    assert "Churn" in verdict.sentence
+    assert "about 120,000 accounts instead of 20,000" in verdict.sentence  # 125,000 to two digits
+
+
+def test_a_guardrail_that_a_large_enough_sample_left_open_asks_for_no_more_accounts():
+    near = claim("guardrail", 0.02, 0.12, bound=UP10, better="lower", title="Churn")
+    assert "accounts instead" not in decision.decide([], [near]).sentence
+    assert "accounts instead" not in decision.decide([], [decision.read(metric(), NONE, role="guardrail")]).sentence
+
+
+def test_a_win_leads_with_its_effect_and_the_state_of_the_guardrails():
+    claims = [claim("north_star", 0.02, 0.08), claim("guardrail", -0.05, 0.05, bound=DOWN10, title="Retention")]
+    gain = "Hours watched came out 5 % higher (between 2 and 8 % higher), and every guardrail stayed within its margin."
+    assert decision.decide([], claims).sentence == f"Proceed to the next stage: {gain}"
+    assert decision.decide([], claims, last_stage=True).sentence == f"Ship: {gain}"
+    assert "the launch names no guardrail" in decision.decide([], claims[:1]).sentence
+
+
+def test_a_conflict_is_named():
+    claims = [claim("north_star", 0.05, 0.1), claim("satisfaction", -0.2, -0.1, title="Survey score")]
+    verdict = decision.decide([], claims)
+    assert verdict.decision == "HOLD"
+    assert verdict.sentence == "Hold: Hours watched improved, but Survey score got worse; find out why before going on."
+
+
+@given(titles=st.lists(st.text(min_size=1, max_size=300), min_size=1, max_size=12))
+def test_long_titles_do_not_lengthen_the_sentence(titles):
+    won = [claim("supporting", 0.05, 0.1, title=t) for t in titles]
+    lost = [claim("satisfaction", -0.2, -0.1, title=t) for t in titles]
+    open_ = [claim("guardrail", -0.1, 0.25, bound=UP10, better="lower", title=t) for t in titles]
+    for claims in (won, won + lost, open_):
+        assert len(decision.decide([], claims).sentence.split()) <= 60

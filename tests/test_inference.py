@@ -1,0 +1,684 @@
+"""Estimates equal scipy, statsmodels, tea-tasting, numpy and R; their error rates and coverage hold in simulation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tea_tasting as tt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from statsmodels.stats import multitest, proportion
+
+from helpers import inference, metrics, moments
+from helpers.errors import DataError, ParameterError
+from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.moments import Moments
+from helpers.results import Estimate, NotEstimable
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+EXACT = 1e-9  # relative
+CONTROL, TREATMENT = "control", "early"
+
+
+def column(name: str) -> Measure:
+    return Measure(table=UNITS_TABLE, agg="value", column=name)
+
+
+def metric(kind: str = "mean", *, numerator="y", denominator=None, covariates=(), **more) -> Metric:
+    return Metric(
+        name="m",
+        title="M",
+        kind=kind,
+        numerator=column(numerator),
+        denominator=None if denominator is None else column(denominator),
+        better="higher",
+        unit="h",
+        covariates=tuple(column(c) for c in covariates),
+        **more,
+    )
+
+
+MEAN, SHARE = metric(), metric("proportion", numerator="opened")
+RATIO = metric("ratio", denominator="sessions")
+
+
+def rows(n: int = 400, seed: int = 1) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    taste = rng.normal(0, 1, n)
+    before = rng.poisson(np.exp(1 + taste))
+    frame = pd.DataFrame(
+        {
+            "arm": np.where(rng.random(n) < 0.4, TREATMENT, CONTROL),
+            "device": rng.choice(["tv", "phone"], n),
+            "y": rng.lognormal(1 + taste, 0.7),
+            "sessions": 1 + rng.poisson(np.exp(1 + taste)),
+            "opened": rng.random(n) < 0.3,
+            "y_before": rng.lognormal(1 + taste, 0.7),
+            "sessions_before": 1 + before,
+            "plays_before": before + rng.poisson(2, n),
+        }
+    )
+    return frame.assign(opened=frame["opened"] & (frame["y"] > 1))
+
+
+def estimate(frame: pd.DataFrame, what: Metric, by=(), **options) -> Estimate:
+    """Compare control and early on rows; one slice."""
+    names, _ = inference.needed(what, adjust=options.get("adjust", False))
+    m = moments.from_rows(frame, columns=names, by=["arm", *by])
+    options = {"control": CONTROL, "treatment": TREATMENT, "days": 28, "pre_days": 28} | options
+    answers = inference.compare(m, what, **options)
+    return answers[0] if len(answers) == 1 else answers
+
+
+def arms(frame: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(frame.loc[frame["arm"] == a, name].to_numpy(np.float64) for a in (CONTROL, TREATMENT))
+
+
+def from_numbers(n, mean, variance, columns=("y",), groups=None) -> Moments:
+    """Write Moments of one column down from summary statistics, control first."""
+    n, mean = np.array(n, dtype=np.float64), np.array(mean, dtype=np.float64)
+    scatter = (n - 1) * np.array(variance, dtype=np.float64)
+    groups = pd.DataFrame({"arm": [CONTROL, TREATMENT]}) if groups is None else groups
+    return Moments(groups=groups, columns=columns, n=n, mean=mean[:, None], scatter=scatter[:, None, None])
+
+
+def compared(m: Moments, what: Metric = MEAN, **options) -> list:
+    return inference.compare(m, what, control=CONTROL, treatment=TREATMENT, days=28, pre_days=28, **options)
+
+
+# Independent oracles
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("by", [(), ("device",)])
+def test_a_mean_equals_scipys_welch_in_every_slice(level, by):
+    frame = rows()
+    answers = estimate(frame, MEAN, by=by, level=level)
+    for e in answers if by else [answers]:
+        part = frame if not by else frame[frame["device"] == e.slice["device"]]
+        control, treatment = arms(part, "y")
+        oracle = stats.ttest_ind(treatment, control, equal_var=False)
+        interval = oracle.confidence_interval(level)
+        assert (e.low, e.high, e.p) == pytest.approx((interval.low, interval.high, oracle.pvalue), rel=EXACT)
+        assert (e.diff / e.se, e.control) == pytest.approx((oracle.statistic, control.mean()), rel=EXACT)
+        assert (e.n_control, e.n_treatment, e.level) == (len(control), len(treatment), level)
+        assert e.method == "Welch t"
+
+
+def test_a_proportion_equals_statsmodels_newcombe_and_pooled_z():
+    frame = rows()
+    e = estimate(frame, SHARE)
+    control, treatment = arms(frame, "opened")
+    counts, n = np.array([treatment.sum(), control.sum()]), np.array([len(treatment), len(control)])
+    interval = proportion.confint_proportions_2indep(counts[0], n[0], counts[1], n[1], method="newcomb")
+    assert (e.low, e.high) == pytest.approx(interval, rel=EXACT)
+    assert e.p == pytest.approx(proportion.proportions_ztest(counts, n)[1], rel=EXACT)
+    assert "Newcombe" in e.method
+    assert "pooled z-test" in e.method
+
+
+@pytest.mark.parametrize("events", [(0, 3), (1, 0), (4, 100), (99, 100)])
+def test_newcombe_holds_at_the_edge(events):
+    n = np.array([100, 100])
+    p = np.array(events) / n
+    (e,) = compared(from_numbers(n, p, p * (1 - p) * n / (n - 1), columns=("opened",)), SHARE)
+    interval = proportion.confint_proportions_2indep(events[1], 100, events[0], 100, method="newcomb")
+    assert (e.low, e.high) == pytest.approx(interval, rel=EXACT)
+    assert -1 <= e.low <= e.diff <= e.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("what", "oracle"),
+    [
+        (MEAN, tt.Mean("y")),
+        (RATIO, tt.RatioOfMeans("y", "sessions")),
+        (metric(covariates=["y_before"]), tt.Mean("y", "y_before")),
+        (metric(numerator="opened", kind="proportion", covariates=["y_before"]), tt.Mean("opened", "y_before")),
+        (
+            metric("ratio", denominator="sessions", covariates=["y_before"]),
+            tt.RatioOfMeans("y", "sessions", "y_before"),
+        ),
+    ],
+)
+def test_differences_equal_tea_tasting(what, oracle):
+    frame = rows().assign(opened=lambda f: f["opened"].astype(int))
+    assert_equals_tea_tasting(estimate(frame, what, adjust=bool(what.covariates)), _tea(frame, oracle))
+
+
+def test_a_ratio_adjusted_by_its_own_pre_period_equals_tea_tasting():
+    frame = rows()
+    names = {
+        "y": "plays_sum_minutes",
+        "sessions": "sessions_count",
+        "y_before": "plays_sum_minutes_pre",
+        "sessions_before": "sessions_count_pre",
+    }
+    what = replace(
+        RATIO,
+        numerator=Measure(table="plays", agg="sum", column="minutes"),
+        denominator=Measure(table="sessions", agg="count"),
+        covariates="own",
+    )
+    e = estimate(frame.rename(columns=names), what, adjust=True)
+    assert_equals_tea_tasting(e, _tea(frame, tt.RatioOfMeans("y", "sessions", "y_before", "sessions_before")))
+    assert e.method.startswith("Welch t by the delta method, adjusted for own pre-period (variance -")
+
+
+def _tea(frame: pd.DataFrame, oracle):
+    coded = frame.assign(variant=(frame["arm"] == TREATMENT).astype(int))
+    return tt.Experiment(x=oracle).analyze(coded)["x"]
+
+
+def assert_equals_tea_tasting(e: Estimate, theirs) -> None:
+    assert (e.control, e.treatment, e.diff, e.low, e.high, e.p, e.rel) == pytest.approx(
+        (
+            theirs.control,
+            theirs.treatment,
+            theirs.effect_size,
+            theirs.effect_size_ci_lower,
+            theirs.effect_size_ci_upper,
+            theirs.pvalue,
+            theirs.rel_effect_size,
+        ),
+        rel=EXACT,
+    )
+
+
+def test_several_covariates_equal_welch_on_the_residuals_of_least_squares():
+    frame = rows()
+    names = ["y_before", "sessions_before", "plays_before"]
+    e = estimate(frame, metric(covariates=names), adjust=True)
+    x = frame[names].to_numpy(np.float64)
+    x = x - x.mean(axis=0)
+    theta = np.linalg.lstsq(np.column_stack([np.ones(len(x)), x]), frame["y"], rcond=None)[0][1:]
+    control, treatment = arms(frame.assign(y=frame["y"] - x @ theta), "y")
+    oracle = stats.ttest_ind(treatment, control, equal_var=False)
+    interval = oracle.confidence_interval()
+    assert (e.low, e.high, e.p) == pytest.approx((interval.low, interval.high, oracle.pvalue), rel=EXACT)
+    plain = estimate(frame, MEAN)
+    assert f"(variance {100 * (e.se**2 / plain.se**2 - 1):+.0f} %)" in e.method
+    assert "y_before and sessions_before and plays_before" in e.method
+
+
+def test_a_constant_covariate_is_left_out_with_a_note():
+    frame = rows().assign(constant=3)
+    e = estimate(frame, metric(covariates=["y_before", "constant"]), adjust=True)
+    alone = estimate(frame, metric(covariates=["y_before"]), adjust=True)
+    assert (e.diff, e.se, e.p) == pytest.approx((alone.diff, alone.se, alone.p), rel=EXACT)
+    assert e.note == "constant does not vary and was not used"
+    assert e.method == alone.method
+    only = estimate(frame, metric(covariates=["constant"]), adjust=True)
+    assert (only.diff, only.method) == (pytest.approx(estimate(frame, MEAN).diff, rel=EXACT), "Welch t")
+
+
+def test_collinear_covariates_give_the_least_squares_answer_with_a_note():
+    frame = rows().assign(twice=lambda f: 2 * f["y_before"] - 5)
+    e = estimate(frame, metric(covariates=["y_before", "twice"]), adjust=True)
+    alone = estimate(frame, metric(covariates=["y_before"]), adjust=True)
+    assert (e.diff, e.se, e.p) == pytest.approx((alone.diff, alone.se, alone.p), rel=EXACT)
+    assert "explain each other" in e.note
+
+
+def test_moverr_limits_solve_their_defining_equation_from_wilsons_limits():
+    frame = rows()
+    e = estimate(frame, SHARE)
+    control, treatment = arms(frame, "opened")
+    c, t = control.mean(), treatment.mean()
+    (cl, cu), (tl, tu) = (proportion.proportion_confint(a.sum(), len(a), method="wilson") for a in (control, treatment))
+    low = optimize.brentq(lambda r: (t - r * c) ** 2 - (t - tl) ** 2 - r**2 * (cu - c) ** 2, 0, t / c, xtol=1e-14)
+    high = optimize.brentq(lambda r: (t - r * c) ** 2 - (tu - t) ** 2 - r**2 * (c - cl) ** 2, t / c, 9, xtol=1e-14)
+    assert (e.rel_low + 1, e.rel_high + 1) == pytest.approx((low, high), rel=EXACT)
+    score = proportion.confint_proportions_2indep(
+        treatment.sum(), len(treatment), control.sum(), len(control), compare="ratio", method="score"
+    )
+    assert (e.rel_low + 1, e.rel_high + 1) == pytest.approx(score, rel=0.02)  # another method, nearly the same answer
+
+
+def test_a_rare_event_keeps_a_relative_interval():
+    n, p = np.array([2000, 2000]), np.array([1, 6]) / 2000
+    (e,) = compared(from_numbers(n, p, p * (1 - p) * n / (n - 1), columns=("opened",)), SHARE)
+    assert -1 < e.rel_low < 0 < e.rel < e.rel_high
+    assert e.rel_high > 30  # one event in control says next to nothing about the ratio's upper end
+
+
+# R
+
+
+def case(name: str) -> dict:
+    path = SHARED / "reference" / "cases" / f"{name}.json"
+    if not path.exists():
+        pytest.skip(f"the reference cases are not here: {path.name}")
+    return json.loads(path.read_text())
+
+
+def data(c: dict) -> pd.DataFrame:
+    return pd.read_csv(SHARED / "reference" / c["data"]["file"])
+
+
+def near(c: dict, expected: float):
+    return pytest.approx(expected, rel=c["tolerance"]["rel"], abs=c["tolerance"]["abs"])
+
+
+def hillstrom(c: dict) -> pd.DataFrame:
+    return (
+        data(c)
+        .replace({"segment": {"No E-Mail": CONTROL, "Mens E-Mail": TREATMENT}})
+        .rename(columns={"segment": "arm"})
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "control", "treatment"),
+    [
+        ("cookiecats_rounds_all", {"version": "arm", "sum_gamerounds": "y"}, "gate_30", "gate_40"),
+        ("hillstrom_mens_spend", {"segment": "arm", "spend": "y"}, "No E-Mail", "Mens E-Mail"),
+    ],
+)
+def test_welch_equals_r(name, columns, control, treatment):
+    c = case(f"welch_t__{name}")
+    e, want = estimate(data(c).rename(columns=columns), MEAN, control=control, treatment=treatment), c["expected"]
+    assert [e.treatment, e.control] == near(c, [want["mean_1"], want["mean_2"]])
+    assert [e.diff, e.se, e.p, e.low, e.high] == near(c, [want["diff"], want["se"], want["p"], *want["ci"]])
+
+
+def test_welch_equals_r_on_lalonde_and_sleep():
+    c = case("welch_t__lalonde_nsw_re78")
+    frame = data(c).assign(y=lambda f: f["re78"] * 1000, arm=lambda f: np.where(f["train"] == 1, TREATMENT, CONTROL))
+    e, want = estimate(frame, MEAN), c["expected"]
+    assert [e.diff, e.se, e.p, e.low, e.high] == near(
+        c, [want["diff"], want["se_welch"], want["welch_p"], *want["welch_ci"]]
+    )
+    c = case("welch_t__r_sleep")
+    x, y = c["inputs"]["x"], c["inputs"]["y"]
+    e, want = estimate(pd.DataFrame({"arm": [TREATMENT] * 10 + [CONTROL] * 10, "y": x + y}), MEAN), c["expected"]
+    assert [e.diff, e.se, e.p, e.low, e.high] == near(c, [want["diff"], want["se"], want["p"], *want["ci"]])
+
+
+def test_welch_from_summary_statistics_equals_r_in_one_batched_call():
+    c = case("welch_t__asos_summary_stats_a")
+    inputs = c["inputs"]
+    groups = pd.DataFrame(
+        {"arm": [CONTROL, TREATMENT] * len(inputs), "id": [i["experiment_id"] for i in inputs for _ in "ct"]}
+    )
+    m = from_numbers(
+        *([i[f"{k}_{a}"] for i in inputs for a in "ct"] for k in ("count", "mean", "variance")), groups=groups
+    )
+    answers = {e.slice["id"]: e for e in compared(m)}
+    for want in c["expected"]:
+        e = answers[want["experiment_id"]]
+        assert [e.diff, e.se, e.diff / e.se, e.p] == near(c, [want["diff"], want["se"], want["t"], want["p"]])
+
+
+def test_absolute_and_delta_relative_effects_equal_growthbooks():
+    c = case("welch_t__gbstats_two_sided")
+    a, b = c["inputs"]["a"], c["inputs"]["b"]
+    n = [a["n"], b["n"]]
+    mean = [a["sum"] / a["n"], b["sum"] / b["n"]]
+    variance = [(x["sum_squares"] - x["sum"] ** 2 / x["n"]) / (x["n"] - 1) for x in (a, b)]
+    (e,) = compared(from_numbers(n, mean, variance), relative="delta")
+    want = c["expected"]
+    assert [e.diff, e.se, e.p, e.low, e.high] == near(
+        c, [want["absolute"][k] for k in ("diff", "se", "p")] + want["absolute"]["ci"]
+    )
+    assert [e.rel, e.rel_low, e.rel_high] == near(c, [want["relative"]["lift"], *want["relative"]["ci"]])
+
+
+def test_ratios_equal_r():
+    c = case("ratio_delta__made_10_users")
+    num, den, want = c["inputs"]["num"], c["inputs"]["den"], c["expected"]
+    frame = pd.DataFrame(
+        {"arm": [CONTROL] * 10 + [TREATMENT] * 10, "y": num["c"] + num["t"], "sessions": den["c"] + den["t"]}
+    )
+    e = estimate(frame, RATIO)
+    assert [e.control, e.treatment, e.diff, e.se] == near(
+        c, [want["ratio_c"], want["ratio_t"], want["diff"], want["se"]]
+    )
+    c = case("ratio_delta__hillstrom_mens_spend_per_visit")
+    e = estimate(hillstrom(c), metric("ratio", numerator="spend", denominator="visit"), relative="delta")
+    want = c["expected"]
+    assert [e.diff, e.se, e.rel] == near(c, [want["diff"], want["se"], want["rel_lift"]])
+    # R's intervals take the normal quantile; t at more than 4,000 degrees of freedom differs by less than 1e-3
+    assert (e.low, e.high, e.rel_low, e.rel_high) == pytest.approx((*want["ci"], *want["rel_ci"]), rel=2e-3)
+
+
+def test_cuped_equals_r():
+    c = case("cuped__hillstrom_mens_spend")
+    e = estimate(hillstrom(c), metric(numerator="spend", covariates=["history"]), adjust=True)
+    want = c["expected"]["cuped_pooled"]
+    assert [e.diff, e.se, e.p, e.low, e.high] == near(c, [want["diff"], want["se"], want["p"], *want["ci"]])
+    c = case("cuped__made_12_users")
+    frame = pd.DataFrame(c["inputs"]).assign(arm=lambda f: np.where(f["arm"] == 1, TREATMENT, CONTROL))
+    e = estimate(frame, metric(numerator="post", covariates=["pre"]), adjust=True)
+    want = c["expected"]
+    assert [e.diff, e.se, e.p] == near(c, [want["diff"], want["se"], want["p"]])
+
+
+def test_newcombe_and_pooled_z_equal_r():
+    c = case("proportions_ci__newcombe_hybrid_score_a")
+    for given_, want in zip(c["inputs"], c["expected"], strict=True):
+        n = np.array([given_["n2"], given_["n1"]])
+        p = np.array([given_["x2"], given_["x1"]]) / n
+        (e,) = compared(from_numbers(n, p, p * (1 - p) * n / (n - 1), columns=("opened",)), SHARE)
+        assert [e.low, e.high] == near(c, want["ci"])
+    for name in ("cookiecats_retention_7", "hillstrom_mens_visit", "hillstrom_womens_visit", "udacity_landing_page"):
+        c = case(f"proportions_z__{name}")
+        n = np.array([c["inputs"]["n2"], c["inputs"]["n1"]])
+        p = np.array([c["inputs"]["x2"], c["inputs"]["x1"]]) / n
+        (e,) = compared(from_numbers(n, p, p * (1 - p) * n / (n - 1), columns=("opened",)), SHARE)
+        want = c["expected"]
+        assert [e.diff, e.p, e.se] == near(c, [want["diff"], want["p"], want["se_unpooled"]])
+
+
+def test_delta_and_fieller_intervals_equal_r():
+    c = case("relative_lift__hillstrom_mens_visit")
+    frame, want = hillstrom(c), c["expected"]
+    control, treatment = arms(frame, "visit")
+    value = np.array([[control.mean()], [treatment.mean()]])
+    half = stats.norm.isf(0.025) * np.array([[stats.sem(control)], [stats.sem(treatment)]])
+    for how in ("delta", "fieller"):
+        rel, low, high = inference._relative(value, half, half, half, how)
+        assert [rel[0], low[0], high[0]] == near(c, [want["rel"], *want[f"ci_{how}"]])
+
+
+@pytest.mark.parametrize("name", ["bh1995", "ties"])
+def test_holm_equals_r(name):
+    c = case(f"multiple_testing__{name}")
+    assert list(inference.holm(c["inputs"]["p"])) == near(c, c["expected"]["holm"])
+
+
+# Properties
+
+
+positive = st.floats(0.01, 1e4)
+counts = st.integers(2, 10**6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.tuples(counts, counts), mean=st.tuples(positive, positive), variance=st.tuples(positive, positive))
+def test_swapping_the_arms_flips_the_sign(n, mean, variance):
+    m = from_numbers(n, mean, variance)
+    (e,) = compared(m)
+    (back,) = inference.compare(m, MEAN, control=TREATMENT, treatment=CONTROL, days=28, pre_days=28)
+    assert (back.diff, back.low, back.high) == pytest.approx((-e.diff, -e.high, -e.low), rel=EXACT, abs=1e-12)
+    assert (back.se, back.p, back.mde) == pytest.approx((e.se, e.p, e.mde), rel=EXACT)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.tuples(counts, counts),
+    mean=st.tuples(positive, positive),
+    variance=st.tuples(positive, positive),
+    scale=st.floats(1e-3, 1e3),
+    relative=st.sampled_from(["fieller", "delta"]),
+)
+def test_units_scale_the_difference_and_leave_the_relative_effect_alone(n, mean, variance, scale, relative):
+    m = from_numbers(n, mean, variance)
+    (e,) = compared(m, relative=relative)
+    (s,) = compared(m, replace(MEAN, numerator=replace(MEAN.numerator, scale=scale)), relative=relative)
+    size = scale * (abs(e.control) + abs(e.treatment))
+    assert (s.diff, s.low, s.high) == pytest.approx(
+        (scale * e.diff, scale * e.low, scale * e.high), rel=1e-8, abs=1e-12 * size
+    )
+    assert (s.se, s.mde) == pytest.approx((scale * e.se, scale * e.mde), rel=EXACT)
+    assert s.p == pytest.approx(e.p, rel=1e-6, abs=1e-12)
+    assert (s.rel is None) == (e.rel is None)
+    if e.rel_low is not None and s.rel_low is not None:
+        assert (s.rel, s.rel_low, s.rel_high) == pytest.approx((e.rel, e.rel_low, e.rel_high), rel=1e-5, abs=1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    n=st.tuples(counts, counts),
+    mean=st.tuples(st.floats(0.01, 100), st.floats(-100, 100)),
+    variance=st.tuples(positive, positive),
+)
+def test_fiellers_interval_contains_zero_exactly_if_the_differences_does(n, mean, variance):
+    (e,) = compared(from_numbers(n, mean, variance))
+    if e.rel_low is None:
+        assert "cannot be told from 0" in e.note
+    elif min(abs(e.low), abs(e.high)) > 1e-9 * abs(e.control):
+        assert (e.rel_low < 0 < e.rel_high) == (e.low < 0 < e.high)
+        assert e.rel_low <= e.rel <= e.rel_high
+
+
+@settings(max_examples=100, deadline=None)
+@given(n=st.tuples(st.integers(5, 5000), st.integers(5, 5000)), p=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_a_proportions_intervals_agree_about_zero(n, p):
+    n = np.array(n)
+    p = np.round(n * np.array(p)) / n
+    (e,) = compared(from_numbers(n, p, p * (1 - p) * n / (n - 1), columns=("opened",)), SHARE)
+    if isinstance(e, NotEstimable):
+        assert set(p) <= {0, 1}
+    elif p[0] == 0:
+        assert e.rel is e.rel_low is e.rel_high is None
+        assert "not above 0" in e.note
+    elif min(abs(e.low), abs(e.high)) > 1e-9:
+        assert (e.rel_low < 0 < e.rel_high) == (e.low < 0 < e.high)
+        assert e.rel_low <= e.rel <= e.rel_high
+
+
+@settings(max_examples=12, deadline=None)
+@given(p=st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_equals_statsmodels(p):
+    np.testing.assert_allclose(inference.holm(p), multitest.multipletests(p, method="holm")[1], rtol=EXACT, atol=1e-300)
+
+
+def test_mde_is_found_with_the_power_it_promises():
+    (e,) = compared(from_numbers([5000, 5000], [10, 10], [40, 60]), level=0.9, power=0.7)
+    z = stats.norm.isf(0.05)
+    found = stats.norm.sf(z - e.mde / e.se) + stats.norm.cdf(-z - e.mde / e.se)
+    assert found == pytest.approx(0.7, abs=1e-3)  # the far tail adds less than 0.001
+
+
+# What a metric needs
+
+
+def test_needed_names_only_the_metrics_own_columns_and_pairs():
+    columns, pairs = inference.needed(metrics.get("discovery_rate"), adjust=True)
+    plays = "plays_count[shadow_recommended eq True]"
+    assert columns == (plays, "plays_count", f"{plays}_pre", "plays_count_pre")
+    assert pairs == tuple(combinations_with_replacement(columns, 2))
+    assert inference.needed(metrics.get("churn_28d"), adjust=True) == (
+        ("cancellations_any",),
+        (("cancellations_any", "cancellations_any"),),
+    )
+    assert inference.needed(metrics.get("show_start_rate"), adjust=True)[0][1] == "plays_sum_watch_minutes_pre"
+
+
+def test_forms_carry_scale_window_and_weeks():
+    hours = metrics.get("hours_per_account_week")
+    assert inference.form(hours, 28).scale == pytest.approx(1 / 60 / 4)
+    assert inference.form(hours, 14, "pre").numerator == "plays_sum_watch_minutes_pre"
+    ratio = replace(
+        RATIO, numerator=replace(RATIO.numerator, scale=3.0), denominator=replace(RATIO.denominator, scale=2.0)
+    )
+    assert inference.form(ratio, 28).scale == 1.5
+
+
+def test_a_ready_made_column_has_no_pre_period_of_its_own():
+    assert inference.covariates(replace(MEAN, covariates="own")) == ()
+    with pytest.raises(ParameterError, match="outcome itself"):
+        inference.needed(metric(covariates=["y"]), adjust=True)
+
+
+def test_a_form_reads_every_group_and_its_gradient_is_the_derivative():
+    m = moments.from_rows(rows(), columns=["y", "sessions"], by=["arm", "device"])
+    f = inference.Form(numerator="y", denominator="sessions", scale=2.0)
+    value, weights = f.read(m)
+    step = 1e-6
+    for j in range(2):
+        moved = replace(m, mean=m.mean + step * np.eye(2)[j])
+        np.testing.assert_allclose((f.read(moved)[0] - value) / step, weights[:, j], rtol=1e-5)
+
+
+# What cannot be estimated
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "reason"),
+    [
+        ({"y": 1.0}, MEAN, "do not vary"),
+        ({"opened": False}, SHARE, "do not vary"),
+        ({"opened": 2}, SHARE, "opened holds values other than 0 and 1 in control"),
+        ({"sessions": 0}, RATIO, "the denominator is 0 for all accounts of control"),
+        ({"y": 3.0, "sessions": 2}, RATIO, "do not vary"),
+    ],
+)
+def test_degenerate_data_are_not_estimable_and_say_why(change, what, reason):
+    e = estimate(rows().assign(**change), what)
+    assert isinstance(e, NotEstimable)
+    assert reason in e.reason
+    assert e.n_control + e.n_treatment == 400
+
+
+def test_a_ratio_that_is_the_same_for_everybody_is_not_estimable():
+    e = estimate(rows().assign(y=lambda f: 3 * f["sessions"]), RATIO)
+    assert isinstance(e, NotEstimable)
+
+
+def test_a_slice_with_too_few_accounts_in_an_arm_does_not_spoil_the_others():
+    frame = rows()
+    rare = pd.DataFrame(
+        {"arm": [CONTROL, CONTROL, TREATMENT], "device": "watch", "y": [1.0, 2.0, 3.0], "y_before": 1.0}
+    )
+    lonely = pd.DataFrame({"arm": [CONTROL] * 3, "device": "radio", "y": [1.0, 2.0, 3.0], "y_before": [1.0, 2.0, 4.0]})
+    for adjust in (False, True):
+        what = metric(covariates=["y_before"])
+        answers = estimate(pd.concat([frame, rare, lonely]), what, by=["device"], adjust=adjust)
+        found = {e.slice["device"]: e for e in answers}
+        assert found["watch"].reason == "early has 1 accounts, at least 2 are needed"
+        assert found["radio"].reason == "early has 0 accounts, at least 2 are needed"
+        assert found["radio"].n_control == 3
+        alone = estimate(frame[frame["device"] == "tv"], what, adjust=adjust)
+        assert found["tv"].diff == pytest.approx(alone.diff, rel=EXACT)
+
+
+def test_zero_variance_in_one_arm_is_fine():
+    frame = rows().assign(y=lambda f: f["y"].where(f["arm"] == TREATMENT, 0.0))
+    e = estimate(frame, MEAN)
+    control, treatment = arms(frame, "y")
+    assert e.p == pytest.approx(stats.ttest_ind(treatment, control, equal_var=False).pvalue, rel=EXACT)
+    assert e.rel is e.rel_low is None
+    assert "control value is not above 0" in e.note
+
+
+@pytest.mark.parametrize("kind", ["quantile", "time_to_event"])
+def test_kinds_that_need_rows_are_not_estimable(kind):
+    m = moments.from_rows(rows(), columns=["y"], by=["arm", "device"])
+    answers = compared(m, metric(kind))
+    assert [e.slice for e in answers] == [{"device": "phone"}, {"device": "tv"}]
+    assert all("own values" in e.reason for e in answers)
+
+
+def test_wrong_arguments_are_refused():
+    m = moments.from_rows(rows(), columns=["y"], by=["arm"])
+    with pytest.raises(DataError, match="did you mean 'early'"):
+        inference.compare(m, MEAN, control=CONTROL, treatment="erly", days=28, pre_days=28)
+    with pytest.raises(ParameterError, match=r"level is 95, must lie between 0 and 1"):
+        compared(m, level=95)
+    with pytest.raises(ParameterError, match="days is 0"):
+        inference.compare(m, MEAN, control=CONTROL, treatment=TREATMENT, days=0, pre_days=28)
+    with pytest.raises(DataError, match="lack a covariance"):
+        compared(replace(m, scatter=np.full_like(m.scatter, np.nan)))
+    with pytest.raises(DataError, match="no column 'sessions'"):
+        compared(m, RATIO)
+    with pytest.raises(ParameterError, match="between 0 and 1"):
+        inference.holm([0.1, float("nan")])
+
+
+def test_a_family_is_adjusted_over_what_was_tested():
+    (a,) = compared(from_numbers([100, 100], [1, 1.5], [1, 1]))
+    (b,) = compared(from_numbers([100, 100], [1, 1.3], [1, 1]))
+    none = NotEstimable(metric="x", reason="no data")
+    adjusted = inference.adjust_family([a, none, b])
+    assert adjusted[1] is none
+    assert [adjusted[0].p_adjusted, adjusted[2].p_adjusted] == pytest.approx([2 * a.p, max(b.p, 2 * a.p)], rel=EXACT)
+
+
+# Simulation, all replicates as groups of one Moments
+
+
+def replicates(draw, columns: list[str], n: int = 400, repeats: int = 1500, seed: int = 20261121) -> Moments:
+    """Simulate experiments, each a group with two arms; `draw(rng, shape)` gives an array (..., n, k) for one arm."""
+    rng = np.random.default_rng(seed)
+    x = np.stack([draw(rng, (repeats, n), arm) for arm in range(2)], axis=1).reshape(2 * repeats, n, -1)
+    mean = x.mean(axis=1)
+    off = x - mean[:, None]
+    return Moments(
+        groups=pd.DataFrame({"arm": [CONTROL, TREATMENT] * repeats, "repeat": np.repeat(np.arange(repeats), 2)}),
+        columns=tuple(columns),
+        n=np.full(2 * repeats, float(n)),
+        mean=mean,
+        scatter=np.einsum("gni,gnj->gij", off, off),
+    )
+
+
+def lognormal(rng, shape, arm):
+    """Watching is heavy-tailed; the treatment adds 20 %, so that coverage is asked where there is an effect."""
+    taste = rng.normal(0, 0.6, shape)
+    return np.stack(
+        [np.exp(taste + rng.normal(0, 0.6, shape)) * (1 + 0.2 * arm), np.exp(taste + rng.normal(0, 0.6, shape))],
+        axis=-1,
+    )
+
+
+def shares(rng, shape, arm):
+    return (rng.random(shape) < 0.1 + 0.05 * arm).astype(float)[..., None]
+
+
+def ratios(rng, shape, arm):
+    sessions = 1 + rng.poisson(np.exp(rng.normal(1, 0.7, shape)))
+    before = 1 + rng.poisson(sessions)
+    rate = rng.beta(2, 5, shape)
+    return np.stack(
+        [rng.binomial(sessions, np.clip(rate * (1 + 0.2 * arm), 0, 1)), sessions, rng.binomial(before, rate), before],
+        axis=-1,
+    ).astype(float)
+
+
+OWN_RATIO = replace(
+    RATIO,
+    numerator=Measure(table="plays", agg="count"),
+    denominator=Measure(table="sessions", agg="count"),
+    covariates="own",
+)
+
+
+@pytest.mark.parametrize(
+    ("what", "draw", "columns", "adjust"),
+    [
+        (MEAN, lognormal, ["y", "y_before"], False),
+        (metric(covariates=["y_before"]), lognormal, ["y", "y_before"], True),
+        (SHARE, shares, ["opened"], False),
+        (OWN_RATIO, ratios, ["plays_count", "sessions_count", "plays_count_pre", "sessions_count_pre"], False),
+        (OWN_RATIO, ratios, ["plays_count", "sessions_count", "plays_count_pre", "sessions_count_pre"], True),
+    ],
+    ids=["mean", "mean adjusted", "proportion", "ratio", "ratio adjusted"],
+)
+def test_error_rate_and_coverage_hold(what, draw, columns, adjust):
+    def flat(rng, shape, arm):
+        return draw(rng, shape, 0)
+
+    same = compared(replicates(flat, columns), what, adjust=adjust)
+    error = np.mean([e.p < 0.05 for e in same])
+    assert 0.035 < error < 0.065
+
+    big = draw(np.random.default_rng(7), (500_000,), 0), draw(np.random.default_rng(8), (500_000,), 1)
+    f = inference.form(what, 28)
+    at = [columns.index(c) for c in f.columns]
+    control, treatment = (x[:, at[0]].mean() / (x[:, at[1]].mean() if len(at) == 2 else 1) for x in big)
+    found = compared(replicates(draw, columns), what, adjust=adjust)
+    covered = np.mean([e.low < treatment - control < e.high for e in found])
+    relative = np.mean([e.rel_low < treatment / control - 1 < e.rel_high for e in found])
+    assert 0.93 < covered < 0.97
+    assert 0.93 < relative < 0.97
+    if adjust:
+        plain = compared(replicates(draw, columns), what)
+        assert np.mean([e.se for e in found]) < 0.97 * np.mean([e.se for e in plain])

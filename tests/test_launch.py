@@ -1,0 +1,167 @@
+"""The launch file: what is read, what is refused, and how clearly."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from helpers import launch, metrics
+from helpers.errors import LaunchError
+
+SHIPPED = sorted((Path(__file__).parents[1] / "launches").glob("*.yaml"))
+GOOD = """\
+name: gate
+data: {units: players.csv, account: user, arm: version}
+arms: {control: old, treatment: new}
+metrics:
+  north_star: {name: kept, kind: proportion, column: kept, better: higher}
+  guardrails:
+    - {name: hours, kind: mean, column: hours, better: higher, margin: -2%}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(text):
+        path = tmp_path / "gate.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return _write
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_every_shipped_launch_is_valid_and_named_like_its_file(path):
+    assert launch.load(path).name == path.stem
+
+
+def test_a_short_file_gets_sound_defaults(write):
+    read = launch.load(write(GOOD))
+    assert read.arms.treatment == ("new",)
+    assert (read.decision.alpha, read.decision.power, read.days, read.pre_days) == (0.05, 0.8, 28, 0)
+    kept, hours = read.plan
+    assert (kept.role, kept.metric.unit) == ("north_star", "share")
+    assert (hours.role, asdict(hours.margin)) == ("guardrail", {"value": -0.02, "relative": True, "text": "-2%"})
+
+
+def test_a_metric_from_the_catalogue_may_change_its_window_and_nothing_else(write):
+    text = GOOD.replace(
+        "{name: kept, kind: proportion, column: kept, better: higher}", "{metric: churn_28d, window_days: 14}"
+    )
+    assert launch.load(write(text)).plan[0].metric.window_days == 14
+    with pytest.raises(LaunchError, match=r"'better' belongs to a metric of your own"):
+        launch.load(write(text.replace("window_days: 14", "better: higher")))
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "relative"),
+    [("+15%", 0.15, True), ("0.3", 0.3, False), ("+2pp", 0.02, False), ("7 %", 0.07, True)],
+)
+def test_targets_are_relative_absolute_or_in_percentage_points(write, text, value, relative):
+    entry = launch.load(write(GOOD.replace("column: kept,", f"column: kept, target: {text},"))).plan[0]
+    assert (entry.target.value, entry.target.relative) == (value, relative)
+
+
+def test_event_measures_are_read_with_their_conditions(write):
+    text = GOOD.replace("units: players.csv", "source: tables").replace(
+        "name: gate", "name: gate\ndates: {start: 2026-09-07, days: 14}"
+    )
+    text = text.replace(
+        "{name: kept, kind: proportion, column: kept, better: higher}",
+        "{name: quick, kind: ratio, better: higher, numerator: {table: sessions, agg: count, where: {seconds: {le: 60}, crashed: false}},"
+        " denominator: {table: sessions, agg: count}}",
+    )
+    numerator = launch.load(write(text)).plan[0].metric.numerator
+    assert numerator.where == (
+        metrics.Condition(column="seconds", op="le", value=60),
+        metrics.Condition(column="crashed", value=False),
+    )
+
+
+def test_no_stays_a_country_and_only_true_and_false_are_flags(write):
+    read = launch.load(write(GOOD.replace("treatment: new", "treatment: NO")))
+    assert read.arms.treatment == ("NO",)
+
+
+def test_the_hash_follows_what_could_change_a_conclusion_and_nothing_else(write):
+    base = launch.load(write(GOOD)).content_hash
+    same = [
+        GOOD.replace("name: gate", "name: gate\ntitle: Other\nquestion: Why?"),
+        GOOD.replace("margin: -2%", "margin: -2%, owner: me"),
+    ]
+    other = [
+        GOOD.replace("-2%", "-3%"),
+        GOOD.replace("column: hours", "column: minutes"),
+        GOOD + "decision: {alpha: 0.01}\n",
+        GOOD.replace("treatment: new", "treatment: newer"),
+        GOOD + "segments: [country]\n",
+    ]
+    assert {launch.load(write(text)).content_hash for text in same} == {base}
+    assert base not in {launch.load(write(text)).content_hash for text in other}
+
+
+BAD = {
+    "unknown key": (GOOD + "decision: {alfa: 0.1}\n", r"gate\.yaml, line 8, decision\.alfa: unknown key; did you mean 'alpha'\?"),
+    "missing key": (GOOD.replace("name: gate\n", ""), r"name: is missing and must be given"),
+    "unknown metric": (GOOD.replace("{name: kept, kind: proportion, column: kept, better: higher}", "churn_30d"), r"line 5.*did you mean 'churn_28d'\?"),
+    "wrong type": (GOOD + "decision: {alpha: often}\n", r"line 8, decision\.alpha is 'often': it should be a valid number"),
+    "out of range": (GOOD + "decision: {alpha: 1.5}\n", r"decision\.alpha is 1\.5: it should be less than 0\.5"),
+    "not finite": (GOOD + "decision: {alpha: .nan}\n", r"decision\.alpha"),
+    "end before start": (GOOD + "dates: {start: 2026-09-07, end: 2026-09-01}\n", r"'end' \(2026-09-01\) is before 'start' \(2026-09-07\)"),
+    "no bound": (GOOD.replace("-2%", "a bit"), r"line 7, metrics\.guardrails\[0\]\.margin is 'a bit': write '\+10%'"),
+    "margin the wrong way": (GOOD.replace("-2%", "+2%"), r"margin \+2% points the wrong way"),
+    "guardrail without margin": (GOOD.replace(", margin: -2%", ""), r"guardrail 'hours' has no 'margin'"),
+    "metric twice": (GOOD.replace("name: hours", "name: kept"), r"metric 'kept' stands in the plan twice"),
+    "no north star": (GOOD.replace("north_star", "supporting").replace("{name: kept", "[{name: kept").replace("higher}\n  g", "higher}]\n  g"), r"north_star: is missing"),
+    "ratio without denominator": (GOOD.replace("kind: mean", "kind: ratio"), r"a ratio has a 'denominator'"),
+    "cap on a proportion": (GOOD.replace("column: kept,", "column: kept, cap: 0.99,"), r"'cap' is for means and counts"),
+    "same arm twice": (GOOD.replace("treatment: new", "treatment: old"), r"every arm needs a name of its own"),
+    "key twice": (GOOD + "name: other\n", r"line 8: .*key 'name' stands here twice"),
+    "alias": (GOOD.replace("old", "&a old").replace("new", "*a"), r"line 3: .*aliases"),
+    "python tag": (GOOD.replace("name: gate", "name: !!python/object/apply:os.system [ls]"), r"line 1: .*tag .*python.* is not allowed"),
+    "no mapping": ("- a\n- b\n", r"expected a launch"),
+    "empty": ("", r"found nothing"),
+    "broken": ("name: [a\n", r"line 2: is not valid YAML"),
+    "not text": (b"name: \xff\xfe\n", r"not text in UTF-8"),
+    "too long": ("#" * 70_000, r"70,000 bytes are too many"),
+    "too deep": ("a: " + "[" * 5_000, r"nested too deeply|not valid YAML"),
+    "two documents": (GOOD + "---\nname: b\n", r"not valid YAML"),
+    "path as name": (GOOD.replace("name: gate", "name: ../../etc"), r"name is '../../etc'"),
+    "looks beyond the end": (GOOD + "dates: {start: 2026-09-07, days: 14}\ndecision: {looks: [7, 28]}\n", r"the last look is on day 28"),
+    "arms differ from sampling": (GOOD + "sampling: {n: {old: 10, newer: 10}}\n", r"'new' stands in only one|'newer' stands in only one"),
+    "nothing to open": (GOOD.replace("units: players.csv, ", ""), r"needs 'source' .* or 'units'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "sentence"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_sentence_that_names_file_place_and_remedy(write, text, sentence):
+    with pytest.raises(LaunchError, match=sentence) as caught:
+        launch.load(write(text))
+    assert "gate.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bomb_of_aliases_is_refused_before_it_grows(write):
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+    with pytest.raises(LaunchError, match="aliases"):
+        launch.load(write(bomb))
+
+
+def test_a_file_that_is_not_there_names_its_nearest_neighbour(write):
+    path = write(GOOD)
+    with pytest.raises(LaunchError, match=r"there is no such launch file; did you mean 'gate.yaml'\?"):
+        launch.load(path.with_name("gates.yaml"))
+
+
+def test_several_faults_are_told_at_once(write):
+    with pytest.raises(LaunchError) as caught:
+        launch.load(write(GOOD.replace("-2%", "x") + "decision: {alpha: often}\n"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_simulated_launches_cannot_ask_for_more_accounts_than_there_are(write):
+    text = GOOD.replace("units: players.csv, account: user, arm: version", "source: simulate, accounts: 1000") + (
+        "dates: {start: 2026-09-07, days: 28}\nsampling: {n: {old: 900, new: 200}}\n"
+    )
+    with pytest.raises(LaunchError, match=r"the arms ask for 1,100 accounts, the service has 1,000"):
+        launch.load(write(text))
