@@ -11,7 +11,7 @@ from helpers import inference, scorecard, units
 from helpers.launch.entry import Planned
 from helpers.metrics import Measure
 from helpers.report.readout import ROLES, percent
-from helpers.results import Estimate
+from helpers.results import Check, Estimate
 from helpers.study import Study
 
 
@@ -77,7 +77,12 @@ def sensitivity(data: Study) -> pd.DataFrame:
                 "can it be seen?": _verdict(size, None if bound is None else abs(bound.value)),
             }
         )
-    return pd.DataFrame(rows).fillna("")
+    return pd.DataFrame(rows).astype(object).fillna("")
+
+
+def arm_counts(data: Study) -> Check:
+    """Ask whether the arms are as large as planned."""
+    return scorecard.arm_counts(data, scorecard.pooled(data))
 
 
 def accounts(data: Study) -> pd.DataFrame:
@@ -152,7 +157,7 @@ def headline(data: Study) -> str:
 
 
 def answer(data: Study) -> tuple[str, ...]:
-    """Say in three sentences what was launched, what its size can show, and what it cannot."""
+    """Say in two sentences what the launch's size can show, and what it cannot."""
     table = sensitivity(data)
     seen = table["can it be seen?"]
     star = table.iloc[0]
@@ -164,7 +169,6 @@ def answer(data: Study) -> tuple[str, ...]:
         else "Everything that was asked can be seen."
     )
     return (
-        headline(data),
         f"The north star ({star['metric']}) would show {change} four times out of five.",
         blind,
     )
@@ -173,7 +177,7 @@ def answer(data: Study) -> tuple[str, ...]:
 def describe(data: Study) -> str:
     """Write the brief as a few lines for the terminal."""
     launch, table = data.launch, sensitivity(data)
-    check = scorecard.arm_counts(data, scorecard.pooled(data))
+    check = arm_counts(data)
     lines = [
         f"{launch.name} ({launch.content_hash}): {headline(data)}",
         f"  {'ok' if check.passed else 'FAILED'}  {check.detail}",

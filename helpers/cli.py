@@ -64,9 +64,12 @@ def _parser() -> argparse.ArgumentParser:
 def _check(args: argparse.Namespace) -> int:
     from helpers import brief, launch, study
 
-    launches = [launch.load(path) for path in args.launch]
-    passed = [print(text := brief.describe(study.open(one))) or "FAILED" not in text for one in launches]
-    return 0 if all(passed) else 1
+    passed = True
+    for one in [launch.load(path) for path in args.launch]:
+        data = study.open(one)
+        print(brief.describe(data))
+        passed &= brief.arm_counts(data).passed is not False
+    return 0 if passed else 1
 
 
 def _new(args: argparse.Namespace) -> int:
@@ -95,13 +98,12 @@ def _report(args: argparse.Namespace) -> int:
         )
         for one, path in zip(launches, args.launch, strict=True)
     ]
-    notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    runner.plan(subjects, notebooks, given, args.only)
+    runner.plan(subjects, NOTEBOOKS, given, args.only)
     for i, one in enumerate(launches):
         data = study.open(one)
         units.load(data)
         subjects[i] = replace(subjects[i], data_hash=data.fingerprint or "not known")
-    jobs = runner.plan(subjects, notebooks, given, args.only)
+    jobs = runner.plan(subjects, NOTEBOOKS, given, args.only)
     return runner.run(jobs, out=args.out, date=date, workers=args.jobs, replace=args.replace)
 
 

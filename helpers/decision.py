@@ -26,7 +26,8 @@ def read(
 ) -> Claim:
     """Read one estimate against its margin (guardrails) or its target (all other roles), by the interval alone.
 
-    A relative bound is compared with the relative interval, an absolute one with that of the difference.
+    A relative bound is compared with the relative interval, an absolute one with that of the difference. An interval at
+    95 % thus tests each side at 2.5 %.
 
     - Guardrail: *passed* if the whole interval is on the good side of the margin, *breached* if it is wholly beyond it,
       else *cannot tell*. Without a margin it is read like a metric without a target.
@@ -76,12 +77,18 @@ def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool
     2. ROLL BACK: a guardrail is breached, or is worse where it has no margin.
     3. HOLD: a guardrail is neither passed nor breached; the sentence says how many accounts would tell.
     4. HOLD: a success metric (north star, supporting) is superior to 0, but another one or satisfaction got worse.
-    5. PROCEED, or SHIP at the last stage: a success metric is superior to 0, after correction where it was made.
+    5. PROCEED, or SHIP at the last stage: a success metric is superior to 0, after correction where it was made. What
+       the control arm cannot have at all (starts of a title that it does not see) must meet its target instead.
     6. DELAY/REWORK: every success metric falls short of its target, or got worse.
     7. HOLD: anything else.
 
     TARGETED needs effects by segment and is not reached yet. Operational metrics are reported and decide nothing.
     PROCEED says that the launch helped here; it does not say by how much it will help the next, larger group.
+
+    Args:
+        checks: the questions asked of the data; one that could not be asked (None) does not make it invalid.
+        claims: one for each metric, over all accounts rather than a slice.
+        last_stage: whether no larger group is left to go on to.
 
     >>> decide([Check(name="Arm counts", passed=False, detail="...")], []).decision
     'INVALID'
@@ -94,13 +101,14 @@ def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool
     reasons = [c.detail for c in checks] + [c.words for c in sorted(claims, key=lambda c: ORDER.index(c.role))]
     guardrails = [c for c in claims if c.role == "guardrail"]
     success = [c for c in claims if c.role in SUCCESS]
-    won = [c for c in success if _side(c) == "better"]
+    won = [c for c in success if _side(c) == "better" and (c.status == "met" or not _out_of_reach(c))]
     lost = [c for c in claims if c.role in (*SUCCESS, "satisfaction") and _side(c) == "worse"]
 
     if harmed := [c for c in guardrails if c.status in ("breached", "worse")]:
         return _verdict("ROLL BACK", f"Roll back: harm is established for {_names(harmed)}.", reasons)
     if open_ := [c for c in guardrails if c.status not in ("passed", "better")]:
-        text = f"Hold: harm beyond the margin cannot be ruled out yet for {_names(open_)}{_missing(open_)}."
+        also = f" Worse already: {_names(lost)}." if lost else ""
+        text = f"Hold: harm beyond the margin cannot be ruled out yet for {_names(open_)}{_missing(open_)}.{also}"
         return _verdict("HOLD", text, reasons)
     if won and lost:
         text = f"Hold: {_names(won)} improved, but {_names(lost)} got worse; find out why before going on."
@@ -115,10 +123,9 @@ def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool
     if success and all(c.status in ("not met", "worse") for c in success):
         text = f"Delay and rework: the gain that was asked for is ruled out for {_names(success)}."
         return _verdict("DELAY/REWORK", text, reasons)
-    found = (
-        f"a gain is neither shown nor ruled out for {_names(success)}" if success else "no success metric could be read"
-    )
-    return _verdict("HOLD", f"Hold: {found}.", reasons)
+    if not success:
+        return _verdict("HOLD", "Hold: the launch names no success metric that could be read.", reasons)
+    return _verdict("HOLD", f"Hold: a gain is neither shown nor ruled out for {_names(success)}.", reasons)
 
 
 def _status(e: Estimate, good: int, bound: Bound | None, *, guardrail: bool) -> Status:
@@ -151,6 +158,11 @@ def _side(claim: Claim) -> Status:
     return _against_zero(claim.estimate, _good(claim.better))
 
 
+def _out_of_reach(claim: Claim) -> bool:
+    """Say whether the control arm could not have any: against nothing, any use at all is superior to 0."""
+    return isinstance(claim.estimate, Estimate) and claim.estimate.control == 0
+
+
 def _good(better: str) -> int:
     return 1 if better == "higher" else -1
 
@@ -163,10 +175,10 @@ def _scaled(e: Estimate, bound: Bound | None) -> tuple[float, float, float, bool
 
 
 def _range(e: Estimate, unit: str, bound: Bound | None = None) -> str:
-    """Say the effect and its interval: "3.2 % higher (between 1.1 and 5.3 % higher)"."""
+    """Say the effect and its interval: "3.2% higher (between 1.1 and 5.3% higher)"."""
     effect, low, high, relative = _scaled(e, bound)
     sizes = [_size(x, unit, relative=relative) for x in (effect, low, high)]
-    number, lower, upper = (f"{digits} {unit}" for digits, unit in sizes)
+    number, lower, upper = (_in(*size) for size in sizes)
     way = "higher" if effect > 0 else "lower"
     if low < 0 < high:
         return f"{number} {way} (between {lower} lower and {upper} higher)"
@@ -179,6 +191,10 @@ def _size(x: float, unit: str, *, relative: bool) -> tuple[str, str]:
     percent = relative or unit == "share"
     digits = np.format_float_positional(float(f"{abs(x) * (100 if percent else 1):.3g}"), trim="-")
     return digits, "%" if relative else "percentage points" if percent else unit
+
+
+def _in(digits: str, unit: str) -> str:
+    return digits + unit if unit == "%" else f"{digits} {unit}".rstrip()
 
 
 def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, status: Status) -> str:
@@ -199,7 +215,7 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
 
     _, low, high, relative = _scaled(e, bound)
     digits, unit = _size(max(0.0, -good * low, -good * high), metric.unit, relative=relative)
-    ruled_out = f"only a {'fall' if good > 0 else 'rise'} of more than {digits} {unit} is ruled out"
+    ruled_out = f"only a {'fall' if good > 0 else 'rise'} of more than {_in(digits, unit)} is ruled out"
     if bound is None:
         return f"{ruled_out if status == 'cannot tell' else status}, and no margin was set"
     if status == "passed":

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from scipy import stats
 
-from helpers.errors import DataError, ParameterError
+from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.metrics import Metric, Window
 from helpers.results import Estimate, NotEstimable
 
@@ -71,10 +71,10 @@ def form(metric: Metric, days: int, window: Window = "post") -> Form:
     """
     scale = metric.numerator.scale * (7 / days if metric.per_week else 1.0)
     if metric.denominator is None:
-        return Form(numerator=metric.numerator.name(window), scale=scale)
+        return Form(numerator=metric.column(metric.numerator, window), scale=scale)
     return Form(
-        numerator=metric.numerator.name(window),
-        denominator=metric.denominator.name(window),
+        numerator=metric.column(metric.numerator, window),
+        denominator=metric.column(metric.denominator, window),
         scale=scale / metric.denominator.scale,
     )
 
@@ -92,7 +92,7 @@ def covariates(metric: Metric, pre_days: int = 7) -> tuple[Form, ...]:
         return () if ready_made else (form(metric, pre_days, "pre"),)
     forms = tuple(Form(numerator=m.name("pre"), scale=m.scale) for m in metric.covariates)
     for f in forms:
-        if f.numerator in (m.name() for m in metric.measures):
+        if f.numerator in (metric.column(m) for m in metric.measures):
             raise ParameterError(
                 f"covariate {f.numerator!r} of {metric.name} is the outcome itself; name one from before"
             )
@@ -154,7 +154,7 @@ def compare(
         relative: which interval `rel_low` to `rel_high` is.
 
     Raises:
-        ParameterError: `level`, `power`, `days` or `pre_days` is out of range.
+        ParameterError: `level`, `power`, `days` or `pre_days` is out of range, or `relative` is neither of the two.
         DataError: an arm does not occur, or the moments lack a column or a covariance.
     """
     for name, share in (("level", level), ("power", power)):
@@ -163,6 +163,8 @@ def compare(
     for name, length in (("days", days), ("pre_days", pre_days)):
         if length < 1:
             raise ParameterError(f"{name} is {length}, must be at least 1")
+    if relative not in get_args(Relative):
+        raise ParameterError(f"relative is {relative!r}; {did_you_mean(relative, get_args(Relative))}")
     names = (control, treatment)
     if metric.kind in ("quantile", "time_to_event"):
         reason = f"a {metric.kind.replace('_', ' ')} needs the accounts' own values, not their means and covariances"
@@ -175,13 +177,14 @@ def compare(
         raise DataError(f"the moments lack a covariance among {', '.join(columns)}; ask for those that `needed` names")
     arms = moments.split(arm, names)
     n = np.array([a.n for a in arms])
+    outcome = form(metric, days)
     before = covariates(metric, pre_days) if adjust else ()
 
     with np.errstate(divide="ignore", invalid="ignore"):  # _obstacles finds what could not be divided
-        value, variance, methods, notes = _adjusted(arms, metric, form(metric, days), before)
+        value, variance, methods, notes = _adjusted(arms, metric, outcome, before)
         if metric.kind == "proportion" and not before:
             methods = ["Newcombe hybrid score interval, p from the pooled z-test"] * len(methods)
-            variance, q, below, above, p = _score(value, n, form(metric, days).scale, level)
+            variance, q, below, above, p = _score(value, n, outcome.scale, level)
         else:
             q, p = _welch(value, variance, n, level)
             below = above = q * np.sqrt(variance / n)
@@ -277,7 +280,7 @@ def _adjusted(
     ]
     notes = [
         [f"{name} does not vary and was not used" for name in names[~use]]
-        + ["the covariates explain each other in part, which does not harm the estimate"] * bool(mixed)
+        + ["one covariate repeats the others, which does not harm the estimate"] * bool(mixed)
         for use, mixed in zip(used, collinear, strict=True)
     ]
     return value, variance, methods, notes
@@ -295,8 +298,7 @@ def _coefficients(
     weights = np.where(used.T[:, :, None], weights * unit.T[:, :, None], 0)
     cov = np.where(used.any(axis=1)[:, None, None], cov, 0)  # NaN where an arm is empty
     correlation = np.einsum("agi,gij,bgj->gab", weights, cov, weights)
-    slopes = np.einsum("agi,gij,gj->ga", weights, cov, outcome.read(total)[1])
-    slopes = np.nan_to_num(slopes)
+    slopes = np.nan_to_num(np.einsum("agi,gij,gj->ga", weights, cov, outcome.read(total)[1]))
     inverse = np.linalg.pinv(correlation, rtol=1e-10, hermitian=True)
     rank = np.linalg.matrix_rank(correlation, rtol=1e-10, hermitian=True)
     return np.einsum("gab,gb->ga", inverse, slopes) * unit, used, rank < used.sum(axis=1)
@@ -350,10 +352,9 @@ def _relative(
         return ratio - 1, ratio - wide - 1, ratio + wide - 1
 
     def root(off_t: Floats, off_c: Floats, sign: int) -> Floats:
-        a, b = c**2 - off_c**2, t * c
-        rest = sign * np.sqrt((off_c * t) ** 2 + (off_t * c) ** 2 - (off_t * off_c) ** 2)
-        out: Floats = np.where(b * sign < 0, (t**2 - off_t**2) / (b - rest), (b + rest) / a)
-        return out
+        spread = np.sqrt((off_c * t) ** 2 + (off_t * c) ** 2 - (off_t * off_c) ** 2)
+        limit: Floats = (t * c + sign * spread) / (c**2 - off_c**2)
+        return limit
 
     bounded = below[0] < c
     low, high = root(below[1], above[0], -1), root(above[1], below[0], +1)
@@ -362,7 +363,7 @@ def _relative(
 
 def _obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se: Floats) -> list[str]:
     """Say for each group why it cannot be estimated, or nothing where it can; column 0 holds the numerator."""
-    denominator = -1 if metric.denominator is None else arms[0].columns.index(metric.denominator.name())
+    denominator = -1 if metric.denominator is None else arms[0].columns.index(metric.column(metric.denominator))
 
     def of_arm(a: Moments, name: str, i: int) -> str:
         if a.n[i] < 2:

@@ -199,7 +199,7 @@ def from_rows(frame: pd.DataFrame, *, columns: Sequence[str], by: Sequence[str] 
     return from_table(table, columns=columns, pairs=list(combinations_with_replacement(columns, 2)), by=by)
 
 
-def _known(names: Iterable[str], valid: Iterable[object], what: str) -> None:
+def _known(names: Iterable[str], valid: Collection[object], what: str) -> None:
     """Refuse a name that does not exist."""
     for name in names:
         if name not in valid:

@@ -18,9 +18,7 @@ PAST = "past_weekly_hours"  # the frame's number that is closest to the outcome
 
 def frame(data: Study) -> ibis.Table:
     """Open the population: all accounts that could have been drawn; on an own table, the accounts that are there."""
-    if "accounts" in data.tables:
-        return data.table("accounts")
-    return data.tables.get(UNITS_TABLE, data.everyone).mutate(account=data.everyone.account)
+    return data.tables.get("accounts", data.everyone)
 
 
 def attributes(data: Study) -> list[str]:

@@ -131,6 +131,11 @@ def balance(
         over the pooled standard deviation (Austin 2009, eq. 1 and 2). A small one says that the arm looks like the
         population in this attribute, not in what was not measured.
     """
+    if not attributes:
+        text, number = pd.Series(dtype=str), pd.Series(dtype=float)
+        return pd.DataFrame(
+            {"attribute": text, "level": text, "arm": text, "population": number, "sample": number, "std_diff": number}
+        )
     joined = frame.select(account, *attributes).left_join(assigned.select(account, "arm"), account)
     arms = [None, *sorted(assigned.arm.as_table().distinct().execute()["arm"])]
     rows = [_profile(joined if arm is None else joined.filter(_.arm == arm), attributes, arm) for arm in arms]

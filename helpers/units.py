@@ -365,15 +365,18 @@ def _capped(data: Study, table: ibis.Table) -> ibis.Table:
     return table.mutate(**{name: ibis.least(table[sources[name]], float(limits[name][0])) for name in capped})
 
 
-def distribution(table: ibis.Table, column: str, *, scale: float = 1.0, points: int = 101) -> pd.DataFrame:
-    """Describe each arm's distribution of a units column by evenly spaced quantiles, computed by the engine.
+def distribution(
+    table: ibis.Table, column: str, *, scale: float = 1.0, points: int = 101, by_arm: bool = True
+) -> pd.DataFrame:
+    """Describe the distribution of a units column by evenly spaced quantiles, computed by the engine.
 
     Returns:
-        arm, share (0 to 1) and value, `points` rows for each arm.
+        arm ("all accounts" where the arms are taken together), share (0 to 1) and value: `points` rows for each arm.
     """
     shares = np.linspace(0, 1, points)
-    wide = table.aggregate(by="arm", **{str(i): table[column].quantile(float(q)) for i, q in enumerate(shares)})
-    long = wide.execute().melt("arm", var_name="point", value_name="value")
+    quantiles = {str(i): table[column].quantile(float(q)) for i, q in enumerate(shares)}
+    wide = table.aggregate(by="arm" if by_arm else (), **quantiles).execute()
+    long = (wide if by_arm else wide.assign(arm="all accounts")).melt("arm", var_name="point", value_name="value")
     long["share"] = shares[long["point"].astype(int)]
     long["value"] *= scale
     return long[["arm", "share", "value"]].sort_values(["arm", "share"], ignore_index=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -61,10 +62,10 @@ def claim(role, low, high, *, bound=None, better="higher", title="Hours watched"
 @pytest.mark.parametrize(
     ("low", "high", "status", "words"),
     [
-        (0.12, 0.18, "met", "15 % higher (between 12 and 18 % higher): the target of +10% is met"),
+        (0.12, 0.18, "met", "15% higher (between 12 and 18% higher): the target of +10% is met"),
         (0.02, 0.08, "not met", "a gain, but the target of +10% is missed"),
-        (-0.02, 0.08, "not met", "3 % higher (between 2 % lower and 8 % higher): the target of +10% is missed"),
-        (-0.08, -0.02, "not met", "5 % lower (between 2 and 8 % lower): a loss, and the target of +10% is missed"),
+        (-0.02, 0.08, "not met", "3% higher (between 2% lower and 8% higher): the target of +10% is missed"),
+        (-0.08, -0.02, "not met", "5% lower (between 2 and 8% lower): a loss, and the target of +10% is missed"),
         (0.05, 0.15, "cannot tell", "a gain, but whether the target of +10% is met cannot be told"),
         (-0.05, 0.15, "cannot tell", ": whether the target of +10% is met cannot be told"),
     ],
@@ -87,9 +88,9 @@ def test_a_target_is_met_when_the_whole_interval_lies_beyond_it(low, high, statu
             -0.1,
             0.25,
             "cannot tell",
-            "only a rise of more than 25 % is ruled out, so harm beyond the margin of +10% remains",
+            "only a rise of more than 25% is ruled out, so harm beyond the margin of +10% remains",
         ),
-        (0.05, 0.25, "cannot tell", "only a rise of more than 25 % is ruled out"),
+        (0.05, 0.25, "cannot tell", "only a rise of more than 25% is ruled out"),
     ],
 )
 def test_a_guardrail_passes_when_the_whole_interval_is_inside_the_margin(low, high, status, words):
@@ -111,7 +112,7 @@ def test_a_metric_that_should_fall_reads_as_the_mirror_image_of_one_that_should_
 
 def test_a_higher_is_better_guardrail_tells_the_fall_that_is_ruled_out():
     c = claim("guardrail", -0.25, 0.1, bound=DOWN10)
-    assert "only a fall of more than 25 % is ruled out" in c.words
+    assert "only a fall of more than 25% is ruled out" in c.words
 
 
 def test_an_absolute_bound_is_read_on_the_difference_and_a_relative_one_on_the_relative_effect():
@@ -142,7 +143,7 @@ def test_a_guardrail_without_a_margin_is_read_against_zero():
     assert claim("guardrail", 0.01, 0.05, better="lower").words.endswith("worse, and no margin was set.")
     c = claim("guardrail", -0.01, 0.05, better="lower")
     assert c.status == "cannot tell"
-    assert c.words.endswith("only a rise of more than 5 % is ruled out, and no margin was set.")
+    assert c.words.endswith("only a rise of more than 5% is ruled out, and no margin was set.")
 
 
 def test_what_is_not_estimable_says_so():
@@ -282,7 +283,7 @@ def test_an_invalid_launch_gives_no_effect_among_its_reasons():
 
 
 def test_an_undecided_guardrail_says_how_many_accounts_would_decide():
-    # mde is 0.35 / 1.4 = 25 % of control against a margin of 10 %: 6.25 times the 20,000 accounts
+    # mde is 0.35 / 1.4 = 25% of control against a margin of 10 %: 6.25 times the 20,000 accounts
     open_ = claim("guardrail", -0.1, 0.25, bound=UP10, better="lower", title="Churn")
     verdict = decision.decide([], [open_])
     assert verdict.decision == "HOLD"
@@ -298,7 +299,7 @@ def test_a_guardrail_that_a_large_enough_sample_left_open_asks_for_no_more_accou
 
 def test_a_win_leads_with_its_effect_and_the_state_of_the_guardrails():
     claims = [claim("north_star", 0.02, 0.08), claim("guardrail", -0.05, 0.05, bound=DOWN10, title="Retention")]
-    gain = "Hours watched came out 5 % higher (between 2 and 8 % higher), and every guardrail stayed within its margin."
+    gain = "Hours watched came out 5% higher (between 2 and 8% higher), and every guardrail stayed within its margin."
     assert decision.decide([], claims).sentence == f"Proceed to the next stage: {gain}"
     assert decision.decide([], claims, last_stage=True).sentence == f"Ship: {gain}"
     assert "the launch names no guardrail" in decision.decide([], claims[:1]).sentence
@@ -318,3 +319,23 @@ def test_long_titles_do_not_lengthen_the_sentence(titles):
     open_ = [claim("guardrail", -0.1, 0.25, bound=UP10, better="lower", title=t) for t in titles]
     for claims in (won, won + lost, open_):
         assert len(decision.decide([], claims).sentence.split()) <= 60
+
+
+@pytest.mark.parametrize(("target", "expected"), [(0.2, "PROCEED"), (0.4, "DELAY/REWORK"), (None, "HOLD")])
+def test_use_of_what_the_control_cannot_have_is_no_success_unless_it_meets_its_target(target, expected):
+    bound = target and Bound(value=target, relative=False, text=f"+{100 * target:.0f}pp")
+    ends = {"low": 0.29, "high": 0.31, "rel": None, "rel_low": None, "rel_high": None}
+    started = replace(estimate(0.1, 0.2, control=0.0, p=0.0), treatment=0.3, diff=0.3, **ends)
+    read = decision.read(metric("higher", "Started", "share"), started, role="supporting", target=bound)
+    assert decision.decide([], [read]).decision == expected
+
+
+def test_a_hold_on_a_guardrail_does_not_hide_what_got_worse():
+    # As in the Cookie Cats experiment: 7-day retention fell while 1-day retention stayed undecided.
+    claims = [
+        claim("north_star", -0.06, -0.02),
+        claim("guardrail", -0.05, 0.2, bound=UP10, better="lower", title="Churn"),
+    ]
+    verdict = decision.decide([], claims)
+    assert verdict.decision == "HOLD"
+    assert verdict.sentence.endswith("Worse already: Hours watched.")

@@ -60,7 +60,7 @@ def test_every_group_equals_numpy_on_its_rows():
         np.testing.assert_allclose(m.cov[i], np.cov(part[COLUMNS].to_numpy(np.float64).T), rtol=EXACT)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(n=st.integers(2, 120), parts=st.integers(1, 6), seed=st.integers(0, 2**32 - 1))
 def test_merged_parts_equal_the_whole(n, parts, seed):
     frame = rows(n, seed)
@@ -72,7 +72,7 @@ def test_merged_parts_equal_the_whole(n, parts, seed):
     assert_same(merged, moments.from_rows(frame, columns=COLUMNS, by=["arm", "device"]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 200),
     seed=st.integers(0, 2**32 - 1),
@@ -122,10 +122,11 @@ def test_the_table_is_read_by_one_query(monkeypatch):
     asked = []
     execute = backend.execute
     monkeypatch.setattr(backend, "execute", lambda query, **options: asked.append(query) or execute(query, **options))
-    m = moments.from_table(table, columns=COLUMNS, pairs=[("hours", "sessions")], by=["arm", "device"])
+    both = [("hours", "sessions"), ("sessions", "hours")]
+    m = moments.from_table(table, columns=COLUMNS, pairs=both, by=["arm", "device"])
     assert m.n.sum() == 50
     assert len(asked) == 1
-    assert {"n", "valid0", "mean2", "cov0_1"} <= set(asked[0].columns)
+    assert [c for c in asked[0].columns if c.startswith("cov")] == ["cov0_1"]
 
 
 def test_a_single_row_scatters_by_zero_and_has_no_covariance():

@@ -90,7 +90,7 @@ def test_a_sound_assignment_fails_as_rarely_as_alpha_says():
 @pytest.mark.parametrize(
     ("counts", "expected", "why"),
     [
-        ({"control": 5, "early": 5}, None, "no planned split"),
+        ({"control": 5, "early": 5}, None, "No split was planned"),
         ({"control": 0, "early": 0}, EVEN, "at least two arms and one account"),
         ({"control": 5}, {"control": 1.0}, "at least two arms"),
     ],
@@ -105,7 +105,7 @@ def test_a_count_check_that_cannot_be_asked_neither_passes_nor_fails(counts, exp
 @pytest.mark.parametrize(
     ("counts", "expected", "sentence"),
     [
-        ({"control": 5, "erly": 5}, EVEN, "only in one of counts and plan"),
+        ({"control": 5, "erly": 5}, EVEN, "the arms counted are control, erly, but those planned are control, early"),
         ({"control": 5, "early": -1}, EVEN, "counts must be 0 or more"),
         ({"control": 5, "early": 5}, {"control": 1.0, "early": 0.0}, "planned shares above 0"),
         ({"control": 5, "early": 5}, {"control": 1.0, "early": float("nan")}, "planned shares above 0"),

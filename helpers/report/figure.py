@@ -101,6 +101,8 @@ def show(chart: Figure | Axes, *, caption: str, alt: str, data: pd.DataFrame | N
                 f"figure.show: {name} is empty; say what the chart {'shows' if name == 'alt' else 'means'}"
             )
     figure = chart.get_figure(root=True) if isinstance(chart, Axes) else chart
+    if figure is None:
+        raise ParameterError("figure.show: these Axes belong to no figure any more")
     for artist in figure.findobj(_is_heavy):
         artist.set_rasterized(True)
     key = hashlib.sha256((caption + alt).encode()).hexdigest()[:8]
@@ -118,12 +120,13 @@ def show(chart: Figure | Axes, *, caption: str, alt: str, data: pd.DataFrame | N
 
 
 def _is_heavy(artist: Artist) -> bool:
+    import numpy as np
     from matplotlib.collections import Collection
     from matplotlib.lines import Line2D
 
     if isinstance(artist, Line2D):
-        return len(artist.get_xdata()) > MANY_POINTS and artist.get_marker() not in ("None", "none", "", " ", None)
-    return isinstance(artist, Collection) and len(artist.get_offsets()) > MANY_POINTS
+        return np.size(artist.get_xdata()) > MANY_POINTS and artist.get_marker() not in ("None", "none", "", " ", None)
+    return isinstance(artist, Collection) and np.shape(artist.get_offsets())[0] > MANY_POINTS
 
 
 def _themed(svg: str, key: str, alt: str) -> str:

@@ -117,7 +117,7 @@ def _run(pages: list[dict[str, Any]]) -> dict[str, Any]:
     """Sum up the pages of one run; its decision is that of the last page that has one."""
     return {
         "date": pages[0]["date"],
-        "started": min(page["started"] for page in pages),
+        "started": max(page["started"] for page in pages),
         "launch": pages[0]["launch"],
         "launch_title": pages[0]["launch_title"],
         "folder": pages[0]["run"].rpartition("/")[2],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from helpers.report.record import Record
 
 _HEADING = re.compile(r"^# +(?:\d+ +)?(.+?)\s*$", re.MULTILINE)
-_PATH = re.compile(r"(?<![\w:/.~])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\":,;<>\x1b]+[/\\])+")
+_PATH = re.compile(r"(?<![\w:/.~…])(?:[A-Za-z]:\\|/)(?:[^\s/\\'\":,;<>\x1b]+[/\\])+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +174,8 @@ def _plain_text(text: str) -> str:
 def _code(source: str) -> str:
     from nbconvert.filters.highlight import Highlight2HTML
 
-    return str(Highlight2HTML(pygments_lexer="ipython3")(source)) if source.strip() else ""
+    highlight = Highlight2HTML(pygments_lexer="ipython3")  # type: ignore[no-untyped-call]
+    return str(highlight(source)) if source.strip() else ""
 
 
 def _markdown(source: str, writer: _Writer) -> str:
@@ -184,8 +186,8 @@ def _markdown(source: str, writer: _Writer) -> str:
         def heading(self, text: str, level: int, **_: object) -> str:
             words = re.sub(r"<[^>]+>", "", text)
             anchor = re.sub(r"\W+", "-", words.lower()).strip("-") or "section"
-            same = sum(re.fullmatch(rf"{re.escape(anchor)}(-\d+)?", h.anchor) is not None for h in writer.headings)
-            anchor += f"-{same + 1}" if same else ""
+            taken = {"main", "run-record", *(heading.anchor for heading in writer.headings)}
+            anchor = next(a for n in count(1) if (a := anchor if n == 1 else f"{anchor}-{n}") not in taken)
             writer.headings.append(_Heading(level, anchor, words))
             return f'<h{level} id="{anchor}">{text}</h{level}>\n'
 

@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,6 +25,8 @@ from helpers.report.record import Record, Setting, Subject
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+
+    from helpers.report import kernels
 
 __all__ = ["Job", "Subject", "plan", "run"]
 
@@ -114,23 +115,27 @@ def run(jobs: Sequence[Job], *, out: Path, date: dt.date, workers: int, replace:
     Raises:
         ReportError: `out` is not a folder that can be written, or there are not at least one job and one worker.
     """
+    from helpers.report import kernels
+
     if not jobs or workers < 1:
         raise ReportError(f"{len(jobs)} notebooks and {workers} workers: a run needs at least one of each")
     commit, versions = record.commit(jobs[0].path.parent), record.versions()
     subjects = list(dict.fromkeys(job.subject for job in jobs))
-    batch = _Batch(date=date, commit=commit, versions=versions, progress=_Progress(jobs))
+    nursery = kernels.Nursery() if kernels.FORKS and len(jobs) > workers else None
+    batch = _Batch(date=date, commit=commit, versions=versions, progress=_Progress(jobs), nursery=nursery)
     folders: dict[Subject, Path] = {}
     done: list[_Done] = []
 
     def publish(result: _Done) -> None:
         _publish(result, folders[result.job.subject], siblings=[j for j in jobs if j.subject == result.job.subject])
+        done.append(result)
 
     with _interrupts(), ThreadPoolExecutor(min(workers, len(jobs))) as pool:
         try:
             for subject in subjects:
                 folders[subject] = _folder(out / date.isoformat(), subject.name, replace=replace)
             for future in as_completed([pool.submit(_run_one, job, batch, publish) for job in jobs]):
-                done += filter(None, [future.result()])
+                future.result()
         except BaseException as error:
             batch.stop()
             pool.shutdown(cancel_futures=True)
@@ -144,6 +149,8 @@ def run(jobs: Sequence[Job], *, out: Path, date: dt.date, workers: int, replace:
             if not isinstance(error, KeyboardInterrupt):
                 raise
         finally:
+            if nursery:
+                nursery.close()
             if out.is_dir():
                 index.write(out)
     batch.progress.close()
@@ -151,11 +158,7 @@ def run(jobs: Sequence[Job], *, out: Path, date: dt.date, workers: int, replace:
         print(f"Interrupted: {len(done)} of {len(jobs)} pages written.")
         return INTERRUPTED
     failed = sum(result.record.status == "failed" for result in done)
-    print(
-        f"{len(done)} pages, {failed} failed: {out / 'index.html'}"
-        if failed
-        else f"{len(done)} pages: {out / 'index.html'}"
-    )
+    print(f"{len(done)} pages{f', {failed} failed' if failed else ''}: {out / 'index.html'}")
     return 1 if failed else 0
 
 
@@ -232,6 +235,7 @@ class _Batch:
     progress: _Progress
     stopped: threading.Event = field(default_factory=threading.Event)
     kernels: set[Any] = field(default_factory=set)
+    nursery: kernels.Nursery | None = None
 
     def stop(self) -> None:
         """Kill every kernel; a notebook that is about to start sees that it must not."""
@@ -246,14 +250,14 @@ class _Batch:
             raise _StoppedError
 
 
-def _run_one(job: Job, batch: _Batch, publish: Callable[[_Done], None]) -> _Done | None:
-    """Run one notebook and publish it; None where the run was interrupted."""
+def _run_one(job: Job, batch: _Batch, publish: Callable[[_Done], None]) -> None:
+    """Run one notebook and publish it, unless the run is interrupted."""
     if batch.stopped.is_set():
-        return None
+        return
     started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
     notebook, error = _execute(job, batch)
     if batch.stopped.is_set():
-        return None
+        return
     notebook.cells = [c for c in notebook.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
     if not error and any(_unfinished(cell) for cell in notebook.cells):
         error = "the notebook stopped before its last cell; was exit called?"
@@ -282,14 +286,16 @@ def _run_one(job: Job, batch: _Batch, publish: Callable[[_Done], None]) -> _Done
     )
     publish(result)
     batch.progress.finish(job, result.record, (page.result(notebook) or {}).get("decision"))
-    return result
 
 
 def _execute(job: Job, batch: _Batch) -> tuple[NotebookNode, str]:
     """Run a notebook in a kernel of this Python; return what it displayed, and in a line why it failed."""
     import nbclient.exceptions
     import papermill
+    from jupyter_core.utils import ensure_event_loop
     from traitlets.config import Config
+
+    from helpers.report import kernels
 
     logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would print stands on the page
     notebook = copy.deepcopy(job.notebook)
@@ -304,23 +310,24 @@ def _execute(job: Job, batch: _Batch) -> tuple[NotebookNode, str]:
         batch.progress.update(job, cell_index)
 
     try:
-        papermill.execute_notebook(
-            notebook,
-            None,
-            parameters=dict(job.injected),
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            request_save_on_cell_execute=False,
-            autosave_cell_every=0,
-            start_timeout=120,
-            shutdown_kernel="immediate",
-            kernel_manager_class=_kernel_class(batch.kernels),
-            config=Config({"KernelManager": {"transport_encryption": "auto"}}),
-            resources={"metadata": {"path": str(job.path.parent)}},
-            on_notebook_start=started,
-            on_cell_start=cell,
-        )
+        with contextlib.closing(ensure_event_loop()):  # this thread's own
+            papermill.execute_notebook(
+                notebook,
+                None,
+                parameters=dict(job.injected),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                request_save_on_cell_execute=False,
+                autosave_cell_every=0,
+                start_timeout=120,
+                shutdown_kernel="immediate",
+                kernel_manager_class=kernels.manager(batch.kernels, batch.nursery),
+                config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+                resources={"metadata": {"path": str(job.path.parent)}},
+                on_notebook_start=started,
+                on_cell_start=cell,
+            )
     except papermill.PapermillExecutionError as error:
         return running[-1], f"{error.ename}: {error.evalue}".strip(": ")
     except nbclient.exceptions.DeadKernelError:
@@ -328,33 +335,6 @@ def _execute(job: Job, batch: _Batch) -> tuple[NotebookNode, str]:
     except Exception as error:
         return running[-1], f"{type(error).__name__}: {error}"
     return running[-1], ""
-
-
-def _kernel_class(running: set[Any]) -> type:
-    """Make the class of this run's kernels: always this very Python, silent on the terminal, one core each."""
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    class Kernel(AsyncKernelManager):
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            # A kernel of that name in the user's home may belong to another Python.
-            command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-            quiet = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "OMP_NUM_THREADS": "1"}
-            return KernelSpec(argv=command, display_name="Python 3", language="python", env=quiet)
-
-        async def _async_start_kernel(self, **options: Any) -> None:
-            running.add(self)
-            await super()._async_start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-
-        async def _async_cleanup_resources(self, restart: bool = False) -> None:
-            running.discard(self)
-            await super()._async_cleanup_resources(restart=restart)
-
-        start_kernel = _async_start_kernel
-        cleanup_resources = _async_cleanup_resources
-
-    return Kernel
 
 
 def _unfinished(cell: NotebookNode) -> bool:

@@ -1,4 +1,4 @@
-"""What every page shares: its colours, its templates, and the rule that it loads nothing and runs its own script only."""
+"""What every page shares: colours, templates, and the rule that it loads nothing and runs no script but its own."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray) -> Sitt
     reach = _reach(simulation, chances)[chances.account]
     episodes = np.clip(reach - before, 0, room)
     quits_here = (episodes > 0) & (before + episodes == reach) & (reach <= len(s.going_on))
-    unseen = np.where(quits_here, 0.9 * chances.quits[chances.account], 0)  # of the last episode
+    unseen = np.where(quits_here, 0.9 * chances.quits[chances.account], 0)  # of the episode in which they stop, A
     return Sittings(
         before=before,
         episodes=episodes,

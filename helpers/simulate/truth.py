@@ -21,7 +21,6 @@ METRICS = {  # name in the catalogue: numerator and denominator, summed over acc
     "opens_per_account_week": ("sessions", "weeks"),
     "churn_28d": ("cancelled", "accounts"),
 }
-
 OF_THE_SHOW = ("show_start_rate", "show_hours_per_account")
 
 

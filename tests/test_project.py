@@ -1,0 +1,165 @@
+"""The project as a whole: which module may know which, one list of dependencies, style and types."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+HELPERS = ROOT / "helpers"
+
+# Data flow one way: a module may import those named beside it, and nothing on its right knows of it.
+MAY_IMPORT = {
+    "errors": set(),
+    "results": set(),
+    "metrics": {"errors"},
+    "launch": {"errors", "metrics", "results"},
+    "schema": {"errors"},
+    "sampling": {"errors", "schema"},
+    "simulate": {"errors", "schema"},
+    "study": {"errors", "launch", "metrics", "sampling", "schema", "simulate"},
+    "units": {"errors", "launch", "metrics", "schema", "study"},
+    "moments": {"errors"},
+    "inference": {"errors", "metrics", "moments", "results"},
+    "validity": {"errors", "results"},
+    "decision": {"errors", "metrics", "results"},
+    "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
+    "roster": {"metrics", "results", "sampling", "study", "units"},
+    "report": {"errors", "results"},
+    "brief": {"inference", "launch", "metrics", "report", "results", "scorecard", "study", "units"},
+    "plots": {"report", "results"},
+    "draft": {"errors", "study"},
+    "cli": {"brief", "draft", "errors", "launch", "report", "study", "units"},
+}  # fmt: skip
+
+
+def modules():
+    """Map each module, or package as one, to its files."""
+    found = {}
+    for path in sorted(HELPERS.rglob("*.py")):
+        name = path.relative_to(HELPERS).parts[0].removesuffix(".py")
+        if name != "__init__":
+            found.setdefault(name, []).append(path)
+    return found
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "helpers":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("helpers."))
+
+
+def test_every_module_has_its_place_in_the_table():
+    assert set(modules()) == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", sorted(MAY_IMPORT))
+def test_modules_import_only_what_the_table_allows(module):
+    used = {name for path in modules().get(module, []) for name in imported(path)} - {module}
+    assert used <= MAY_IMPORT[module], f"{module} imports {sorted(used - MAY_IMPORT[module])}"
+
+
+def test_the_table_has_no_cycle():
+    left, order = dict(MAY_IMPORT), []
+    while left:
+        free = [m for m, needs in left.items() if needs <= set(order)]
+        assert free, f"a cycle among {sorted(left)}"
+        order += free
+        left = {m: needs for m, needs in left.items() if m not in free}
+
+
+def test_no_module_passes_five_hundred_lines():
+    long = {
+        str(p.relative_to(ROOT)): n
+        for ps in modules().values()
+        for p in ps
+        if (n := len(p.read_text().splitlines())) > 500
+    }
+    assert not long
+
+
+def test_planted_truth_is_opened_by_no_helper():
+    callers = [
+        f"{path.name}:{node.lineno}"
+        for paths in modules().values()
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "reveal"
+    ]
+    assert not callers
+
+
+def names(requirements):
+    return {re.match(r"[A-Za-z0-9._-]+", r)[0].lower().replace("_", "-") for r in requirements}
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def lock():
+    """Read the pins that hold on this Python."""
+    from packaging.markers import Marker
+
+    pins = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        if match := re.match(r"([A-Za-z0-9._-]+)==([^ ;]+)(?: ; (.+))?$", line):
+            if match[3] is None or Marker(match[3]).evaluate():
+                pins[match[1].lower()] = match[2]
+        else:
+            assert line.startswith(("#", " ")) or not line, f"not a pin: {line}"
+    return pins
+
+
+def test_the_lock_pins_every_direct_dependency(project, lock):
+    from packaging.requirements import Requirement
+
+    for text in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(lock[requirement.name.lower()]), text
+
+
+def test_conda_names_the_same_direct_dependencies_at_the_same_pins(project):
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    pinned = [entry for entry in pip if not entry.startswith("-")]
+    assert names(pinned) == names(project["dependencies"])
+    assert {"-c requirements.lock", "-e ."} <= set(pip)
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    for entry in pinned:
+        name, version = entry.split("==")
+        assert any(line.split(" ")[0] == f"{name.split('[')[0]}=={version}" for line in lines), entry
+
+
+def test_readme_says_in_a_line_what_each_dependency_is_for(project):
+    readme = (ROOT / "README.md").read_text().lower()
+    missing = [n for n in names(project["dependencies"]) if f"`{n}`" not in readme]
+    assert not missing
+
+
+def test_the_environment_runs_the_locked_versions(project, lock):
+    from importlib.metadata import version
+
+    for name in names(project["dependencies"]):
+        assert version(name) == lock[name], name
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+    ids=" ".join,
+)
+def test_style_and_types(command):
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-2_000:]

@@ -1,0 +1,456 @@
+"""From events to one row per account: windows, zeros, conditions, caps, and what is refused."""
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import inference, launch, moments, study, units
+from helpers.errors import DataError, PremiereError
+from helpers.results import Estimate
+
+START = pd.Timestamp("2026-09-07", tz="UTC")
+LAUNCH = """\
+name: hand
+data: {source: tables}
+arms: {control: control, treatment: early}
+dates: {start: 2026-09-07, days: 28, pre_days: 28}
+metrics:
+  north_star: hours_per_account_week
+  supporting: [show_start_rate, browse_to_play, session_minutes]
+  guardrails: [{metric: churn_28d, margin: +10%}]
+  satisfaction: [intentional_start_share, survey_score]
+segments: [region]
+"""
+
+
+def at(day, hour=12):
+    return START + pd.Timedelta(days=day, hours=hour)
+
+
+@pytest.fixture
+def tables():
+    """Six plays, worked out by hand below."""
+    return {
+        "accounts": pd.DataFrame({"account": ["a", "b", "c", "d"], "region": ["N", "S", None, "N"]}),
+        "assignments": pd.DataFrame({"account": ["a", "b", "c", "d"], "arm": ["control", "control", "early", "early"]}),
+        "titles": pd.DataFrame({"title": ["x", "show"], "is_launch_title": [False, True]}),
+        "sessions": pd.DataFrame(
+            {
+                "account": ["a", "a", "c", "c", "z"],
+                "session": ["1", "2", "3", "4", "5"],
+                "started_at": [at(-3), at(1), at(0, 0), at(27, 23), at(1)],
+                "seconds_to_first_play": [20.0, 60.0, 300.0, 301.0, 1.0],
+            }
+        ),
+        "plays": pd.DataFrame(
+            {
+                "account": ["a", "a", "c", "c", "c", "z"],
+                "session": ["1", "2", "3", "4", "4", "5"],
+                "title": ["x", "x", "show", "show", "x", "show"],
+                "started_at": [at(-3), at(1), at(0, 0), at(27, 23), at(28, 0), at(1)],
+                "watch_minutes": [120.0, 240.0, 60.0, 30.0, 600.0, 99.0],
+                "initiation": ["search", "autoplay_next", "browse", "search", "search", "search"],
+            }
+        ),
+        "cancellations": pd.DataFrame({"account": ["b", "d"], "cancelled_at": [at(5), at(30)]}),
+    }
+
+
+def save(tables, folder, kind="parquet"):
+    folder.mkdir(exist_ok=True)
+    for name, table in tables.items():
+        if kind == "parquet":
+            table.to_parquet(folder / f"{name}.parquet")
+        else:
+            table.to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+
+
+def opened(tmp_path, text=LAUNCH):
+    path = tmp_path / "hand.yaml"
+    path.write_text(text)
+    return study.open(launch.load(path))
+
+
+def rows(tmp_path, text=LAUNCH):
+    return units.load(opened(tmp_path, text)).execute().set_index("account").sort_index()
+
+
+def test_units_equal_the_hand_computed_fixture(tmp_path, tables):
+    save(tables, tmp_path / "tables")
+    got = rows(tmp_path)
+    assert got.index.tolist() == ["a", "b", "c", "d"]  # z was never assigned; b and d have no events and stay
+    assert got["region"].tolist() == ["N", "S", "unknown", "N"]
+    expected = {
+        "plays_sum_watch_minutes": [240, 0, 90, 0],  # the window holds its first instant and not that after its end
+        "plays_sum_watch_minutes_pre": [120, 0, 0, 0],
+        "plays_any[is_launch_title eq True]": [0, 0, 1, 0],
+        "sessions_count": [1, 0, 2, 0],
+        "sessions_count[seconds_to_first_play le 300]": [1, 0, 1, 0],
+        "cancellations_any_28d": [0, 1, 0, 0],  # d cancelled after its 28 days
+        "plays_count[initiation not_in ('autoplay_next', 'autoplay_preview')]": [0, 0, 2, 0],
+    }
+    for column, values in expected.items():
+        assert got[column].tolist() == values, column
+
+
+def test_the_north_star_counts_idle_accounts_and_weeks(tmp_path, tables):
+    save(tables, tmp_path / "tables")
+    data = opened(tmp_path)
+    metric = data.launch.plan[0].metric
+    columns, pairs = inference.needed(metric, adjust=False)
+    read = moments.from_table(units.load(data), columns=columns, pairs=pairs, by=["arm"])
+    value, _ = inference.form(metric, days=28).read(read)
+    assert dict(zip(read.groups["arm"], value, strict=True)) == pytest.approx(
+        {"control": 4 / 2 / 4, "early": 1.5 / 2 / 4}
+    )
+
+
+def test_windows_follow_each_accounts_own_assignment(tmp_path, tables):
+    tables["assignments"]["assigned_at"] = [at(0, 0), at(0, 0), at(28, 0), at(0, 0)]
+    save(tables, tmp_path / "tables")
+    assert rows(tmp_path).loc["c", ["plays_sum_watch_minutes", "plays_sum_watch_minutes_pre"]].tolist() == [600, 90]
+
+
+def test_csv_parquet_and_duckdb_give_identical_estimates(tmp_path):
+    tables = made(200)
+    answers = []
+    for kind in ("parquet", "csv", "duckdb", "parts"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        source = "tables"
+        if kind == "duckdb":
+            source = "all.duckdb"
+            with duckdb.connect(str(folder / source)) as connection:
+                connection.execute("SET TimeZone = 'UTC'")
+                for name, frame in tables.items():
+                    connection.register("frame", frame)
+                    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM frame")
+        else:
+            save(tables, folder / "tables", "csv" if kind == "csv" else "parquet")
+        if kind == "parts":
+            (folder / "tables" / "plays").mkdir()
+            for i in range(3):
+                tables["plays"].iloc[i::3].to_parquet(folder / "tables" / "plays" / f"{i}.parquet")
+            (folder / "tables" / "plays.parquet").unlink()
+        data = opened(folder, LAUNCH.replace("source: tables", f"source: {source}"))
+        answers.append(estimates(data))
+    for other in answers[1:]:
+        assert other == answers[0]
+
+
+def made(n, seed=5):
+    """Write a small service whose minutes are whole, so that sums are exact in any order."""
+    rng = np.random.default_rng(seed)
+    accounts = [f"0{i}" for i in range(n)]
+    plays = pd.DataFrame(
+        {
+            "account": rng.choice(accounts[: n - 20], 8 * n),
+            "started_at": START + pd.to_timedelta(rng.integers(-28 * 1440, 28 * 1440, 8 * n), unit="min"),
+            "watch_minutes": rng.integers(1, 90, 8 * n).astype(float),
+            "title": rng.choice(["x", "show"], 8 * n),
+            "initiation": rng.choice(["search", "autoplay_next"], 8 * n),
+        }
+    )
+    plays["session"] = [f"s{i}" for i in range(len(plays))]
+    sessions = plays[["account", "session", "started_at"]].assign(
+        seconds_to_first_play=rng.integers(1, 900, len(plays)).astype(float)
+    )
+    gone = rng.choice(accounts, n // 10, replace=False)
+    return {
+        "accounts": pd.DataFrame({"account": accounts, "region": rng.choice(["N", "S"], n)}),
+        "assignments": pd.DataFrame({"account": accounts, "arm": rng.permutation(["control", "early"] * (n // 2))}),
+        "titles": pd.DataFrame({"title": ["x", "show"], "is_launch_title": [False, True]}),
+        "sessions": sessions,
+        "plays": plays,
+        "cancellations": pd.DataFrame({"account": gone, "cancelled_at": [at(3)] * len(gone)}),
+    }
+
+
+def estimates(data):
+    found = {}
+    for p in units.measurable(data):
+        columns, pairs = inference.needed(p.metric, adjust=True)
+        read = moments.from_table(units.load(data), columns=columns, pairs=pairs, by=["arm"])
+        (found[p.metric.name],) = inference.compare(
+            read, p.metric, control="control", treatment="early", days=28, pre_days=28, adjust=True
+        )
+    assert all(isinstance(e, Estimate) for e in found.values())
+    return found
+
+
+def test_units_equal_an_independent_computation_from_the_raw_events(tmp_path):
+    tables = made(300)
+    save(tables, tmp_path / "tables")
+    got = rows(tmp_path)
+    plays = tables["plays"]
+    inside = plays[(plays["started_at"] >= START) & (plays["started_at"] < at(28, 0))]
+    before = plays[(plays["started_at"] < START) & (plays["started_at"] >= at(-28, 0))]
+    for frame, column in ((inside, "plays_sum_watch_minutes"), (before, "plays_sum_watch_minutes_pre")):
+        expected = frame.groupby("account")["watch_minutes"].sum().reindex(got.index, fill_value=0)
+        pd.testing.assert_series_equal(
+            got[column], expected, check_names=False, check_dtype=False, check_index_type=False
+        )
+
+
+def test_a_missing_table_costs_its_metrics_only(tmp_path, tables):
+    del tables["cancellations"]
+    save(tables, tmp_path / "tables")
+    data = opened(tmp_path)
+    reasons = {p.metric.name: units.why_not(data, p.metric) for p in data.launch.plan}
+    assert reasons["churn_28d"] == "it needs table 'cancellations', which is not among the data"
+    assert reasons["survey_score"] == "it needs table 'surveys', which is not among the data"
+    assert reasons["hours_per_account_week"] is None
+    assert "cancellations_any_28d" not in units.load(data).columns
+
+
+def test_a_window_longer_than_the_launch_is_not_measured(tmp_path, tables):
+    save(tables, tmp_path / "tables")
+    data = opened(tmp_path, LAUNCH.replace("days: 28, pre", "days: 14, pre"))
+    churn = next(p.metric for p in data.launch.plan if p.metric.name == "churn_28d")
+    assert units.why_not(data, churn) == "it needs 28 days after assignment; the launch observes 14"
+
+
+def test_the_second_load_reads_what_the_first_one_kept(tmp_path, tables, monkeypatch):
+    save(tables, tmp_path / "tables")
+    first = rows(tmp_path)
+    monkeypatch.setattr(units, "build", lambda data: pytest.fail("scanned the events again"))
+    pd.testing.assert_frame_equal(rows(tmp_path), first)
+
+
+def test_changed_data_are_not_read_from_the_cache(tmp_path, tables):
+    save(tables, tmp_path / "tables")
+    before = rows(tmp_path)
+    tables["plays"].loc[1, "watch_minutes"] = 1.0
+    tables["plays"]["profile"] = "p"
+    save(tables, tmp_path / "tables")
+    assert rows(tmp_path).loc["a", "plays_sum_watch_minutes"] != before.loc["a", "plays_sum_watch_minutes"]
+
+
+def broken(name, column, row, value):
+    def change(tables):
+        tables[name] = tables[name].astype({column: object}) if isinstance(value, str) else tables[name]
+        tables[name].loc[row, column] = value
+
+    return change
+
+
+def no_zone(tables):
+    tables["plays"]["started_at"] = tables["plays"]["started_at"].dt.tz_localize(None)
+
+
+def again(name):
+    def change(tables):
+        tables[name] = pd.concat([tables[name], tables[name].head(1)], ignore_index=True)
+
+    return change
+
+
+def other_arm(tables):
+    again("assignments")(tables)
+    tables["assignments"].loc[4, "arm"] = "early"
+
+
+def without(name, column):
+    def change(tables):
+        tables[name] = tables[name].rename(columns={column: column[:-1] + "x"})
+
+    return change
+
+
+FAULTS = {
+    "an arm that does not occur": (lambda t: t.update(assignments=t["assignments"].replace({"arm": {"early": "earli"}})), r"arm 'early' has no accounts; the data have 'control' \(2\), 'earli' \(2\); did you mean 'earli'\?"),
+    "no rows": (lambda t: t.update(assignments=t["assignments"].head(0)), r"no rows"),
+    "an account twice": (again("assignments"), r"1 rows repeat a key that must be unique"),
+    "an account in two arms": (other_arm, r"1 rows repeat a key that must be unique"),
+    "times without a zone": (no_zone, r"column 'started_at' of table 'plays' holds timestamp.*expected instants with a time zone"),
+    "negative minutes": (broken("plays", "watch_minutes", 0, -5.0), r"column 'watch_minutes' of table 'plays': 1 rows are below 0"),
+    "more than a day in one play": (broken("plays", "watch_minutes", 0, 1500.0), r"1 rows are above 1,440"),
+    "NaN minutes": (broken("plays", "watch_minutes", 0, np.nan), r"'watch_minutes' of table 'plays': 1 rows (have no value|are NaN)"),
+    "infinite seconds": (broken("sessions", "seconds_to_first_play", 0, np.inf), r"'seconds_to_first_play' of table 'sessions': 1 rows (are NaN or infinite|are above)"),
+    "a word that means nothing": (broken("plays", "initiation", 0, "magic"), r"1 rows are none of continue_watching"),
+    "a missing column": (without("plays", "watch_minutes"), r"table 'plays' has no column 'watch_minutes'; did you mean 'watch_minutex'\?"),
+    "numbers as text": (broken("plays", "watch_minutes", 0, "long"), r"column 'watch_minutes' of table 'plays' holds string"),
+    "no assignments": (lambda t: t.pop("assignments"), r"no table 'assignments'"),
+    "a missing segment": (without("accounts", "region"), r"segment 'region' is not a column of 'accounts'; did you mean 'regiox'\?"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "sentence"), FAULTS.values(), ids=FAULTS.keys())
+def test_faults_in_event_tables_are_counted_and_refused(tmp_path, tables, change, sentence):
+    change(tables)
+    kind = "csv" if "long" in str(tables["plays"].get("watch_minutes", "") if "plays" in tables else "") else "parquet"
+    save(tables, tmp_path / "tables", kind)
+    with pytest.raises(DataError, match=sentence):
+        units.load(opened(tmp_path))
+
+
+def test_more_than_24_hours_in_a_day_are_refused_and_a_film_past_midnight_is_not(tmp_path, tables):
+    extra = tables["plays"].iloc[[1]].assign(started_at=at(1, 23), watch_minutes=1_300.0)
+    tables["plays"] = pd.concat([tables["plays"], extra], ignore_index=True)  # 240 + 60 minutes on its first day
+    save(tables, tmp_path / "tables")
+    units.load(opened(tmp_path))
+    extra = extra.assign(started_at=at(1, 0), watch_minutes=1_300.0)
+    tables["plays"] = pd.concat([tables["plays"], extra], ignore_index=True)
+    save(tables, tmp_path / "tables")
+    with pytest.raises(DataError, match="1 account days have more than 24 hours of viewing"):
+        units.load(opened(tmp_path))
+
+
+def test_a_fault_leaves_no_units_table_behind(tmp_path, players):
+    path, table = players
+    table.loc[3, "hours"] = np.inf
+    table.to_csv(path.parent / "players.csv", index=False)
+    before = set(study.cache_folder().rglob("*.parquet*"))
+    with pytest.raises(DataError):
+        units.load(study.open(launch.load(path)))
+    assert set(study.cache_folder().rglob("*.parquet*")) == before
+
+
+OWN_FAULTS = {
+    "missing value": ({"hours": np.nan}, r"column 'hours': 1 accounts have a missing, NaN or infinite value"),
+    "infinite value": ({"hours": np.inf}, r"column 'hours': 1 accounts have a missing, NaN or infinite value"),
+    "negative hours": ({"hours": -1.0}, r"column 'hours': 1 accounts have a negative time"),
+    "impossible hours": ({"hours": 700.0}, r"column 'hours': 1 accounts have more than 24 hours a day"),
+    "half a proportion": ({"kept": 0.5}, r"column 'kept': 1 accounts have a value other than 0 and 1"),
+    "account twice": ({"user": "u00001"}, r"1 accounts stand in the data twice"),
+    "two arms": ({"user": "u00001", "version": "swap"}, r"1 accounts stand in more than one arm"),
+    "no account id": ({"user": None}, r"rows without an account id"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "sentence"), OWN_FAULTS.values(), ids=OWN_FAULTS.keys())
+def test_faults_in_an_own_table_are_counted_and_refused(players, change, sentence):
+    path, table = players
+    path.write_text(path.read_text().replace("column: hours, better", "column: hours, unit: h, better"))
+    table["kept"] = table["kept"].astype(float)
+    other = "old" if table.loc[1, "version"] == "new" else "new"
+    for column, value in change.items():
+        table.loc[7, column] = other if value == "swap" else value
+    if change.get("user") and "version" not in change:
+        table.loc[7, "version"] = table.loc[1, "version"]
+    table.to_csv(path.parent / "players.csv", index=False)
+    with pytest.raises(DataError, match=sentence):
+        units.load(study.open(launch.load(path)))
+
+
+@pytest.mark.parametrize(("policy", "n", "mean"), [("zero", 4_000, 0.0), ("drop", 3_999, None)])
+def test_missing_values_are_treated_as_the_launch_says(players, policy, n, mean):
+    path, table = players
+    table.loc[7, "hours"] = np.nan
+    table.to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text().replace("arm: version}", f"arm: version, missing: {policy}}}"))
+    got = units.load(study.open(launch.load(path))).execute().set_index("account")
+    assert len(got) == n
+    if policy == "zero":
+        assert got.loc["u00007", "hours"] == mean
+    else:
+        assert "u00007" not in got.index
+
+
+def test_a_cap_is_the_quantile_of_both_arms_together(players):
+    path, table = players
+    path.write_text(path.read_text().replace("column: hours, better", "column: hours, cap: 0.99, better"))
+    got = units.load(study.open(launch.load(path))).execute()
+    assert got["hours_cap0.99"].max() == pytest.approx(table["hours"].quantile(0.99), rel=1e-12)
+    assert got["hours"].max() == pytest.approx(table["hours"].max())
+
+
+def test_a_cap_that_would_erase_the_metric_is_refused(players):
+    path, table = players
+    table["hours"] = 0.0
+    table.loc[:3, "hours"] = 5.0
+    table.to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text().replace("column: hours, better", "column: hours, cap: 0.9, better"))
+    with pytest.raises(DataError, match="it would erase the metric"):
+        units.load(study.open(launch.load(path)))
+
+
+def test_accounts_in_arms_that_the_launch_does_not_name_are_left_out(players):
+    path, table = players
+    table.loc[:99, "version"] = "third"
+    table.to_csv(path.parent / "players.csv", index=False)
+    assert units.load(study.open(launch.load(path))).count().execute() == 3_900
+
+
+def test_a_missing_column_names_the_nearest(players):
+    path, _ = players
+    path.write_text(path.read_text().replace("column: hours", "column: huors"))
+    with pytest.raises(
+        DataError, match=r"players.csv: metric 'hours' needs column 'huors', which is not there; did you mean 'hours'\?"
+    ):
+        units.load(study.open(launch.load(path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("players.csv", None, r"there is no such file; did you mean"),
+        ("players.csv", b"", r"is empty"),
+        ("players.parquet", b"PAR1 this is none", r"cannot be read as Parquet"),
+        ("players.txt", b"a,b\n1,2\n", r"expected Parquet or CSV"),
+    ],
+)
+def test_files_that_cannot_be_read_are_one_sentence(players, name, content, sentence):
+    path, _ = players
+    target = path.parent / name
+    (path.parent / "players.csv").rename(path.parent / "playerz.csv")
+    if content is not None:
+        target.write_bytes(content)
+    path.write_text(path.read_text().replace("players.csv", name))
+    with pytest.raises(PremiereError, match=sentence):
+        units.load(study.open(launch.load(path)))
+
+
+def test_ids_with_leading_zeros_stay_apart(tmp_path):
+    (tmp_path / "t.csv").write_text("id,arm,y\n07,a,1\n7,a,2\n8,b,3\n9,b,5\n")
+    (tmp_path / "t.yaml").write_text(
+        "name: t\ndata: {units: t.csv, account: id, arm: arm}\narms: {control: a, treatment: b}\n"
+        "metrics: {north_star: {name: y, kind: mean, column: y, better: higher}}\n"
+    )
+    assert sorted(units.load(study.open(launch.load(tmp_path / "t.yaml"))).execute()["account"]) == [
+        "07",
+        "7",
+        "8",
+        "9",
+    ]
+
+
+def test_a_table_inside_a_database_serves_as_own_data(players):
+    path, table = players
+    with duckdb.connect(str(path.parent / "w.duckdb")) as connection:
+        connection.register("frame", table)
+        connection.execute("CREATE TABLE players AS SELECT * FROM frame")
+    text = path.read_text()
+    from_file = units.load(study.open(launch.load(path))).execute()
+    path.write_text(
+        text.replace("units: players.csv", "source: w.duckdb, units: players").replace(
+            "name: gate", "name: gate\ndates: {start: 2026-09-07, days: 28}"
+        )
+    )
+    from_database = units.load(study.open(launch.load(path))).execute()
+    pd.testing.assert_frame_equal(from_file, from_database)
+
+
+def test_passwords_in_a_url_are_not_repeated(players):
+    path, _ = players
+    text = path.read_text().replace("units: players.csv", 'source: "postgres://me:secret@127.0.0.1:1/x"')
+    path.write_text(text.replace("name: gate", "name: gate\ndates: {start: 2026-09-07, days: 28}"))
+    with pytest.raises(DataError, match=r"postgres://…: cannot be opened") as caught:
+        study.open(launch.load(path))
+    assert "secret" not in str(caught.value)
+
+
+def test_units_of_two_parts_of_a_launch_add_up(players):
+    path, _ = players
+    data = study.open(launch.load(path))
+    table = units.load(data)
+    columns, pairs = inference.needed(data.launch.plan[0].metric, adjust=True)
+    whole = moments.from_table(table, columns=columns, pairs=pairs, by=["arm"])
+    parts = [
+        moments.from_table(table.filter(c), columns=columns, pairs=pairs, by=["arm"])
+        for c in (table.hours < 8, table.hours >= 8)
+    ]
+    both = parts[0] + parts[1]
+    np.testing.assert_allclose(both.mean, whole.mean, rtol=1e-12)
+    np.testing.assert_allclose(both.scatter, whole.scatter, rtol=1e-9)
