@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
-
-import numpy as np
 
 from helpers.errors import ParameterError
 from helpers.metrics import Bound, Metric
@@ -177,7 +176,7 @@ def _scaled(e: Estimate, bound: Bound | None) -> tuple[float, float, float, bool
 def _range(e: Estimate, unit: str, bound: Bound | None = None) -> str:
     """Say the effect and its interval: "3.2% higher (between 1.1 and 5.3% higher)"."""
     effect, low, high, relative = _scaled(e, bound)
-    sizes = [_size(x, unit, relative=relative) for x in (effect, low, high)]
+    sizes = [_size(x, unit, half=(high - low) / 2, relative=relative) for x in (effect, low, high)]
     number, lower, upper = (_in(*size) for size in sizes)
     way = "higher" if effect > 0 else "lower"
     if low < 0 < high:
@@ -186,11 +185,15 @@ def _range(e: Estimate, unit: str, bound: Bound | None = None) -> str:
     return f"{number} {way} (between {near} and {far} {way})"
 
 
-def _size(x: float, unit: str, *, relative: bool) -> tuple[str, str]:
-    """Write a size to three digits, and its unit; a difference of shares is in percentage points."""
+def _size(x: float, unit: str, *, half: float, relative: bool) -> tuple[str, str]:
+    """Write a size to the digits that half the interval's width supports, two of it, and its unit.
+
+    A difference of shares is in percentage points.
+    """
     percent = relative or unit == "share"
-    digits = np.format_float_positional(float(f"{abs(x) * (100 if percent else 1):.3g}"), trim="-")
-    return digits, "%" if relative else "percentage points" if percent else unit
+    scale = 100 if percent else 1
+    decimals = max(0, 1 - math.floor(math.log10(half * scale))) if half > 0 else 2
+    return f"{abs(x) * scale:,.{decimals}f}", "%" if relative else "percentage points" if percent else unit
 
 
 def _in(digits: str, unit: str) -> str:
@@ -214,7 +217,7 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
         return lead + (missed if status == "not met" else f"whether the target of {bound.text} is met cannot be told")
 
     _, low, high, relative = _scaled(e, bound)
-    digits, unit = _size(max(0.0, -good * low, -good * high), metric.unit, relative=relative)
+    digits, unit = _size(max(0.0, -good * low, -good * high), metric.unit, half=(high - low) / 2, relative=relative)
     ruled_out = f"only a {'fall' if good > 0 else 'rise'} of more than {_in(digits, unit)} is ruled out"
     if bound is None:
         return f"{ruled_out if status == 'cannot tell' else status}, and no margin was set"

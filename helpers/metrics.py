@@ -148,7 +148,7 @@ CATALOGUE: dict[str, Metric] = {
             numerator=Measure(table="plays", agg="any", where=_where(is_launch_title=True)),
             better="higher",
             unit="share",
-            covariates=(_HOURS,),
+            covariates=(),  # the control has none; adjusting would give it some
             definition="Assigned accounts with at least one play of the launch title, over all assigned accounts.",
         ),
         Metric(
@@ -160,7 +160,7 @@ CATALOGUE: dict[str, Metric] = {
             ),
             better="higher",
             unit="h",
-            covariates=(_HOURS,),
+            covariates=(),
             definition="Hours played of the launch title over all assigned accounts. They are not extra hours: most "
             "of them replace other viewing.",
         ),

@@ -361,10 +361,10 @@ def _impossible_days(plays: ibis.Table) -> int:
     """Count account days with more than 24 hours; what runs past midnight (UTC) belongs to the next day."""
     import ibis
 
-    start, minutes = plays.started_at, plays.watch_minutes
-    until_midnight = 24 * 60 - (start.hour() * 60 + start.minute() + start.second() / 60)
-    today = plays.select("account", day=start.date(), minutes=ibis.least(minutes, until_midnight))
-    rest = plays.select("account", day=start.date() + ibis.interval(days=1), minutes=minutes - until_midnight)
+    second, minutes = plays.started_at.epoch_seconds(), plays.watch_minutes
+    until_midnight = 24 * 60 - (second % 86_400) / 60
+    today = plays.select("account", day=second // 86_400, minutes=ibis.least(minutes, until_midnight))
+    rest = plays.select("account", day=second // 86_400 + 1, minutes=minutes - until_midnight)
     days = today.union(rest.filter(rest.minutes > 0)).aggregate(
         by=["account", "day"], minutes=lambda t: t.minutes.sum()
     )

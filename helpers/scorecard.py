@@ -50,7 +50,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         )
     read, plan = pooled(data), data.launch.plan
     before = [
-        estimate(data, read, past, treatment=treatment, adjust=False)
+        _compare(data, read, past, treatment=treatment, adjust=False)
         for p in units.measurable(data)
         if (past := _past(data, p.metric)) is not None
     ]
@@ -86,9 +86,14 @@ def pooled(data: Study, by: Sequence[str] = ()) -> Moments:
 
 def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool) -> Estimate | NotEstimable:
     """Compare one metric over all accounts; not estimable, with the reason, where the data lack what it needs."""
-    launch = data.launch
     if reason := units.why_not(data, metric):
         return NotEstimable(metric=metric.name, reason=reason)
+    past = data.launch.decision.adjust and bool(units.covariates(data, metric))
+    return _compare(data, read, metric, treatment=treatment, adjust=adjust and past)
+
+
+def _compare(data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool) -> Estimate | NotEstimable:
+    launch = data.launch
     (answer,) = inference.compare(
         read.pool(by=["arm"]),
         metric,
@@ -96,7 +101,7 @@ def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adju
         treatment=treatment,
         days=metric.window_days or launch.days,
         pre_days=max(launch.pre_days, 1),
-        adjust=adjust and launch.decision.adjust and bool(units.covariates(data, metric)),
+        adjust=adjust,
         level=1 - launch.decision.alpha,
         power=launch.decision.power,
     )
@@ -117,14 +122,20 @@ def arm_counts(data: Study, read: Moments) -> Check:
 
 
 def _past(data: Study, metric: Metric) -> Metric | None:
-    """Turn a metric into itself before the assignment, where the data have that."""
+    """Turn a metric into itself before the assignment, where the data have that; the pre-period is then its window."""
     if metric.covariates != "own" or not units.covariates(data, metric):
         return None
     read_pre = [
         Measure(table=UNITS_TABLE, agg="value", column=metric.column(m, "pre"), scale=m.scale) for m in metric.measures
     ]
-    ratio = metric.denominator is not None
-    return replace(metric, numerator=read_pre[0], denominator=read_pre[1] if ratio else None, cap=None, covariates=())
+    return replace(
+        metric,
+        numerator=read_pre[0],
+        denominator=None if metric.denominator is None else read_pre[1],
+        window_days=data.launch.pre_days,
+        covariates=(),
+        cap=None,
+    )
 
 
 def _basis(data: Study, read: Moments, treatment: str) -> str:

@@ -130,7 +130,11 @@ def _simulated(launch: Launch) -> Path:
     ).hexdigest()[:16]
     folder = cache_folder() / "simulated" / key
     if not folder.exists():
-        simulate.write(simulation, folder, assign=lambda frame: draw(launch, ibis.memtable(frame)).execute())
+        try:
+            simulate.write(simulation, folder, assign=lambda frame: draw(launch, ibis.memtable(frame)).execute())
+        except OSError:
+            if not folder.exists():  # another process may have been first; what it wrote is the same
+                raise
     return folder
 
 

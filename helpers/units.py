@@ -175,14 +175,29 @@ def build(data: Study) -> ibis.Table:
             **{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments},
             **{c.name: _finite(data, c.name) for c in wanted},
         )
-    accounts = data.assignments.select("account", "arm", anchor=_anchor(data))
-    result = accounts.drop("anchor")
+    accounts = _windows(data, wanted)
+    result = accounts.select("account", "arm")
     if data.launch.segments:
         result = _beside(result, _segments(data))
         result = result.mutate(**{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments})
     for table in sorted({c.measure.table for c in wanted}):
         result = _beside(result, _per_account(data, table, accounts, [c for c in wanted if c.measure.table == table]))
     return result.mutate(**{c.name: _[c.name].cast("float64").fill_null(0.0) for c in wanted})
+
+
+def _windows(data: Study, wanted: list[Cell]) -> ibis.Table:
+    """Lay out each account's instants: `first` before, `anchor`, and the end of every window in use."""
+    launch = data.launch
+    anchored = data.assignments.select("account", "arm", anchor=_anchor(data))
+    ends = {
+        _end(days): _.anchor + ibis.interval(days=days)
+        for days in {launch.days, *(c.days or launch.days for c in wanted)}
+    }
+    return anchored.mutate(first=_.anchor - ibis.interval(days=launch.pre_days), **ends)
+
+
+def _end(days: int) -> str:
+    return f"end_{days}d"
 
 
 def _beside(left: ibis.Table, right: ibis.Table) -> ibis.Table:
@@ -241,7 +256,7 @@ def _aggregate(events: ibis.Table, time: str, cell: Cell, days: int) -> Any:
     if cell.window == "pre":
         where = events[time] < events.anchor
     else:
-        where = (events[time] >= events.anchor) & (events[time] < events.anchor + ibis.interval(days=cell.days or days))
+        where = (events[time] >= events.anchor) & (events[time] < events[_end(cell.days or days)])
     for condition in cell.measure.where:
         where &= _holds(events[condition.column], condition)
     agg, column = cell.measure.agg, cell.measure.column

@@ -62,10 +62,10 @@ def claim(role, low, high, *, bound=None, better="higher", title="Hours watched"
 @pytest.mark.parametrize(
     ("low", "high", "status", "words"),
     [
-        (0.12, 0.18, "met", "15% higher (between 12 and 18% higher): the target of +10% is met"),
+        (0.12, 0.18, "met", "15.0% higher (between 12.0 and 18.0% higher): the target of +10% is met"),
         (0.02, 0.08, "not met", "a gain, but the target of +10% is missed"),
-        (-0.02, 0.08, "not met", "3% higher (between 2% lower and 8% higher): the target of +10% is missed"),
-        (-0.08, -0.02, "not met", "5% lower (between 2 and 8% lower): a loss, and the target of +10% is missed"),
+        (-0.02, 0.08, "not met", "3.0% higher (between 2.0% lower and 8.0% higher): the target of +10% is missed"),
+        (-0.08, -0.02, "not met", "5.0% lower (between 2.0 and 8.0% lower): a loss, and the target of +10% is missed"),
         (0.05, 0.15, "cannot tell", "a gain, but whether the target of +10% is met cannot be told"),
         (-0.05, 0.15, "cannot tell", ": whether the target of +10% is met cannot be told"),
     ],
@@ -120,7 +120,7 @@ def test_an_absolute_bound_is_read_on_the_difference_and_a_relative_one_on_the_r
     share = metric(unit="share")
     absolute = decision.read(share, e, role="supporting", target=Bound(value=0.02, relative=False, text="+2pp"))
     assert absolute.status == "cannot tell"
-    assert "2.5 percentage points higher (between 1 and 4 percentage points higher)" in absolute.words
+    assert "2.5 percentage points higher (between 1.0 and 4.0 percentage points higher)" in absolute.words
     assert absolute.bound == 0.02
     assert decision.read(share, e, role="supporting", target=UP10).status == "met"
 
@@ -143,7 +143,7 @@ def test_a_guardrail_without_a_margin_is_read_against_zero():
     assert claim("guardrail", 0.01, 0.05, better="lower").words.endswith("worse, and no margin was set.")
     c = claim("guardrail", -0.01, 0.05, better="lower")
     assert c.status == "cannot tell"
-    assert c.words.endswith("only a rise of more than 5% is ruled out, and no margin was set.")
+    assert c.words.endswith("only a rise of more than 5.0% is ruled out, and no margin was set.")
 
 
 def test_what_is_not_estimable_says_so():
@@ -299,7 +299,7 @@ def test_a_guardrail_that_a_large_enough_sample_left_open_asks_for_no_more_accou
 
 def test_a_win_leads_with_its_effect_and_the_state_of_the_guardrails():
     claims = [claim("north_star", 0.02, 0.08), claim("guardrail", -0.05, 0.05, bound=DOWN10, title="Retention")]
-    gain = "Hours watched came out 5% higher (between 2 and 8% higher), and every guardrail stayed within its margin."
+    gain = "Hours watched came out 5.0% higher (between 2.0 and 8.0% higher), and every guardrail stayed within its margin."
     assert decision.decide([], claims).sentence == f"Proceed to the next stage: {gain}"
     assert decision.decide([], claims, last_stage=True).sentence == f"Ship: {gain}"
     assert "the launch names no guardrail" in decision.decide([], claims[:1]).sentence

@@ -23,11 +23,12 @@ from typing import IO, Any, NoReturn
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # None of these may start a thread when imported (DuckDB does), for a fork keeps only the thread that forks.
 READY_MADE = ("ipykernel.kernelapp", "pandas", "scipy.stats", "statsmodels.api", "ibis", "seaborn", "matplotlib.pyplot")
+LAUNCHER = (sys.executable, "-m", "ipykernel_launcher")
 PATIENCE = 60  # seconds for the imports
 FORKS = sys.platform == "linux" and hasattr(os, "pidfd_open")
 
@@ -45,9 +46,9 @@ class Nursery:
         )  # fmt: skip
         self._lock = threading.Lock()
 
-    def fork(self, connection_file: str, env: dict[str, str], folder: str) -> Forked | None:
+    def fork(self, arguments: list[str], env: dict[str, str], folder: str) -> Forked | None:
         """Ask for a kernel; None where none can be forked safely."""
-        asked = json.dumps({"file": connection_file, "env": env, "folder": folder})
+        asked = json.dumps({"arguments": arguments, "env": env, "folder": folder})
         with self._lock, contextlib.suppress(OSError, ValueError):
             asked_of, answers = self._pipes()
             asked_of.write(asked + "\n")
@@ -118,10 +119,13 @@ class _Provisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
         forked = None
         if self.nursery:
-            forked = self.nursery.fork(cmd[-1], dict(options["env"]), str(options.get("cwd") or Path.cwd()))
+            forked = self.nursery.fork(
+                cmd[len(LAUNCHER) :], dict(options["env"]), str(options.get("cwd") or Path.cwd())
+            )
         if forked is None:
             return await super().launch_kernel(cmd, **options)
-        self.process, self.pid, self.pgid = forked, forked.pid, forked.pid
+        self.process = forked  # type: ignore[assignment]
+        self.pid = self.pgid = forked.pid
         return self.connection_info
 
 
@@ -132,7 +136,7 @@ def manager(running: set[Any], nursery: Nursery | None) -> type[AsyncKernelManag
         @property
         def kernel_spec(self) -> KernelSpec:
             # A kernel of that name in the user's home may belong to another Python.
-            command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            command = [*LAUNCHER, "-f", "{connection_file}"]
             return KernelSpec(argv=command, display_name="Python 3", language="python", env=QUIET)
 
         async def _async_start_kernel(self, **options: Any) -> None:
@@ -181,11 +185,11 @@ def _become_kernel(asked: dict[str, Any]) -> NoReturn:
         os.dup2(nothing, number)
     sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115 - the pipe's buffer may hold the next request
     os.environ.clear()
-    os.environ.update(asked["env"] | {"JPY_PARENT_PID": str(nursery)})  # it ends when the nursery does
+    os.environ.update(asked["env"])
     time.tzset()
     os.chdir(asked["folder"])
     sys.path[:] = [place for place in sys.path if place]
-    sys.argv = ["ipykernel_launcher", "-f", asked["file"]]
+    sys.argv = ["ipykernel_launcher", f"--IPKernelApp.parent_handle={nursery}", *asked["arguments"]]
     from ipykernel import kernelapp
 
     status = 1

@@ -26,7 +26,7 @@ from helpers.report.record import Record, Setting, Subject
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-    from helpers.report import kernels
+    from helpers.report.kernels import Nursery
 
 __all__ = ["Job", "Subject", "plan", "run"]
 
@@ -115,13 +115,13 @@ def run(jobs: Sequence[Job], *, out: Path, date: dt.date, workers: int, replace:
     Raises:
         ReportError: `out` is not a folder that can be written, or there are not at least one job and one worker.
     """
-    from helpers.report import kernels
+    from helpers.report.kernels import FORKS, Nursery
 
     if not jobs or workers < 1:
         raise ReportError(f"{len(jobs)} notebooks and {workers} workers: a run needs at least one of each")
     commit, versions = record.commit(jobs[0].path.parent), record.versions()
     subjects = list(dict.fromkeys(job.subject for job in jobs))
-    nursery = kernels.Nursery() if kernels.FORKS and len(jobs) > workers else None
+    nursery = Nursery() if FORKS and len(jobs) > workers else None
     batch = _Batch(date=date, commit=commit, versions=versions, progress=_Progress(jobs), nursery=nursery)
     folders: dict[Subject, Path] = {}
     done: list[_Done] = []
@@ -235,7 +235,7 @@ class _Batch:
     progress: _Progress
     stopped: threading.Event = field(default_factory=threading.Event)
     kernels: set[Any] = field(default_factory=set)
-    nursery: kernels.Nursery | None = None
+    nursery: Nursery | None = None
 
     def stop(self) -> None:
         """Kill every kernel; a notebook that is about to start sees that it must not."""
@@ -295,7 +295,7 @@ def _execute(job: Job, batch: _Batch) -> tuple[NotebookNode, str]:
     from jupyter_core.utils import ensure_event_loop
     from traitlets.config import Config
 
-    from helpers.report import kernels
+    from helpers.report.kernels import manager
 
     logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it would print stands on the page
     notebook = copy.deepcopy(job.notebook)
@@ -322,7 +322,7 @@ def _execute(job: Job, batch: _Batch) -> tuple[NotebookNode, str]:
                 autosave_cell_every=0,
                 start_timeout=120,
                 shutdown_kernel="immediate",
-                kernel_manager_class=kernels.manager(batch.kernels, batch.nursery),
+                kernel_manager_class=manager(batch.kernels, batch.nursery),
                 config=Config({"KernelManager": {"transport_encryption": "auto"}}),
                 resources={"metadata": {"path": str(job.path.parent)}},
                 on_notebook_start=started,

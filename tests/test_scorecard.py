@@ -1,0 +1,184 @@
+"""From a launch to claims: the launch's own question answered, blanked where the data cannot be trusted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tea_tasting as tt
+from scipy import stats
+from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
+
+from helpers import brief, decision, launch, plots, roster, sampling, scorecard, study
+from helpers.errors import ParameterError
+from helpers.results import Estimate, NotEstimable
+
+
+@pytest.fixture
+def card(players):
+    path, table = players
+    data = study.open(launch.load(path))
+    return data, table, scorecard.measure(data)
+
+
+def by_name(estimates):
+    return {e.metric: e for e in estimates}
+
+
+def test_plain_estimates_equal_scipy_and_statsmodels(card):
+    _, table, got = card
+    old, new = (table[table["version"] == v] for v in ("old", "new"))
+    hours = by_name(got.plain)["hours"]
+    oracle = stats.ttest_ind(new["hours"], old["hours"], equal_var=False)
+    low, high = oracle.confidence_interval()
+    assert [hours.diff, hours.p, hours.low, hours.high] == pytest.approx(
+        [new["hours"].mean() - old["hours"].mean(), oracle.pvalue, low, high], rel=1e-9
+    )
+    kept = by_name(got.plain)["kept"]
+    counts, n = [new["kept"].sum(), old["kept"].sum()], [len(new), len(old)]
+    assert kept.p == pytest.approx(proportions_ztest(counts, n)[1], rel=1e-9)
+    assert [kept.low, kept.high] == pytest.approx(
+        confint_proportions_2indep(counts[0], n[0], counts[1], n[1], method="newcomb"), rel=1e-9
+    )
+
+
+def test_adjusted_and_ratio_estimates_equal_tea_tasting(card):
+    _, table, got = card
+    experiment = tt.Experiment(hours=tt.Mean("hours", "history"), per_session=tt.RatioOfMeans("hours", "sessions"))
+    oracle = experiment.analyze(table.assign(variant=table["version"].map({"old": 0, "new": 1})))
+    for name in ("hours", "per_session"):
+        mine = by_name(c.estimate for c in got.claims)[name]
+        theirs = oracle[name]
+        assert [mine.control, mine.treatment, mine.diff, mine.low, mine.high, mine.p] == pytest.approx(
+            [theirs.control, theirs.treatment, theirs.effect_size, theirs.effect_size_ci_lower, theirs.effect_size_ci_upper, theirs.pvalue],
+            rel=1e-9,
+        )  # fmt: skip
+
+
+def test_success_metrics_are_corrected_together_and_guardrails_are_not(card):
+    _, _, got = card
+    hours, per_session, kept = (c.estimate for c in got.claims)
+    raw = sorted([hours.p, per_session.p])
+    assert sorted([hours.p_adjusted, per_session.p_adjusted]) == pytest.approx(
+        [min(1, 2 * raw[0]), max(2 * raw[0], raw[1])]
+    )
+    assert kept.p_adjusted is None
+
+
+def test_a_failed_check_blanks_every_effect(players):
+    path, table = players
+    table[(table["version"] == "old") | (table.index % 4 > 0)].to_csv(path.parent / "players.csv", index=False)
+    got = scorecard.measure(study.open(launch.load(path)))
+    assert got.checks[0].passed is False
+    shown = [*(c.estimate for c in got.claims), *got.plain]
+    assert all(isinstance(e, NotEstimable) and "Arm counts" in e.reason for e in shown)
+    assert decision.decide(got.checks, got.claims).decision == "INVALID"
+
+
+def test_the_planned_split_is_what_arm_counts_are_held_against(players):
+    path, table = players
+    thinned = table[(table["version"] == "old") | (table.index % 4 == 0)]
+    n = thinned["version"].value_counts()
+    thinned.to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text() + f"sampling: {{n: {{old: {n['old']}, new: {n['new']}}}}}\n")
+    assert scorecard.measure(study.open(launch.load(path))).checks[0].passed is True
+
+
+def test_a_treatment_can_be_chosen_and_a_wrong_one_names_the_nearest(players):
+    path, table = players
+    table.loc[:999, "version"] = "newer"
+    table.to_csv(path.parent / "players.csv", index=False)
+    text = path.read_text().replace("treatment: new", "treatment: [new, newer]")
+    sizes = table["version"].value_counts().to_dict()
+    path.write_text(text + f"sampling: {{n: {sizes}}}\n".replace("'", ""))
+    data = study.open(launch.load(path))
+    assert scorecard.measure(data, treatment="newer").claims[0].estimate.n_treatment == 1_000
+    with pytest.raises(ParameterError, match=r"did you mean 'newer'\?"):
+        scorecard.measure(data, treatment="newr")
+
+
+def test_slices_pool_to_the_whole(card):
+    data, _, _ = card
+    sliced, whole = scorecard.pooled(data, by=["country"]), scorecard.pooled(data)
+    assert set(sliced.groups["country"]) == {"NO", "SE", "unknown"}
+    again = sliced.pool(by=["arm"])
+    np.testing.assert_allclose(again.mean, whole.mean, rtol=1e-12)
+    np.testing.assert_allclose(again.scatter, whole.scatter, rtol=1e-9)
+
+
+def test_what_can_be_seen_is_the_power_of_the_test_it_speaks_of(card):
+    # Replay: with a true difference of `mde`, a two-sided 5 % z-test finds it with 80 % power.
+    data, _, got = card
+    hours = by_name(c.estimate for c in got.claims)["hours"]
+    z = hours.mde / hours.se
+    power = stats.norm.sf(stats.norm.isf(0.025) - z)
+    assert power == pytest.approx(0.8, abs=1e-6)
+    table = brief.sensitivity(data)
+    assert table.loc[0, "smallest visible change"] == pytest.approx(hours.mde, rel=5e-3)
+    assert table["can it be seen?"].tolist()[0] == "nothing was asked"
+
+
+def test_the_brief_shows_no_effect(card):
+    data, _, got = card
+    text = brief.sensitivity(data).to_string() + brief.plan(data).to_string() + " ".join(brief.answer(data))
+    assert not any(f"{c.estimate.diff:.3g}" in text for c in got.claims)
+
+
+def test_design_effects_show_what_the_copied_formula_gets_wrong(tmp_path):
+    # 400 accounts with 10 sessions each that are all alike: the right variance is ten times the naive one.
+    rng = np.random.default_rng(1)
+    start = pd.Timestamp("2026-09-07", tz="UTC")
+    accounts = [f"a{i}" for i in range(800)]
+    quick = np.repeat(rng.random(800) < 0.5, 10)
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    pd.DataFrame({"account": accounts, "arm": ["c", "t"] * 400}).to_parquet(folder / "assignments.parquet")
+    pd.DataFrame(
+        {
+            "account": np.repeat(accounts, 10),
+            "session": np.tile(np.arange(10), 800),
+            "started_at": start + pd.to_timedelta(np.tile(np.arange(10), 800), unit="h"),
+            "seconds_to_first_play": np.where(quick, 10.0, 900.0),
+        }
+    ).to_parquet(folder / "sessions.parquet")
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ndata: {source: tables}\narms: {control: c, treatment: t}\ndates: {start: 2026-09-07, days: 28}\n"
+        "metrics: {north_star: browse_to_play}\n"
+    )
+    effect = brief.design_effects(study.open(launch.load(tmp_path / "s.yaml")))
+    assert effect["design effect"].tolist() == pytest.approx([10 * 400 / 399], abs=0.01)
+    assert effect["false alarms at 5%"].tolist() == ["53.6%"]  # 2 * Phi(-1.96 / sqrt(10.03))
+
+
+def test_accounts_are_counted_and_none_is_lost(card):
+    data, _, _ = card
+    assert brief.accounts(data)["lost"].tolist() == [0, 0]
+
+
+def test_an_own_table_has_no_draw_to_repeat_but_can_be_compared(card):
+    data, _, _ = card
+    assert roster.verify(data).passed is None
+    assert roster.attributes(data) == ["country", "history"]
+    balance = sampling.balance(roster.frame(data), data.assignments, roster.attributes(data))
+    assert roster.likeness(balance).passed is True
+    assert roster.second_draw(data, salt="x", attributes=["country"]).empty
+    assert roster.past(data).empty
+
+
+def test_charts_draw_what_they_are_given(card):
+    data, _, got = card
+    ax = plots.forest(got.claims)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["Kept", "Per session", "Hours"]
+    balance = sampling.balance(roster.frame(data), data.assignments, roster.attributes(data))
+    assert len(plots.love(balance, limit=0.1).lines) == 2 + 3
+    empty = plots.quantiles(roster.past(data), label="x")
+    assert "Nothing to draw" in empty.texts[0].get_text()
+
+
+def test_estimates_hold_everything_a_reader_needs(card):
+    _, _, got = card
+    for claim in got.claims:
+        e = claim.estimate
+        assert isinstance(e, Estimate)
+        assert e.low <= e.diff <= e.high
+        assert e.method
+        assert e.mde > 0
+        assert e.n_control + e.n_treatment == 4_000
