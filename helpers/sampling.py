@@ -65,11 +65,13 @@ def draw(
 
     Raises:
         DataError: a stratum column is missing, or an account stands in the frame twice.
-        ParameterError: the arms ask for more accounts than there are.
+        ParameterError: the arms ask for more accounts than there are, or the salt is no plain text.
     """
     for column in (account, *strata):
         if column not in frame.columns:
             raise DataError(f"the frame has no column {column!r}; {did_you_mean(column, frame.columns)}")
+    if not salt.isprintable():
+        raise ParameterError(f"the salt {salt!r} holds characters that cannot be printed; write plain text")
     label = (
         ibis.literal(" · ").join([frame[s].cast("string").fill_null(schema.UNKNOWN) for s in strata])
         if strata
@@ -136,30 +138,30 @@ def balance(
         return pd.DataFrame(
             {"attribute": text, "level": text, "arm": text, "population": number, "sample": number, "std_diff": number}
         )
-    joined = frame.select(account, *attributes).left_join(assigned.select(account, "arm"), account)
-    arms = [None, *sorted(assigned.arm.as_table().distinct().execute()["arm"])]
-    rows = [_profile(joined if arm is None else joined.filter(_.arm == arm), attributes, arm) for arm in arms]
-    population = rows[0].drop(columns="arm").rename(columns={"value": "population", "variance": "variance_0"})
-    merged = population.merge(
-        pd.concat(rows[1:]).rename(columns={"value": "sample"}), how="left", on=["attribute", "level"]
-    )
-    spread = np.sqrt((merged["variance_0"] + merged["variance"]) / 2)
+    drawn = assigned.select(account, "arm")
+    joined = frame.select(account, *attributes).left_join(drawn, account).select("arm", *attributes).cache()
+    merged = pd.concat([_profile(joined, name) for name in attributes], ignore_index=True)
+    spread = np.sqrt((merged["variance"] + merged["population_variance"]) / 2)
     gap = merged["sample"] - merged["population"]
     merged["std_diff"] = np.where(gap == 0, 0.0, gap / spread.where(spread > 0))
     return merged[["attribute", "level", "arm", "population", "sample", "std_diff"]]
 
 
-def _profile(table: ibis.Table, attributes: Sequence[str], arm: str | None) -> pd.DataFrame:
-    """Summarise attributes: share and variance of each level, or mean and variance of a number."""
-    parts = []
-    for name in attributes:
-        column = table[name]
-        if column.type().is_numeric():
-            part = table.aggregate(value=column.mean(), variance=column.var()).execute().assign(level="mean")
-        else:
-            part = table.aggregate(by={"level": column.cast("string").fill_null(schema.UNKNOWN)}, n=_.count()).execute()
-            part["value"] = part["n"] / part["n"].sum()
-            part["variance"] = part["value"] * (1 - part["value"])
-        parts.append(part.assign(attribute=name, arm=arm)[["attribute", "level", "arm", "value", "variance"]])
-    profile: pd.DataFrame = pd.concat(parts)
-    return profile.sort_values(["attribute", "level"])
+def _profile(joined: ibis.Table, name: str) -> pd.DataFrame:
+    """Put every arm's shares, or mean, of one attribute beside the population's; rows without an arm were not drawn."""
+    column = joined[name]
+    if column.type().is_numeric():
+        asked = {"sample": column.mean(), "variance": column.var()}
+        arms, everyone = joined.aggregate(by="arm", **asked).execute(), joined.aggregate(**asked).execute()
+        table = arms.assign(level="mean", population=everyone["sample"][0], population_variance=everyone["variance"][0])
+    else:
+        level = column.cast("string").fill_null(schema.UNKNOWN)
+        counts = joined.aggregate(by=["arm", level.name("level")], n=_.count()).execute()
+        wide = counts.pivot_table(index="level", columns=counts["arm"].fillna(""), values="n", fill_value=0)
+        shares, population = wide / wide.sum(), wide.sum(axis=1) / wide.to_numpy().sum()
+        table = shares.reset_index().melt("level", var_name="arm", value_name="sample")
+        table["variance"] = table["sample"] * (1 - table["sample"])
+        table["population"] = table["level"].map(population)
+        table["population_variance"] = table["population"] * (1 - table["population"])
+    drawn = table[table["arm"].fillna("") != ""]
+    return drawn.assign(attribute=name).sort_values(["level", "arm"])

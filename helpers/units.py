@@ -389,12 +389,11 @@ def distribution(
         arm ("all accounts" where the arms are taken together), share (0 to 1) and value: `points` rows for each arm.
     """
     shares = np.linspace(0, 1, points)
-    quantiles = {str(i): table[column].quantile(float(q)) for i, q in enumerate(shares)}
-    wide = table.aggregate(by="arm" if by_arm else (), **quantiles).execute()
-    long = (wide if by_arm else wide.assign(arm="all accounts")).melt("arm", var_name="point", value_name="value")
-    long["share"] = shares[long["point"].astype(int)]
-    long["value"] *= scale
-    return long[["arm", "share", "value"]].sort_values(["arm", "share"], ignore_index=True)
+    found = table.aggregate(by="arm" if by_arm else (), value=table[column].quantile(shares.tolist())).execute()
+    found = found.assign(share=[shares] * len(found)).explode(["share", "value"], ignore_index=True)
+    found["value"] = found["value"].astype(float) * scale
+    found["arm"] = found["arm"] if by_arm else "all accounts"
+    return found[["arm", "share", "value"]].sort_values(["arm", "share"], ignore_index=True)
 
 
 def _key(data: Study) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import io
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.errors import ParameterError, ReportError
-from helpers.report import figure, index, page, params, readout, record, runner, theme
+from helpers.report import figure, index, kernels, page, params, readout, record, runner, theme
 from helpers.report.readout import Readout
 from helpers.results import Check, Claim, Estimate, NotEstimable, Verdict
 
@@ -362,6 +363,23 @@ def test_a_folder_without_notebooks_and_a_broken_one_are_told(tmp_path):
         runner.plan([subject(tmp_path)], tmp_path, {})
 
 
+def test_progress_is_live_on_a_terminal_and_one_line_each_elsewhere(tmp_path, monkeypatch):
+    books = save(tmp_path / "n", n01_a=notebook(END), n02_b=notebook(END))
+    jobs = runner.plan([subject(tmp_path)], books, {})
+    ended = record.Record(**dict.fromkeys(record.Record.__dataclass_fields__, ""))  # a record of nothing
+    ended = replace(ended, seconds=1.5, error="KeyError: 'x'\nmore")
+    for live, said in ((False, ""), (True, "  …      show_premiere/01_a  cell 1 of 3\n")):
+        out = io.StringIO()
+        out.isatty = lambda live=live: live
+        monkeypatch.setattr(sys, "stdout", out)
+        progress = runner._Progress(jobs)
+        progress.update(jobs[0], 0)
+        assert out.getvalue() == said
+        progress.finish(jobs[0], ended, None)
+        lines = out.getvalue().split("\n")
+        assert lines[-2].removeprefix("\x1b[1A\x1b[J") == "  failed show_premiere/01_a    1.5 s  KeyError: 'x'"
+
+
 # Page
 
 
@@ -553,6 +571,30 @@ def test_a_folder_that_cannot_be_written_is_told_before_a_kernel_starts(tmp_path
         runner.run(jobs, out=tmp_path / "taken", date=DAY, workers=1, replace=False)
     with pytest.raises(ReportError, match="0 workers"):
         runner.run(jobs, out=tmp_path, date=DAY, workers=0, replace=False)
+
+
+@pytest.mark.skipif(not kernels.FORKS, reason="kernels are forked on Linux only")
+def test_forked_kernels_are_fresh_processes_with_the_imports_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    look = """import os, sys
+from pathlib import Path
+print("ready", "statsmodels.api" in sys.modules, "fresh", "mark" not in globals(), "in", Path.cwd().name, sys.argv[0])
+mark, sys.modules["mark"], os.environ["MARK"] = 1, sys, "x"; Path("pids").open("a").write(f"{os.getpid()} ")"""
+    plot = "assert 'mark' not in sys.modules or mark\nimport matplotlib.pyplot as plt; plt.plot([1, 2]);"
+    books = {f"n0{i}_x": notebook(look, plot, END) for i in (1, 2)}
+    books["n03_dies"] = notebook(look, "os._exit(3)", END)
+    jobs = runner.plan([subject(tmp_path)], save(tmp_path / "notebooks", **books), {})
+    assert runner.run(jobs, out=tmp_path / "out", date=DAY, workers=1, replace=False) == 1
+    for name in ("01_x", "02_x"):
+        text = (tmp_path / "out" / "2026-11-22" / "show_premiere" / f"{name}.html").read_text()
+        assert "ready True fresh True in notebooks ipykernel_launcher" in text
+        assert "data:image/png" in text  # a chart that is only drawn is displayed, as in any kernel
+    assert report(tmp_path / "out", "03_dies")["error"].startswith("the kernel died")
+    pids = [int(pid) for pid in (tmp_path / "notebooks" / "pids").read_text().split()]
+    assert len(set(pids)) == 3
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 SCRIPT = """

@@ -147,6 +147,11 @@ def test_a_planted_imbalance_is_seen_and_a_random_draw_is_balanced():
 
 
 @settings(deadline=None, max_examples=10)
-@given(salt=st.text(max_size=20))
-def test_any_text_is_a_salt(salt):
-    assert len(drawn(people(50), {"early": 5}, salt=salt)) == 5
+@given(salt=st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20))
+def test_any_plain_text_is_a_salt_quotes_included(salt):
+    assert len(drawn(people(50), {"early": 5}, salt=salt + "'\"; --")) == 5
+
+
+def test_a_salt_that_cannot_be_printed_is_refused():
+    with pytest.raises(ParameterError, match="cannot be printed"):
+        drawn(people(50), {"early": 5}, salt="\0")

@@ -33,7 +33,7 @@ __all__ = ["Job", "Subject", "plan", "run"]
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
     """One notebook to be run on one launch, with every parameter already checked."""
 
@@ -121,7 +121,7 @@ def run(jobs: Sequence[Job], *, out: Path, date: dt.date, workers: int, replace:
         raise ReportError(f"{len(jobs)} notebooks and {workers} workers: a run needs at least one of each")
     commit, versions = record.commit(jobs[0].path.parent), record.versions()
     subjects = list(dict.fromkeys(job.subject for job in jobs))
-    nursery = Nursery() if FORKS and len(jobs) > workers else None
+    nursery = Nursery() if FORKS and len(jobs) >= 3 * workers else None  # for fewer, its imports cost what they save
     batch = _Batch(date=date, commit=commit, versions=versions, progress=_Progress(jobs), nursery=nursery)
     folders: dict[Subject, Path] = {}
     done: list[_Done] = []
