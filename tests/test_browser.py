@@ -77,7 +77,7 @@ def analysis(lift: float) -> list:
         new_output("display_data", data={"text/html": f"<div>{HOSTILE}</div>"}),
         new_output("execute_result", data=end._repr_mimebundle_(), execution_count=2),
     ]
-    formula = r"$$\Delta = \frac{\bar x_T}{\bar x_C} - 1$$"
+    formula = r"$$\Delta = \frac{\bar x_T}{\bar x_C} - 1" + " + a + b" * 12 + "$$"
     return [
         new_markdown_cell(f"# 04 Did it work, and did it harm anything? {HOSTILE}\n\nThe head of originals decides."),
         new_code_cell("seed: int = 7  # of the draw", metadata={"tags": ["parameters"]}, execution_count=1),
@@ -211,7 +211,7 @@ def test_decision_and_answer_stand_on_the_first_screen_under_the_title(open_page
 
 def test_the_scorecard_fits_a_laptop_and_shows_every_claim(open_page):
     page = open_page(ANALYSIS)
-    assert page.locator(".score tbody tr").count() == 12
+    assert page.locator(".score tbody").count() == 12
     assert page.evaluate("(box => box.scrollWidth - box.clientWidth)(document.querySelector('.readout .scroll'))") <= 0
 
 

@@ -373,7 +373,7 @@ def test_progress_is_live_on_a_terminal_and_one_line_each_elsewhere(tmp_path, mo
         out.isatty = lambda live=live: live
         monkeypatch.setattr(sys, "stdout", out)
         progress = runner._Progress(jobs)
-        progress.update(jobs[0], 0)
+        progress.update(jobs[0], 1, 3)
         assert out.getvalue() == said
         progress.finish(jobs[0], ended, None)
         lines = out.getvalue().split("\n")

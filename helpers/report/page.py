@@ -125,6 +125,8 @@ def _output(output: NotebookNode, writer: _Writer) -> dict[str, str] | None:
     if output.output_type == "error":
         return {"kind": "error", "html": _terminal(_traceback(output), writer.root)}
     data = output.data
+    if "application/vnd.jupyter.widget-view+json" in data:  # a progress bar: nothing is left of it after the run
+        return None
     if readout.MIME in data:
         return {"kind": "moved", "html": ""}
     if "text/html" in data:
@@ -206,8 +208,6 @@ def _markdown(source: str, writer: _Writer) -> str:
             return _formula(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
         def image(self, text: str, url: str, title: str | None = None) -> str:
-            if url.startswith(("attachment:", "data:image/")):
-                return str(super().image(text, url, title))
             return self.link(text or url, url, title)
 
     return MarkdownWithMath(renderer=Renderer(escape=True, allow_harmful_protocols=False)).render(source)
@@ -220,6 +220,9 @@ def _formula(source: str, display: str) -> str:
     from latex2mathml.converter import convert
 
     try:
-        return str(convert(source.strip(), display=display))
+        formula = str(convert(source.strip(), display=display))
     except Exception:
         return f"<code>{escape(source.strip())}</code>"
+    if display == "inline":
+        return formula
+    return f'<span class="formula scroll" tabindex="0" role="group" aria-label="Formula">{formula}</span>'

@@ -195,7 +195,8 @@ def _row(estimate: Estimate | NotEstimable, claim: Claim | None) -> dict[str, An
         "unit": "" if unit in ("share", "%") else unit,
         "slice": ", ".join(f"{key}: {value}" for key, value in estimate.slice.items()),
         "claim": claim,
-        "estimate": estimate,
+        "asked": _asked(claim) if claim else "",
+        "words": claim.words if claim and not isinstance(estimate, NotEstimable) else "",
     }
     if isinstance(estimate, NotEstimable):
         return row | {"reason": estimate.reason}
@@ -203,6 +204,13 @@ def _row(estimate: Estimate | NotEstimable, claim: Claim | None) -> dict[str, An
     adjusted = estimate.p_adjusted
     p = {"p": p_value(estimate.p), "p_adjusted": "" if adjusted is None else p_value(adjusted)}
     return row | describe(estimate, unit) | p | {"drawing": drawing, "reason": ""}
+
+
+def _asked(claim: Claim) -> str:
+    """Say whether the launch asked for a target or for a margin."""
+    kind = "margin" if claim.role == "guardrail" else "target"
+    text = claim.bound_text.replace("-", "−")
+    return text if not text or text.startswith(kind) else f"{kind} {text}"
 
 
 def _drawing(estimate: Estimate, claim: Claim | None) -> dict[str, Any]:

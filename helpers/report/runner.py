@@ -307,7 +307,7 @@ def _execute(job: Job, batch: _Batch) -> tuple[NotebookNode, str]:
 
     def cell(cell: NotebookNode, cell_index: int) -> None:  # noqa: ARG001 - called with both names
         batch.check()
-        batch.progress.update(job, cell_index)
+        batch.progress.update(job, cell_index + 1, len(running[-1].cells))
 
     try:
         with contextlib.closing(ensure_event_loop()):  # this thread's own
@@ -370,10 +370,10 @@ class _Progress:
         self._width = max(len(self._label(job)) for job in jobs)
         self._running: dict[Job, str] = {}
 
-    def update(self, job: Job, cell: int) -> None:
+    def update(self, job: Job, cell: int, cells: int) -> None:
         """Show which cell a notebook is in."""
         if self._live:
-            state = f"  …      {self._label(job):{self._width}}  cell {cell + 1} of {len(job.notebook.cells)}"
+            state = f"  …      {self._label(job):{self._width}}  cell {cell} of {cells}"
             self._draw(lambda: self._running.update({job: state}))
 
     def finish(self, job: Job, done: Record, decision: str | None) -> None:
