@@ -27,7 +27,7 @@ def facts(data: Study) -> pd.DataFrame:
         "Before": f"{launch.pre_days} days" if launch.pre_days else "no history in these data",
         "Error rates": f"{launch.decision.alpha:.0%} false alarms, {launch.decision.power:.0%} power",
     }
-    return pd.DataFrame({"": rows.keys(), "this launch": rows.values()})
+    return pd.DataFrame({"what": rows.keys(), "this launch": rows.values()})
 
 
 def plan(data: Study) -> pd.DataFrame:
@@ -157,20 +157,17 @@ def headline(data: Study) -> str:
 
 
 def answer(data: Study) -> tuple[str, ...]:
-    """Say in two sentences what the launch's size can show, and what it cannot."""
+    """Say in three sentences what was launched, what its size can show, and what it cannot."""
     table = sensitivity(data)
-    seen = table["can it be seen?"]
-    star = table.iloc[0]
+    star, seen = table.iloc[0], table["can it be seen?"]
     change = f"a true change of {star['relative']}" if star.get("relative") else "its smallest visible change"
-    small = table.loc[seen.str.startswith("no"), "metric"].tolist()
-    blind = (
-        f"Too small to be seen, or not measured here: {'; '.join(small[:4])}."
-        if small
-        else "Everything that was asked can be seen."
-    )
+    blind = table.loc[seen.str.startswith(("no,", "not estimable")), "metric"].tolist()
     return (
+        headline(data),
         f"The north star ({star['metric']}) would show {change} four times out of five.",
-        blind,
+        f"Beyond these data: {'; '.join(blind[:4])}{' …' if len(blind) > 4 else ''}."
+        if blind
+        else "Every target and margin of the plan is large enough to be seen.",
     )
 
 

@@ -49,6 +49,7 @@ def read(
         )
     if isinstance(estimate, NotEstimable):
         status: Status = "not estimable"
+        meaning = ""
         words, absolute = f"{metric.title} could not be estimated: {estimate.reason}.", None
     else:
         status = _status(estimate, good, bound, guardrail=role == "guardrail")
@@ -64,6 +65,7 @@ def read(
         estimate=estimate,
         status=status,
         words=words,
+        meaning=meaning,
         bound=absolute,
         bound_text="" if bound is None else bound.text,
     )

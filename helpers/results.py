@@ -70,6 +70,7 @@ class Check:
 class Claim:
     """An estimate read against what the launch asked of it: a target to reach or a margin not to cross.
 
+    `words` is the whole reading as one sentence, `meaning` its last part: what the interval says about the bound.
     `bound` is the target or margin as a difference in the metric's unit; None where the launch set neither.
     """
 
@@ -81,6 +82,7 @@ class Claim:
     estimate: Estimate | NotEstimable
     status: Status
     words: str
+    meaning: str = ""
     bound: float | None = None
     bound_text: str = ""
 

@@ -160,7 +160,7 @@ def connect_embedded(path: Path | None = None) -> Any:
         connection = ibis.duckdb.connect(path, read_only=True) if path else ibis.duckdb.connect()
     except Exception as error:  # the engine raises its own types
         raise DataError(f"{path}: cannot be opened as a DuckDB file: {_first_line(error)}") from None
-    connection.raw_sql(f"SET memory_limit = '{MEMORY_LIMIT}'; SET TimeZone = 'UTC'")
+    connection.raw_sql(f"SET memory_limit = '{MEMORY_LIMIT}'; SET TimeZone = 'UTC'; SET enable_progress_bar = false")
     return connection
 
 

@@ -397,11 +397,13 @@ def write_page(*cells, outputs=(), title="# 04 Did it work?", error="", tags=())
 
 def test_markup_in_titles_texts_and_outputs_appears_as_text():
     stream = nbformat.v4.new_output("stream", name="stdout", text=HOSTILE)
-    mark = nbformat.v4.new_output("display_data", data={"text/markdown": f"{HOSTILE} [x](javascript:alert(1))"})
+    links = "[x](javascript:alert(1)) ![y](attachment:none.png) ![z](https://example.org/z.png)"
+    mark = nbformat.v4.new_output("display_data", data={"text/markdown": f"{HOSTILE} {links}"})
     made = Markup(
         write_page(f"# {HOSTILE}\n\n<img src=x onerror=alert(1)>", outputs=[stream, mark], title=f"# 04 {HOSTILE}")
     )
     assert [tag for tag, _ in made.tags].count("script") == 1  # the page's own
+    assert "img" not in {tag for tag, _ in made.tags}  # no picture is loaded
     assert not [a for _, a in made.tags if any(name.startswith("on") for name in a)]
     assert not [a for _, a in made.tags if (a.get("href") or "").startswith("javascript:")]
     assert made.text.count(HOSTILE) >= 5
@@ -454,6 +456,12 @@ def test_a_traceback_is_short_and_names_no_place_of_this_machine():
 def test_shortening_twice_changes_nothing_more(text):
     once = page.shorten(text, Path("/home/ada/premiere"))
     assert page.shorten(once, Path("/home/ada/premiere")) == once
+
+
+def test_a_long_text_without_spaces_is_shortened_in_no_time():
+    blob, start = "a/b+" * 250_000, time.perf_counter()
+    page.shorten(blob, Path("/home/ada/premiere"))
+    assert time.perf_counter() - start < 10  # unbounded patterns grow with its square
 
 
 def test_planted_truth_is_labelled():

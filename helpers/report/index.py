@@ -114,7 +114,7 @@ def _estimates(values: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _run(pages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sum up the pages of one run; its decision is that of the last page that has one."""
+    """Sum up the pages of one run; it is as new as its newest page."""
     return {
         "date": pages[0]["date"],
         "started": max(page["started"] for page in pages),

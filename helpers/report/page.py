@@ -97,8 +97,8 @@ def shorten(text: str, root: Path) -> str:
     'File pandas/core/frame.py:12'
     """
     text = text.replace(f"{root}/", "")
-    text = re.sub(r"/[^\s'\"\x1b]*/ipykernel_\d+/\d+\.py", "cell", text)
-    text = re.sub(r"[/~][^\s'\"\x1b]*/site-packages/", "", text)
+    text = re.sub(r"/[^\s'\"\x1b]{0,300}/ipykernel_\d+/\d+\.py", "cell", text)
+    text = re.sub(r"[/~][^\s'\"\x1b]{0,300}/site-packages/", "", text)
     text = _PATH.sub("…/", text)
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 

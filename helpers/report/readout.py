@@ -196,7 +196,7 @@ def _row(estimate: Estimate | NotEstimable, claim: Claim | None) -> dict[str, An
         "slice": ", ".join(f"{key}: {value}" for key, value in estimate.slice.items()),
         "claim": claim,
         "asked": _asked(claim) if claim else "",
-        "words": claim.words if claim and not isinstance(estimate, NotEstimable) else "",
+        "words": (claim.meaning or claim.words) if claim and not isinstance(estimate, NotEstimable) else "",
     }
     if isinstance(estimate, NotEstimable):
         return row | {"reason": estimate.reason}

@@ -1,0 +1,67 @@
+"""Tables for people: no row numbers, four significant digits, whole sentences, and every cell escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from helpers.report import readout
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table as it stands on a page."""
+
+    html: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def show(frame: pd.DataFrame, columns: Sequence[str] | None = None) -> Table:
+    """Write a table with the given columns, or all; a value that is missing is a dash, an empty table says so.
+
+    >>> import pandas as pd
+    >>> print(show(pd.DataFrame({"metric": ["churn <28d>"], "diff": [0.0012345]})).html)
+    <table class="dataframe">
+      <thead>
+        <tr style="text-align: right;">
+          <th>metric</th>
+          <th>diff</th>
+        </tr>
+      </thead>
+      <tbody>
+        <tr>
+          <td>churn &lt;28d&gt;</td>
+          <td>0.001234</td>
+        </tr>
+      </tbody>
+    </table>
+    """
+    import pandas as pd
+
+    chosen = frame if columns is None else frame.reindex(columns=list(columns))
+    if chosen.empty:
+        return Table(html="<p><em>Nothing to show: these data do not hold it.</em></p>", text="(nothing to show)")
+    chosen = chosen.replace({True: "yes", False: "no"}) if chosen.dtypes.eq(bool).any() else chosen
+    formats = {c: readout.p_value for c in chosen if c in ("p", "p_adjusted")}
+    with pd.option_context("display.max_colwidth", None):
+        html = chosen.to_html(index=False, border=0, na_rep="–", float_format=_number, formatters=formats)
+    return Table(html=html, text=chosen.to_string(index=False))
+
+
+def _number(value: float) -> str:
+    """Write four significant digits, without exponents: a crash rate of 0.00005 is not 5e-05 to most readers."""
+    import numpy as np
+
+    if abs(value) >= 1000:
+        return f"{value:,.0f}".replace("-", "−")
+    return np.format_float_positional(value, precision=4, fractional=False, trim="-").replace("-", "−")
