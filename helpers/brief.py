@@ -58,10 +58,10 @@ def sensitivity(data: Study) -> pd.DataFrame:
     It is a property of the design: it does not depend on what came out.
     """
     read = scorecard.pooled(data)
-    rows = []
+    rows: list[dict[str, object]] = []
     for p in data.launch.plan:
         e = scorecard.estimate(data, read, p.metric, treatment=data.launch.arms.treatment[0], adjust=True)
-        row = {"metric": p.metric.title, "asked": _asked(p)}
+        row: dict[str, object] = {"metric": p.metric.title, "asked": _asked(p)}
         if not isinstance(e, Estimate):
             rows.append(row | {"can it be seen?": f"not estimable: {e.reason}"})
             continue

@@ -104,7 +104,7 @@ def likeness(balance: pd.DataFrame) -> Check:
         return Check(
             name=name, passed=None, detail="The data hold no attributes, so nothing says whom these accounts stand for."
         )
-    worst = balance.loc[balance["std_diff"].abs().idxmax()]
+    worst = balance.iloc[int(balance["std_diff"].abs().to_numpy().argmax())]
     level = "" if worst["level"] == "mean" else f" {worst['level']}"
     most = f"the largest difference is {abs(worst['std_diff']):.3f} ({worst['attribute']}{level}, arm {worst['arm']})"
     passed = bool(abs(worst["std_diff"]) <= sampling.BALANCE_LIMIT)

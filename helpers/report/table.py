@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helpers.report import readout
 
@@ -51,8 +51,10 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None) -> Table:
     chosen = frame if columns is None else frame.reindex(columns=list(columns))
     if chosen.empty:
         return Table(html="<p><em>Nothing to show: these data do not hold it.</em></p>", text="(nothing to show)")
-    chosen = chosen.replace({True: "yes", False: "no"}) if chosen.dtypes.eq(bool).any() else chosen
-    formats = {c: readout.p_value for c in chosen if c in ("p", "p_adjusted")}
+    words = {"True": "yes", "False": "no", "None": None}
+    flags = [c for c in chosen if chosen[c].dtype in ("bool", "object")]
+    chosen = chosen.assign(**{c: chosen[c].map(lambda v: words.get(str(v), v)) for c in flags})
+    formats: dict[Any, Any] = {c: readout.p_value for c in chosen if c in ("p", "p_adjusted")}
     with pd.option_context("display.max_colwidth", None):
         html = chosen.to_html(index=False, border=0, na_rep="–", float_format=_number, formatters=formats)
     return Table(html=html, text=chosen.to_string(index=False))
