@@ -489,7 +489,9 @@ def test_needed_names_only_the_metrics_own_columns_and_pairs():
         ("cancellations_any_28d",),
         (("cancellations_any_28d", "cancellations_any_28d"),),
     )
-    assert inference.needed(metrics.get("show_start_rate"), adjust=True)[0][1] == "plays_sum_watch_minutes_pre"
+    past = Measure(table="plays", agg="sum", column="watch_minutes")
+    named = replace(metrics.get("show_start_rate"), covariates=(past,))
+    assert inference.needed(named, adjust=True)[0][1] == "plays_sum_watch_minutes_pre"
 
 
 def test_forms_carry_scale_window_and_weeks():
