@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from helpers import cli
 from helpers.report import figure, index, record, runner
 from helpers.report.readout import Readout
 from helpers.results import Check, Claim, Estimate, NotEstimable, Verdict
@@ -180,6 +182,23 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(open_page, path,
     found = axe.Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_notebooks_own_pages_are_accessible_offline_and_fit_a_phone(open_page, players, monkeypatch):
+    folder = players[0].parent
+    monkeypatch.chdir(folder)
+    assert cli.main(["report", "gate.yaml", "--date", "2026-11-21"]) == 0
+    pages = sorted((folder / "reports/2026-11-21/gate").glob("*.html"))
+    assert len(pages) == len(list(cli.NOTEBOOKS.glob("*.ipynb")))
+    for path, (width, dark) in zip(pages, itertools.cycle([(1280, True), (400, False)]), strict=False):
+        page = open_page(str(path), width=width, dark=dark)
+        page.click("#code")
+        page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, f"{path.stem}: {found.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.requested == [path.as_uri()]
+        assert page.said == []
 
 
 @pytest.mark.parametrize("path", [ANALYSIS, FAILED, INDEX])

@@ -1,11 +1,12 @@
 """The command line: what it says, what it returns, and that a fault leaves nothing behind."""
 
 import json
+import re
 
 import pytest
 from conftest import SHARED
 
-from helpers import cli
+from helpers import cli, launch, study
 
 
 def test_check_says_what_can_be_measured_and_what_cannot(players, capsys):
@@ -108,3 +109,47 @@ metrics:
     case = json.loads((SHARED / "reference/cases/welch_t__cookiecats_rounds_all.json").read_text())["expected"]
     assert rounds["diff"] == pytest.approx(case["diff"], rel=1e-9)
     assert [rounds["low"], rounds["high"]] == pytest.approx(case["ci"], rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def small_launch(tmp_path_factory):
+    """Write the embedded launch with a tenth of its accounts."""
+    text = (cli.NOTEBOOKS.parent / "launches" / "show_premiere.yaml").read_text()
+    path = tmp_path_factory.mktemp("small") / "show_premiere.yaml"
+    text = text.replace("accounts: 400_000", "accounts: 40_000").replace("control: 30_000", "control: 3_000")
+    path.write_text(text.replace("early_access: 10_000", "early_access: 3_000"))
+    return path
+
+
+def test_the_embedded_launch_runs_through_all_notebooks_and_finds_the_planted_truth(
+    small_launch, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", str(small_launch), "--date", "2026-11-21", "--jobs", "2"]) == 0
+    folder = tmp_path / "reports/2026-11-21/show_premiere"
+    read = json.loads((folder / "04_analysis.json").read_text())
+    truth = study.open(launch.load(small_launch)).reveal().query("segment == 'all'").set_index("metric")["diff"]
+    compared = [e for e in read["estimates"] if e["metric"] in truth]
+    assert len(compared) >= 6
+    for e in compared:  # five standard errors: a bias, not bad luck
+        assert abs(e["diff"] - truth[e["metric"]]) < 5 * e["se"] + 1e-12, e["metric"]
+    assert {
+        "metric": "survey_score",
+        "reason": "it needs table 'surveys', which is not among the data",
+    }.items() <= next(e for e in read["not_estimable"] if e["metric"] == "survey_score").items()
+    assert "Planted truth" in (folder / "04_analysis.html").read_text()
+
+
+def test_running_again_differs_in_dates_and_times_only(small_launch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in ("a", "b"):
+        assert cli.main(["report", str(small_launch), "--only", "04", "--date", "2026-11-21", "--out", out]) == 0
+    results = [
+        json.loads((tmp_path / out / "2026-11-21/show_premiere/04_analysis.json").read_text()) for out in ("a", "b")
+    ]
+    assert results[0]["estimates"] == results[1]["estimates"]
+    assert results[0]["verdict"] == results[1]["verdict"]
+    pages = [(tmp_path / out / "2026-11-21/show_premiere/04_analysis.html").read_text() for out in ("a", "b")]
+    changing = re.compile(r"\d{2}:\d{2}(:\d{2})?|\d+\.\d+ s\b|2026-\d\d-\d\d")
+    first, second = (changing.sub("", page) for page in pages)
+    assert first == second
