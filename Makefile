@@ -12,7 +12,7 @@ test: .venv/ready-to-test     ## style, types, doctests, tests, notebooks
 	$(BIN)/pytest -n 2 --dist worksteal
 
 lab: .venv/ready              ## JupyterLab, in the notebooks
-	$(BIN)/jupyter lab --notebook-dir=.. --ServerApp.default_url=/lab/tree/notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --ServerApp.default_url=/lab/tree/notebooks
 
 bench: .venv/ready-to-test    ## speed and memory, side by side, as ratios
 	$(BIN)/python benchmarks/run.py

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING
@@ -138,8 +138,6 @@ def from_table(
         DataError: a column is missing or no number; the table is empty; a value is missing, NaN or beyond 1e150 (so
             infinite ones too); a group label is missing. Rows are never left out silently.
     """
-    import ibis
-
     _known([*by, *columns], table.columns, "column")
     where = {c: i for i, c in enumerate(columns)}
     _known((c for pair in pairs for c in pair), where, "column among those asked for:")
@@ -150,19 +148,18 @@ def from_table(
         kind = table[c].type()
         if not (kind.is_numeric() or kind.is_boolean()):
             raise DataError(f"column {c!r} holds {kind}, expected numbers or true and false")
-        value = (table[c].cast("int64") if kind.is_boolean() else table[c]).cast("float64")
-        x[f"x{i}"] = ibis.ifelse(value.between(-LARGEST, LARGEST), value, ibis.null("float64"))
+        x[f"x{i}"] = (table[c].cast("int64") if kind.is_boolean() else table[c]).cast("float64")
     rows = table.select(**{f"g{i}": table[c] for i, c in enumerate(by)}, **x)
-    frame = rows.aggregate(
-        by=[f"g{i}" for i in range(len(by))],
-        n=rows.count(),
-        **{f"valid{i}": rows[f"x{i}"].count() for i in where.values()},
-        **{f"mean{i}": rows[f"x{i}"].mean() for i in where.values()},
-        **{
-            f"cov{i}_{j}": rows[f"x{i}"].var(how="pop") if i == j else rows[f"x{i}"].cov(rows[f"x{j}"], how="pop")
-            for i, j in wanted
-        },
-    ).to_pandas()
+    asked = {f"valid{i}": rows[f"x{i}"].count() for i in where.values()}
+    asked |= {f"mean{i}": rows[f"x{i}"].mean() for i in where.values()}
+    for i, j in wanted:
+        one, other = rows[f"x{i}"], rows[f"x{j}"]
+        asked[f"cov{i}_{j}"] = one.var(how="pop") if i == j else one.cov(other, how="pop")
+    try:
+        frame = rows.aggregate(by=[f"g{i}" for i in range(len(by))], n=rows.count(), **asked).to_pandas()
+    except Exception:
+        _refuse_values(rows, where)  # infinite values overflow in some engines; if it is not that, say what it is
+        raise
 
     frame = frame.sort_values([f"g{i}" for i in range(len(by))], ignore_index=True) if by else frame
     n = frame["n"].to_numpy(np.float64)
@@ -171,12 +168,9 @@ def from_table(
     for i, c in enumerate(by):
         if unlabelled := n[frame[f"g{i}"].isna()].sum():
             raise DataError(f"group column {c!r} is missing in {unlabelled:,.0f} rows; fill it or drop them first")
-    for c, i in where.items():
-        if bad := n.sum() - frame[f"valid{i}"].sum():
-            raise DataError(
-                f"column {c!r} has {bad:,.0f} missing, NaN or infinite values in {n.sum():,.0f} rows; "
-                "say how to treat them, or drop them first"
-            )
+    told = frame[list(asked)].to_numpy(np.float64)
+    if not np.isfinite(told).all() or (told[:, : len(where)] != n[:, None]).any():
+        _refuse_values(rows, where)
     k = len(where)
     scatter = np.full((len(n), k, k), np.nan)
     for i, j in wanted:
@@ -188,6 +182,18 @@ def from_table(
         mean=frame[[f"mean{i}" for i in range(k)]].to_numpy(np.float64),
         scatter=scatter,
     )
+
+
+def _refuse_values(rows: ibis.Table, where: Mapping[str, int]) -> None:
+    """Name the first column with values that are missing, NaN or too large to square, and count them."""
+    for c, i in where.items():
+        sound = rows[f"x{i}"].between(-LARGEST, LARGEST).fill_null(False)  # NaN lies between nothing, or above all
+        bad, n = rows.aggregate(bad=(~sound).sum(), n=rows.count()).to_pandas().iloc[0]
+        if bad:
+            raise DataError(
+                f"column {c!r} has {bad:,.0f} missing, NaN or infinite values in {n:,.0f} rows; "
+                "say how to treat them, or drop them first"
+            )
 
 
 def from_rows(frame: pd.DataFrame, *, columns: Sequence[str], by: Sequence[str] = ()) -> Moments:
