@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,7 @@ def _from_connection(launch: Launch, connection: Any, *, fingerprint: str | None
         tables = {UNITS_TABLE: connection.table(launch.data.units)}
     else:
         tables = {name: connection.table(name) for name in schema.TABLES if name in names}
-        _needs_assignments(launch, tables, names)
+        _known_tables(launch, tables, names)
     return Study(launch=launch, tables=tables, fingerprint=fingerprint, connection=connection)
 
 
@@ -193,7 +194,7 @@ def _from_folder(launch: Launch, folder: Path, *, fingerprint: str | None = None
         if name in found:
             ids = tuple(c.name for c in schema.TABLES[name].columns if c.type in {"id", "text"})
             tables[name] = read_file(connection, found[name], as_text=ids)
-    _needs_assignments(launch, tables, found)
+    _known_tables(launch, tables, found)
     files = sorted(p for name in tables for p in _files(found[name]))
     return Study(
         launch=launch,
@@ -204,11 +205,16 @@ def _from_folder(launch: Launch, folder: Path, *, fingerprint: str | None = None
     )
 
 
-def _needs_assignments(launch: Launch, tables: Mapping[str, ibis.Table], found: Any) -> None:
+def _known_tables(launch: Launch, tables: Mapping[str, ibis.Table], found: Iterable[str]) -> None:
+    """Refuse a source without assignments, or with a table whose name is nearly one of the contract that is missing."""
+    missing = [name for name in schema.TABLES if name not in tables]
+    for name in found:
+        if name not in schema.TABLES and (near := difflib.get_close_matches(name, missing, n=1, cutoff=0.8)):
+            raise DataError(f"{launch.name}: {name!r} is no table of the contract; did you mean {near[0]!r}?")
     if "assignments" not in tables:
         raise DataError(
-            f"{launch.name}: the data have no table 'assignments' (account, arm); "
-            f"{did_you_mean('assignments', found)}; one table with a row per account is given as 'data.units'"
+            f"{launch.name}: the data have no table 'assignments' (account, arm), only "
+            f"{', '.join(sorted(found)) or 'nothing'}; one table with a row per account is given as 'data.units'"
         )
 
 

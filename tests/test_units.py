@@ -272,6 +272,7 @@ FAULTS = {
     "a missing column": (without("plays", "watch_minutes"), r"table 'plays' has no column 'watch_minutes'; did you mean 'watch_minutex'\?"),
     "numbers as text": (broken("plays", "watch_minutes", 0, "long"), r"column 'watch_minutes' of table 'plays' holds string"),
     "no assignments": (lambda t: t.pop("assignments"), r"no table 'assignments'"),
+    "a misspelt table": (lambda t: t.update(playz=t.pop("plays")), r"'playz' is no table of the contract; did you mean 'plays'\?"),
     "a missing segment": (without("accounts", "region"), r"segment 'region' is not a column of 'accounts'; did you mean 'regiox'\?"),
 }  # fmt: skip
 
@@ -430,6 +431,25 @@ def test_a_table_inside_a_database_serves_as_own_data(players):
     )
     from_database = units.load(study.open(launch.load(path))).execute()
     pd.testing.assert_frame_equal(from_file, from_database)
+
+
+def test_any_ibis_url_serves_and_gives_the_same_estimates(tmp_path):
+    tables = made(200)
+    save(tables, tmp_path / "tables")
+    from_folder = estimates(opened(tmp_path))
+    with duckdb.connect(str(tmp_path / "all.duckdb")) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, frame in tables.items():
+            connection.register("frame", frame)
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM frame")
+    data = opened(
+        tmp_path, LAUNCH.replace("source: tables", f'source: "duckdb://{tmp_path}/all.duckdb?read_only=True"')
+    )
+    assert data.fingerprint is None
+    for name, e in estimates(data).items():  # a database owes no order of rows, so sums may differ in their last digit
+        assert [e.diff, e.low, e.high, e.p] == pytest.approx(
+            [getattr(from_folder[name], f) for f in ("diff", "low", "high", "p")], rel=1e-9
+        )
 
 
 def test_passwords_in_a_url_are_not_repeated(players):
