@@ -213,7 +213,7 @@ def _segments(data: Study) -> ibis.Table:
                 f"{data.launch.name}: segment {segment!r} is not a column of 'accounts'; "
                 f"{did_you_mean(segment, accounts.columns)}"
             )
-    return accounts.select("account", *data.launch.segments)
+    return accounts.select(*data.launch.segments, account=_.account.cast(data.assignments.account.type()))
 
 
 def _anchor(data: Study) -> Any:
@@ -243,11 +243,9 @@ def _per_account(data: Study, table: str, accounts: ibis.Table, wanted: list[Cel
     used = {column for cell in wanted for column in _used(cell.measure)}
     events = data.table(table) if used <= set(data.table(table).columns) else _joined(data, table)
     time = schema.table(table).time
-    joined = events.select("account", time, *used - {"account", time}).join(accounts, "account")
-    first = joined.anchor - ibis.interval(days=data.launch.pre_days)
-    near = joined.filter(
-        (joined[time] >= first) & (joined[time] < joined.anchor + ibis.interval(days=data.launch.days))
-    )
+    events = events.select(time, *used - {"account", time}, account=_.account.cast(accounts.account.type()))
+    joined = events.join(accounts, "account")
+    near = joined.filter((joined[time] >= joined["first"]) & (joined[time] < joined[_end(data.launch.days)]))
     return near.aggregate(by="account", **{c.name: _aggregate(near, time, c, data.launch.days) for c in wanted})
 
 

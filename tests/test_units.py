@@ -94,6 +94,16 @@ def test_units_equal_the_hand_computed_fixture(tmp_path, tables):
         assert got[column].tolist() == values, column
 
 
+def test_ids_may_be_numbers_in_one_table_and_text_in_another(tmp_path, tables):
+    ids = {"a": "1", "b": "2", "c": "3", "d": "4", "z": "5"}
+    for name in ("accounts", "assignments", "sessions", "plays", "cancellations"):
+        tables[name] = tables[name].assign(account=tables[name]["account"].map(ids))
+    tables["plays"]["account"] = tables["plays"]["account"].astype(int)
+    tables["accounts"]["account"] = tables["accounts"]["account"].astype(int)
+    save(tables, tmp_path / "tables")
+    assert rows(tmp_path)["plays_sum_watch_minutes"].tolist() == [240, 0, 90, 0]
+
+
 def test_the_north_star_counts_idle_accounts_and_weeks(tmp_path, tables):
     save(tables, tmp_path / "tables")
     data = opened(tmp_path)
