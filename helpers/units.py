@@ -224,10 +224,15 @@ def _anchor(data: Study) -> Any:
     return ibis.literal(dt.datetime.combine(start, dt.time(), tzinfo=dt.UTC))
 
 
+def _events(data: Study, table: str) -> ibis.Table:
+    """Open an event table, its account ids of the type that they have in the assignments."""
+    return data.table(table).mutate(account=_.account.cast(data.assignments.account.type()))
+
+
 def _joined(data: Study, table: str) -> ibis.Table:
     """Open an event table, with the columns of `titles` where it names a title."""
-    events = data.table(table)
-    if "title" in events.columns and table != "titles" and "titles" in data.tables:
+    events = _events(data, table)
+    if "title" in events.columns and "titles" in data.tables:
         titles = data.tables["titles"]
         return events.left_join(titles.select("title", *set(titles.columns) - set(events.columns)), "title")
     return events
@@ -241,11 +246,10 @@ def _used(measure: Measure) -> list[str]:
 def _per_account(data: Study, table: str, accounts: ibis.Table, wanted: list[Cell]) -> ibis.Table:
     """Aggregate one event table to a row per account that has events in the windows."""
     used = {column for cell in wanted for column in _used(cell.measure)}
-    events = data.table(table) if used <= set(data.table(table).columns) else _joined(data, table)
+    events = _joined(data, table) if used - set(data.table(table).columns) else _events(data, table)
     time = schema.table(table).time
-    events = events.select(time, *used - {"account", time}, account=_.account.cast(accounts.account.type()))
-    joined = events.join(accounts, "account")
-    near = joined.filter((joined[time] >= joined["first"]) & (joined[time] < joined[_end(data.launch.days)]))
+    events = events.select("account", time, *used - {"account", time})
+    near = events.join(accounts, "account").filter((_[time] >= _["first"]) & (_[time] < _[_end(data.launch.days)]))
     return near.aggregate(by="account", **{c.name: _aggregate(near, time, c, data.launch.days) for c in wanted})
 
 
