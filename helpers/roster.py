@@ -18,7 +18,12 @@ PAST = "past_weekly_hours"  # the frame's number that is closest to the outcome
 
 def frame(data: Study) -> ibis.Table:
     """Open the population: all accounts that could have been drawn; on an own table, the accounts that are there."""
-    return data.tables.get("accounts", data.everyone)
+    return data.tables.get("accounts", data.everyone).mutate(account=_.account.cast("string"))
+
+
+def assigned(data: Study) -> ibis.Table:
+    """Open account and arm of the accounts in the launch's arms."""
+    return data.assignments.select("arm", account=_.account.cast("string"))
 
 
 def attributes(data: Study) -> list[str]:
@@ -43,7 +48,7 @@ def verify(data: Study) -> Check:
         )
         return Check(name=name, passed=None, detail=detail)
     again = study.draw(data.launch, frame(data)).select("account", redrawn="arm")
-    both = data.assignments.select("account", "arm").outer_join(ibis.memtable(again.execute()), "account")
+    both = assigned(data).outer_join(ibis.memtable(again.execute()), "account")
     differ = int(both.filter((_.arm != _.redrawn).fill_null(True)).count().execute())
     n = sum(data.launch.sampling.n.values()) if data.launch.sampling else 0
     if differ:
@@ -56,16 +61,16 @@ def verify(data: Study) -> Check:
 
 def summary(data: Study) -> pd.DataFrame:
     """Count each arm's accounts and strata, and the range of the probabilities with which they were drawn."""
-    assigned = data.assignments
+    rows = data.assignments
     asked = {"accounts": _.count()}
-    if "stratum" in assigned.columns:
+    if "stratum" in rows.columns:
         asked["strata"] = _.stratum.nunique()
-    if "inclusion_probability" in assigned.columns:
+    if "inclusion_probability" in rows.columns:
         asked |= {
             "lowest_probability": _.inclusion_probability.min(),
             "highest_probability": _.inclusion_probability.max(),
         }
-    return assigned.aggregate(by="arm", **asked).order_by("arm").execute()
+    return rows.aggregate(by="arm", **asked).order_by("arm").execute()
 
 
 def past(data: Study, *, points: int = 101) -> pd.DataFrame:
@@ -76,7 +81,7 @@ def past(data: Study, *, points: int = 101) -> pd.DataFrame:
             {"arm": pd.Series(dtype=str), "share": pd.Series(dtype=float), "value": pd.Series(dtype=float)}
         )
     population = accounts.select(arm=ibis.literal("population"), value=accounts[PAST].cast("float64"))
-    drawn = data.assignments.select("account", "arm").join(accounts.select("account", PAST), "account")
+    drawn = assigned(data).join(accounts.select("account", PAST), "account")
     arms = drawn.select("arm", value=drawn[PAST].cast("float64"))
     return units.distribution(population.union(arms), "value", points=points)
 
@@ -85,11 +90,11 @@ def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.Data
     """Compare the launch's draw with one of another salt: accounts shared, and the largest imbalance of each."""
     if not can_redraw(data):
         return pd.DataFrame(columns=["draw", "accounts", "shared", "largest difference"])
-    accounts, assigned = frame(data), data.assignments.select("account", "arm")
+    accounts, own = frame(data), assigned(data)
     other = ibis.memtable(study.draw(data.launch, accounts, salt=salt).execute())
-    shared = int(assigned.join(other, ["account", "arm"]).count().execute())
+    shared = int(own.join(other, ["account", "arm"]).count().execute())
     rows = []
-    for name, drawn in (("the launch's", assigned), (f"salt {salt!r}", other)):
+    for name, drawn in (("the launch's", own), (f"salt {salt!r}", other)):
         gap = sampling.balance(accounts, drawn, attributes)["std_diff"].abs().max()
         rows.append(
             {"draw": name, "accounts": int(drawn.count().execute()), "shared": shared, "largest difference": gap}

@@ -157,7 +157,7 @@ def test_an_own_table_has_no_draw_to_repeat_but_can_be_compared(card):
     data, _, _ = card
     assert roster.verify(data).passed is None
     assert roster.attributes(data) == ["country", "history"]
-    balance = sampling.balance(roster.frame(data), data.assignments, roster.attributes(data))
+    balance = sampling.balance(roster.frame(data), roster.assigned(data), roster.attributes(data))
     assert roster.likeness(balance).passed is True
     assert roster.second_draw(data, salt="x", attributes=["country"]).empty
     assert roster.past(data).empty
@@ -167,7 +167,7 @@ def test_charts_draw_what_they_are_given(card):
     data, _, got = card
     ax = plots.forest(got.claims)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["Kept", "Per session", "Hours"]
-    balance = sampling.balance(roster.frame(data), data.assignments, roster.attributes(data))
+    balance = sampling.balance(roster.frame(data), roster.assigned(data), roster.attributes(data))
     assert len(plots.love(balance, limit=0.1).lines) == 2 + 3
     empty = plots.quantiles(roster.past(data), label="x")
     assert "Nothing to draw" in empty.texts[0].get_text()
