@@ -23,6 +23,8 @@ def facts(data: Study) -> pd.DataFrame:
         "Question": launch.question or "not stated",
         "Decided by": launch.decision_owner or "not stated",
         "Accounts": ", ".join(f"{arm} {n:,}" for arm, n in sizes.items()),
+        "Left out": _left_out(data),
+        "Judged": _judged(data),
         "Window": f"{launch.days} days from {launch.dates.start}" if launch.dates else "one window, dates not stated",
         "Before": f"{launch.pre_days} days" if launch.pre_days else "no history in these data",
         "Error rates": f"{launch.decision.alpha:.0%} false alarms, {launch.decision.power:.0%} power",
@@ -161,34 +163,67 @@ def answer(data: Study) -> tuple[str, ...]:
     table = sensitivity(data)
     star, seen = table.iloc[0], table["can it be seen?"]
     change = f"a true change of {star['relative']}" if star.get("relative") else "its smallest visible change"
-    blind = table.loc[seen.str.startswith(("no,", "not estimable")), "metric"].tolist()
+    blind = table.loc[seen.str.startswith("not estimable"), "metric"].tolist()
+    small = table.loc[seen.str.startswith("no,"), "metric"].tolist()
+    said = f"Target or margin too small for these accounts: {_some(small)}." if small else ""
+    said += f" Not measured: {_some(blind)}." if blind else ""
+    can = f"The north star ({star['metric']}) would show {change} four times out of five."
     return (
         headline(data),
-        f"The north star ({star['metric']}) would show {change} four times out of five.",
-        f"Beyond these data: {'; '.join(blind[:4])}{' …' if len(blind) > 4 else ''}."
-        if blind
-        else "Every target and margin of the plan is large enough to be seen.",
+        can if star.get("relative") else "The north star cannot be compared in relative terms.",
+        *([said.strip()] if said else []),
     )
+
+
+def verdict(data: Study) -> str:
+    """Say in one sentence how many targets and margins of the plan these accounts can show."""
+    asked = [row for row in sensitivity(data).to_dict("records") if row["asked"]]
+    if not asked:
+        return "The plan sets no target and no margin, so nothing says which change would matter."
+    visible = sum(row["can it be seen?"] == "yes" for row in asked)
+    return f"{visible} of {len(asked)} targets and margins of the plan are large enough for these accounts to show."
 
 
 def describe(data: Study) -> str:
     """Write the brief as a few lines for the terminal."""
+    units.load(data)
     launch, table = data.launch, sensitivity(data)
     check = arm_counts(data)
     lines = [
         f"{launch.name} ({launch.content_hash}): {headline(data)}",
-        f"  {'ok' if check.passed else 'FAILED'}  {check.detail}",
+        f"  {'FAILED' if check.passed is False else 'ok' if check.passed else '?'}  {check.detail}",
+        f"  judged       {_judged(data)}",
+        *([f"  left out     {left}"] if (left := _left_out(data)) != "nobody" else []),
     ]
     for p, row in zip(launch.plan, table.to_dict("records"), strict=True):
         reason = units.why_not(data, p.metric)
         tail = (
             f"cannot: {reason}"
             if reason
-            else f"sees {row.get('relative') or row.get('smallest visible change') or '–'}"
+            else f"would show a change of {row.get('relative') or row.get('smallest visible change') or '–'}"
         )
         asked = f", asked {_asked(p)}: {row['can it be seen?']}" if _asked(p) and not reason else ""
         lines.append(f"  {ROLES.get(p.role, p.role):<12} {p.metric.name:<28} {tail}{asked}")
     return "\n".join(lines)
+
+
+def _left_out(data: Study) -> str:
+    """Count the accounts in arms that the launch does not name, or in none."""
+    named = list(data.launch.arms.names)
+    others = data.everyone.filter(_.arm.isnull() | _.arm.notin(named)).aggregate(by="arm", n=_.count()).execute()
+    found = [f"{n:,} in {'no arm' if arm is None or arm != arm else arm}" for arm, n in others.itertuples(index=False)]
+    return f"accounts: {', '.join(found)}" if found else "nobody"
+
+
+def _judged(data: Study) -> str:
+    """Say which treatment is compared, and how to ask for another."""
+    first, *others = data.launch.arms.treatment
+    more = f"; for {', '.join(others)} run with -p treatment=…, one at a time, uncorrected" if others else ""
+    return f"{first} against {data.launch.arms.control}{more}"
+
+
+def _some(names: list[str]) -> str:
+    return "; ".join(names[:4]) + (" …" if len(names) > 4 else "")
 
 
 def _sizes(data: Study) -> pd.Series:

@@ -84,7 +84,7 @@ def _report(args: argparse.Namespace) -> int:
     """Check everything that can be checked, then run: launches, parameters, data, and only then kernels."""
     from dataclasses import replace
 
-    from helpers import launch, study, units
+    from helpers import launch, scorecard, study, units
     from helpers.report import runner
 
     date = _date(args.date)
@@ -99,6 +99,8 @@ def _report(args: argparse.Namespace) -> int:
         for one, path in zip(launches, args.launch, strict=True)
     ]
     runner.plan(subjects, NOTEBOOKS, given, args.only)
+    for one in launches:
+        scorecard.check_treatment(one, given.get("treatment", ""))
     for i, one in enumerate(launches):
         data = study.open(one)
         units.load(data)

@@ -108,8 +108,15 @@ def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool
     if harmed := [c for c in guardrails if c.status in ("breached", "worse")]:
         return _verdict("ROLL BACK", f"Roll back: harm is established for {_names(harmed)}.", reasons)
     if open_ := [c for c in guardrails if c.status not in ("passed", "better")]:
-        also = f" Worse already: {_names(lost)}." if lost else ""
-        text = f"Hold: harm beyond the margin cannot be ruled out yet for {_names(open_)}{_missing(open_)}.{also}"
+        blind = [c for c in open_ if isinstance(c.estimate, NotEstimable)]
+        unsure = [c for c in open_ if c not in blind]
+        worse = [*lost, *(c for c in unsure if _side(c) == "worse")]
+        text = "Hold:"
+        text += (
+            f" harm beyond the margin cannot be ruled out yet for {_names(unsure)}{_missing(unsure)}." if unsure else ""
+        )
+        text += f" harm could not be measured for {_names(blind)}." if blind else ""
+        text += f" Worse already: {_names(worse)}." if worse else ""
         return _verdict("HOLD", text, reasons)
     if won and lost:
         text = f"Hold: {_names(won)} improved, but {_names(lost)} got worse; find out why before going on."
@@ -120,7 +127,11 @@ def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool
         gain = f"{_names([first])} came out {_range(effect, first.unit)}{more}"
         safe = "every guardrail stayed within its margin" if guardrails else "the launch names no guardrail"
         lead = "Ship" if last_stage else "Proceed to the next stage"
-        return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {gain}, and {safe}.", reasons)
+        missed = [c for c in success if c.status == "not met"]
+        unsure = [c for c in success if c.status == "cannot tell"]
+        rest = f" Target missed: {_names(missed)}." if missed else ""
+        rest += f" Still open: {_names(unsure)}." if unsure else ""
+        return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {gain}, and {safe}.{rest}", reasons)
     if success and all(c.status in ("not met", "worse") for c in success):
         text = f"Delay and rework: the gain that was asked for is ruled out for {_names(success)}."
         return _verdict("DELAY/REWORK", text, reasons)
@@ -227,7 +238,8 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
         return f"{'worse, though' if side == 'worse' else 'any harm stays'} within the margin of {bound.text}"
     if status == "breached":
         return f"harm beyond the margin of {bound.text} is established"
-    return f"{ruled_out}, so harm beyond the margin of {bound.text} remains possible"
+    lead = "worse already, and " if side == "worse" else ""
+    return f"{lead}{ruled_out}, so harm beyond the margin of {bound.text} remains possible"
 
 
 def _missing(claims: Sequence[Claim]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from helpers.errors import DataError, LaunchError
 
 ARM_NAMES = ("arm", "variant", "version", "group", "treatment", "cell", "bucket", "test_group", "segment")
 CONTROL_NAMES = ("control", "ctrl", "a", "0", "old", "baseline", "placebo", "off", "false", "none")
+PAST_WORDS = {"before", "pre", "past", "prior", "previous", "history", "baseline"}  # columns that sharpen, not measure
 MAX_ARMS = 6
 MAX_LEVELS = 12
 MAX_METRICS = 12
@@ -37,7 +39,9 @@ def write(table: Path, out: Path) -> Path:
     if out.exists():
         raise LaunchError(f"{out}: exists already; name another file with --out")
     if not out.parent.is_dir():
-        raise LaunchError(f"{out.parent}: there is no such folder for the launch file; create it first")
+        raise LaunchError(
+            f"{out.parent}: there is no such folder for the launch file; create it, or name another with --out"
+        )
     rows = study.read_file(study.connect_embedded(), table)
     text = _text(rows, table, out)
     partial = out.with_name(f".{out.name}.partial")
@@ -53,9 +57,13 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
     levels = rows.filter(rows[arm].notnull())[arm].cast("string").name("level").as_table()
     sizes = levels.aggregate(by="level", n=levels.count()).order_by("level").execute()
     arms = list(sizes["level"])
-    control = min(arms, key=lambda a: (_rank(str(a).lower(), CONTROL_NAMES), arms.index(a)))
+    control = min(
+        arms, key=lambda a: (_rank(str(a).lower(), CONTROL_NAMES), "control" not in str(a).lower(), arms.index(a))
+    )
     others = [c for c in columns if c.name not in {account, arm}]
-    numbers = [c for c in others if c.type.is_numeric() or c.type.is_boolean()][:MAX_METRICS]
+    counted = [c for c in others if c.type.is_numeric() or c.type.is_boolean()]
+    past = [c.name for c in counted if set(re.split(r"[^a-z]+", c.name.lower())) & PAST_WORDS]
+    numbers = [c for c in counted if c.name not in past][:MAX_METRICS]
     if not numbers:
         raise DataError(f"{path}: has no numeric or true/false column to measure besides account and arm")
     segments = [c.name for c in others if c.type.is_string() and 2 <= c.levels <= MAX_LEVELS]
@@ -73,16 +81,19 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
         f"data: {{units: {quoted(where)}, account: {quoted(account)}, arm: {quoted(arm)}}}",
         f"# arms found: {_comment(found)}; accounts in other arms are left out",
         f"arms: {{control: {quoted(control)}, treatment: {quoted(treatments[0])}}}",
+        "# the planned split, in accounts or parts, against which the arms are counted:",
+        f"# sampling: {{n: {{{quoted(control)}: 1, {quoted(treatments[0])}: 1}}}}",
         "",
         "metrics:",
-        "  # one north star: the number that the launch is for; better is a guess, turn it where lower is better",
-        f"  north_star: {_entry(first)}",
+        "  # one north star: the number that the launch is for; better is a guess, turn it where lower is better;",
+        "  # covariates were measured before the launch and sharpen the answer",
+        f"  north_star: {_entry(first, past)}",
     ]
     if rest:
         lines += [
             "  # what drives the north star; add 'target: +5%' where one was promised, 'cap: 0.999' against outliers"
         ]
-        lines += ["  supporting:", *(f"    - {_entry(c)}" for c in rest)]
+        lines += ["  supporting:", *(f"    - {_entry(c, past)}" for c in rest)]
     lines += [
         "  # what must not break: move metrics here and say how much harm is just not accepted, for example",
         "  # guardrails:",
@@ -137,10 +148,11 @@ def _rank(name: str, known: tuple[str, ...]) -> int:
     return known.index(name) if name in known else len(known)
 
 
-def _entry(column: Column) -> str:
+def _entry(column: Column, past: list[str]) -> str:
     name = "".join(ch if ch.isascii() and ch.isalnum() else "_" for ch in column.name.lower()).strip("_-") or "metric"
     kind = "proportion" if column.binary else "mean"
-    return f"{{name: {name[:64]}, kind: {kind}, column: {json.dumps(column.name)}, better: higher}}"
+    before = f", covariates: [{', '.join(map(json.dumps, past))}]" if past else ""
+    return f"{{name: {name[:64]}, kind: {kind}, column: {json.dumps(column.name)}, better: higher{before}}}"
 
 
 def _comment(text: str) -> str:

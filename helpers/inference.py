@@ -275,7 +275,7 @@ def _adjusted(
     change = (variance / n).sum(axis=0) / (plain / n).sum(axis=0) - 1
     names = np.array(["own pre-period"] if metric.covariates == "own" else [f.numerator for f in before])
     methods = [
-        f"{method}, adjusted for {' and '.join(names[use])} (variance {100 * c:+.0f} %)" if use.any() else method
+        f"{method}, adjusted for {' and '.join(names[use])} ({_gain(c)})" if use.any() else method
         for use, c in zip(used, change, strict=True)
     ]
     notes = [
@@ -284,6 +284,11 @@ def _adjusted(
         for use, mixed in zip(used, collinear, strict=True)
     ]
     return value, variance, methods, notes
+
+
+def _gain(change: float) -> str:
+    """Say by how much the variance of the difference changed."""
+    return f"variance {change:+.0%}".replace("-", "−") if abs(change) >= 0.005 else "without gain"
 
 
 def _coefficients(

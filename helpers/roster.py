@@ -89,22 +89,30 @@ def past(data: Study, *, points: int = 101) -> pd.DataFrame:
 def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.DataFrame:
     """Compare the launch's draw with one of another salt: accounts shared, and the largest imbalance of each."""
     if not can_redraw(data):
-        return pd.DataFrame(columns=["draw", "accounts", "shared", "largest difference"])
+        return pd.DataFrame(columns=["draw", "accounts", "shared", "by chance", "largest difference"])
     accounts, own = frame(data), assigned(data)
     other = ibis.memtable(study.draw(data.launch, accounts, salt=salt).execute())
-    shared = int(own.join(other, ["account", "arm"]).count().execute())
+    shared = int(own.join(other, "account").count().execute())
+    n, population = int(own.count().execute()), int(accounts.count().execute())
     rows = []
     for name, drawn in (("the launch's", own), (f"salt {salt!r}", other)):
         gap = sampling.balance(accounts, drawn, attributes)["std_diff"].abs().max()
         rows.append(
-            {"draw": name, "accounts": int(drawn.count().execute()), "shared": shared, "largest difference": gap}
+            {
+                "draw": name,
+                "accounts": int(drawn.count().execute()),
+                "shared": shared,
+                "by chance": n * n // population,
+                "largest difference": gap,
+            }
         )
     return pd.DataFrame(rows)
 
 
-def likeness(balance: pd.DataFrame) -> Check:
-    """Say in one sentence whether every arm looks like the population in every attribute."""
-    name = "Like the population"
+def likeness(data: Study, balance: pd.DataFrame) -> Check:
+    """Say in one sentence whether every arm looks like the population, or the accounts at hand, in every attribute."""
+    whole = "population" if "accounts" in data.tables else "accounts at hand, all arms together"
+    name = f"Like the {whole.partition(',')[0]}"
     if balance.empty:
         return Check(
             name=name, passed=None, detail="The data hold no attributes, so nothing says whom these accounts stand for."
@@ -114,9 +122,7 @@ def likeness(balance: pd.DataFrame) -> Check:
     most = f"the largest difference is {abs(worst['std_diff']):.3f} ({worst['attribute']}{level}, arm {worst['arm']})"
     passed = bool(abs(worst["std_diff"]) <= sampling.BALANCE_LIMIT)
     lead = (
-        "In every measured attribute the arms look like the population"
-        if passed
-        else "The arms differ from the population"
+        f"In every measured attribute the arms look like the {whole}" if passed else f"The arms differ from the {whole}"
     )
     return Check(
         name=name, passed=passed, detail=f"{lead}: {most}, standardised, where {sampling.BALANCE_LIMIT} is the limit."

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from helpers import decision, inference, moments, units, validity
 from helpers.errors import ParameterError, did_you_mean
+from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import Moments
@@ -42,12 +43,8 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         ParameterError: the launch has no such treatment arm.
         DataError: the data break the contract.
     """
-    arms = data.launch.arms
-    treatment = treatment or arms.treatment[0]
-    if treatment not in arms.treatment:
-        raise ParameterError(
-            f"treatment {treatment!r} is not an arm of the launch; {did_you_mean(treatment, arms.treatment)}"
-        )
+    treatment = treatment or data.launch.arms.treatment[0]
+    check_treatment(data.launch, treatment)
     read, plan = pooled(data), data.launch.plan
     before = [
         _compare(data, read, past, treatment=treatment, adjust=False)
@@ -71,6 +68,15 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         before=tuple(before),
         basis=_basis(data, read, treatment),
     )
+
+
+def check_treatment(launch: Launch, treatment: str) -> None:
+    """Refuse an arm that the launch does not name as a treatment."""
+    if treatment and treatment not in launch.arms.treatment:
+        hint = (
+            "it is the control" if treatment == launch.arms.control else did_you_mean(treatment, launch.arms.treatment)
+        )
+        raise ParameterError(f"treatment {treatment!r} is no treatment of {launch.name}; {hint}")
 
 
 def pooled(data: Study, by: Sequence[str] = ()) -> Moments:
@@ -114,11 +120,20 @@ def scale(data: Study, metric: Metric) -> float:
 
 
 def arm_counts(data: Study, read: Moments) -> Check:
-    """Ask whether the arms are as large as planned; equal arms where the launch plans no numbers."""
+    """Ask whether the arms are as large as planned.
+
+    Where the launch plans no numbers, equal arms pass as equal; unequal ones may have been meant so: nobody can say.
+    """
     by_arm = read.pool(by=["arm"])
     counts = {str(arm): int(n) for arm, n in zip(by_arm.groups["arm"], by_arm.n, strict=True)}
-    planned = data.launch.sampling.n if data.launch.sampling else dict.fromkeys(counts, 1)
-    return validity.srm(counts, planned)
+    if data.launch.sampling:
+        return validity.srm(counts, data.launch.sampling.n)
+    equal = validity.srm(counts, dict.fromkeys(counts, 1))
+    if equal.passed is not False:
+        return equal
+    sizes = ", ".join(f"{arm} {n:,}" for arm, n in counts.items())
+    detail = f"The arms are not equal ({sizes}); say under 'sampling: {{n: …}}' which split was planned."
+    return replace(equal, passed=None, detail=detail)
 
 
 def _past(data: Study, metric: Metric) -> Metric | None:

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +162,7 @@ def connect_embedded(path: Path | None = None) -> Any:
         connection = ibis.duckdb.connect(path, read_only=True) if path else ibis.duckdb.connect()
     except Exception as error:  # the engine raises its own types
         raise DataError(f"{path}: cannot be opened as a DuckDB file: {_first_line(error)}") from None
-    connection.raw_sql(f"SET memory_limit = '{MEMORY_LIMIT}'; SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    connection.raw_sql(f"SET memory_limit = '{MEMORY_LIMIT}'; SET TimeZone = 'UTC'")
     return connection
 
 
@@ -170,7 +171,8 @@ def _connect(url: str) -> Any:
         return ibis.connect(url)
     except Exception as error:  # every back end raises its own types
         shown = url.split("://")[0] + "://…"  # the rest may hold a password
-        raise DataError(f"{shown}: cannot be opened through Ibis: {_first_line(error)}") from None
+        reason = re.sub(r"\S+://\S+", shown, _first_line(error))
+        raise DataError(f"{shown}: cannot be opened through Ibis: {reason}") from None
 
 
 def _from_connection(launch: Launch, connection: Any, *, fingerprint: str | None) -> Study:
@@ -188,7 +190,12 @@ def _from_connection(launch: Launch, connection: Any, *, fingerprint: str | None
 def _from_folder(launch: Launch, folder: Path, *, fingerprint: str | None = None, truth: Path | None = None) -> Study:
     """Open every table of the contract that the folder holds: NAME.parquet, NAME.csv, or a folder NAME of parts."""
     connection = connect_embedded()
-    found = {p.stem if p.suffix in SUFFIXES else p.name: p for p in sorted(folder.iterdir())}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        name = path.stem if path.suffix in SUFFIXES else path.name
+        if name in found and name in schema.TABLES:
+            raise DataError(f"{folder}: both {found[name].name!r} and {path.name!r} are there; keep one of them")
+        found[name] = path
     tables = {}
     for name in schema.TABLES:
         if name in found:

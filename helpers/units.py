@@ -135,6 +135,9 @@ def check(data: Study) -> None:
         if faults:
             raise DataError("\n".join(f"{launch.name}: {fault}" for fault in faults[:5]))
     _check_arms(data)
+    for name in ("sessions", "plays"):
+        if name in data.tables:
+            _check_window(data, name)
 
 
 def _check_arms(data: Study) -> None:
@@ -148,7 +151,7 @@ def _check_arms(data: Study) -> None:
         if arm not in sizes.index:
             raise DataError(
                 f"{data.launch.name}: arm {arm!r} has no accounts; the data have {found}; "
-                f"{did_you_mean(arm, sizes.index)}"
+                f"{did_you_mean(arm, set(sizes.index) - set(names))}"
             )
     per_account = everyone.filter(_.arm.isin(names)).aggregate(by="account", rows=_.count(), arms=_.arm.nunique())
     twice = per_account.aggregate(
@@ -162,6 +165,19 @@ def _check_arms(data: Study) -> None:
     if rows:
         raise DataError(
             f"{data.launch.name}: {rows:,} accounts stand in the data twice; one row per account is expected"
+        )
+
+
+def _check_window(data: Study, name: str) -> None:
+    """Refuse an event log that ends before the launch's window does: its last days would all read as zeros."""
+    end = data.assignments.select(end=_anchor(data) + ibis.interval(days=data.launch.days)).end.max()
+    time = data.table(name)[schema.table(name).time]
+    last, newest = end.execute(), time.max().execute()
+    if pd.isna(newest) or newest < last - dt.timedelta(days=1):
+        found = "it has no rows" if pd.isna(newest) else f"its newest row is of {newest:%Y-%m-%d}"
+        raise DataError(
+            f"{data.launch.name}: table {name!r} does not cover the window up to {last:%Y-%m-%d}: {found}; "
+            "correct 'dates', or wait for the data"
         )
 
 
@@ -282,7 +298,14 @@ def _own_column(data: Study, measure: Measure, user: str) -> None:
     if name not in table.columns:
         raise DataError(f"{where}, which is not there; {did_you_mean(name, table.columns)}")
     if not (table[name].type().is_numeric() or table[name].type().is_boolean()):
-        raise DataError(f"{where}, which holds {table[name].type()}; expected numbers or true and false")
+        other = (
+            table.filter(~table[name].isnull() & table[name].try_cast("float64").isnull())[name]
+            .as_table()
+            .limit(1)
+            .execute()
+        )
+        example = f" such as {other.iloc[0, 0]!r}" if len(other) else ""
+        raise DataError(f"{where}, which holds {table[name].type()}{example}; expected numbers or true and false")
 
 
 def _finite(data: Study, name: str) -> Any:

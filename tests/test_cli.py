@@ -23,6 +23,7 @@ def test_check_says_what_can_be_measured_and_what_cannot(players, capsys):
 def test_check_fails_where_the_arms_are_not_as_planned(players, capsys):
     path, table = players
     table[(table["version"] == "old") | (table.index % 4 > 0)].to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text() + "sampling: {n: {old: 1, new: 1}}\n")
     assert cli.main(["check", str(path)]) == 1
     assert "FAILED" in capsys.readouterr().out
 
@@ -38,6 +39,7 @@ def test_new_then_check(players, capsys, monkeypatch):
 BAD = {
     "launch file": (["report", "nowhere.yaml"], "there is no such launch file"),
     "parameter": (["report", "gate.yaml", "-p", "treatmnt=new"], "did you mean 'treatment'?"),
+    "arm": (["report", "gate.yaml", "-p", "treatment=nobody"], "is no treatment of gate"),
     "pair": (["report", "gate.yaml", "-p", "treatment"], "is not NAME=VALUE"),
     "notebook": (["report", "gate.yaml", "--only", "99"], "99"),
     "date": (["report", "gate.yaml", "--date", "tomorrow"], "expected a day such as"),
@@ -67,6 +69,17 @@ def test_faulty_data_are_told_before_any_notebook_runs(players, capsys, monkeypa
     assert cli.main(["report", "gate.yaml"]) == 2
     assert "1 accounts have a missing, NaN or infinite value" in capsys.readouterr().err
     assert not (path.parent / "reports").exists()
+
+
+def test_a_launch_whose_data_cannot_be_trusted_is_published_as_invalid(players, monkeypatch):
+    path, table = players
+    table[(table["version"] == "old") | (table.index % 4 > 0)].to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text() + "sampling: {n: {old: 1, new: 1}}\n")
+    monkeypatch.chdir(path.parent)
+    assert cli.main(["report", "gate.yaml", "--date", "2026-11-21"]) == 0
+    read = json.loads((path.parent / "reports/2026-11-21/gate/04_analysis.json").read_text())
+    assert read["verdict"]["decision"] == "INVALID"
+    assert read["estimates"] == []
 
 
 def test_a_report_on_an_own_table_from_first_to_last(players, monkeypatch):

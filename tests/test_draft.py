@@ -17,8 +17,8 @@ def drafted(tmp_path, table, suffix="csv"):
 def test_the_draft_runs_as_it_stands(tmp_path, players, suffix):
     read = launch.load(drafted(tmp_path, players[1], suffix))
     assert (read.data.account, read.data.arm) == ("user", "version")
+    assert [m.column for m in read.plan[0].metric.covariates] == ["history"]
     assert {p.metric.name: p.metric.kind for p in read.plan} == {
-        "history": "mean",
         "hours": "mean",
         "sessions": "mean",
         "kept": "proportion",

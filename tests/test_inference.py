@@ -168,7 +168,7 @@ def test_a_ratio_adjusted_by_its_own_pre_period_equals_tea_tasting():
     )
     e = estimate(frame.rename(columns=names), what, adjust=True)
     assert_equals_tea_tasting(e, _tea(frame, tt.RatioOfMeans("y", "sessions", "y_before", "sessions_before")))
-    assert e.method.startswith("Welch t by the delta method, adjusted for own pre-period (variance -")
+    assert e.method.startswith("Welch t by the delta method, adjusted for own pre-period (variance −")
 
 
 def _tea(frame: pd.DataFrame, oracle):

@@ -100,6 +100,15 @@ def test_the_hash_follows_what_could_change_a_conclusion_and_nothing_else(write)
     assert base not in {launch.load(write(text)).content_hash for text in other}
 
 
+def test_arms_may_be_written_as_the_numbers_or_flags_that_they_are_in_the_data(write):
+    text = (
+        GOOD.replace("control: old, treatment: new", "control: 0, treatment: [1, true]")
+        + "sampling: {n: {0: 5, 1: 5, true: 5}}\n"
+    )
+    read = launch.load(write(text.replace("{n: {0: 5, 1: 5, true: 5}}", '{n: {"0": 5, "1": 5, "true": 5}}')))
+    assert read.arms.names == ("0", "1", "true")
+
+
 BAD = {
     "unknown key": (GOOD + "decision: {alfa: 0.1}\n", r"gate\.yaml, line 8, decision\.alfa: unknown key; did you mean 'alpha'\?"),
     "missing key": (GOOD.replace("name: gate\n", ""), r"name: is missing and must be given"),
@@ -126,7 +135,9 @@ BAD = {
     "too long": ("#" * 70_000, r"70,000 bytes are too many"),
     "too deep": ("a: " + "[" * 5_000, r"nested too deeply|not valid YAML"),
     "two documents": (GOOD + "---\nname: b\n", r"not valid YAML"),
-    "path as name": (GOOD.replace("name: gate", "name: ../../etc"), r"name is '../../etc'"),
+    "path as name": (GOOD.replace("name: gate", "name: ../../etc"), r"name is '../../etc': use small letters"),
+    "looks without dates": (GOOD + "decision: {looks: [7]}\n", r"'looks' are days of the launch: they need 'dates'"),
+    "no value": (GOOD.replace("name: gate", "name:"), r"name is empty: it should be text"),
     "looks beyond the end": (GOOD + "dates: {start: 2026-09-07, days: 14}\ndecision: {looks: [7, 28]}\n", r"the last look is on day 28"),
     "arms differ from sampling": (GOOD + "sampling: {n: {old: 10, newer: 10}}\n", r"'new' stands in only one|'newer' stands in only one"),
     "nothing to open": (GOOD.replace("units: players.csv, ", ""), r"needs 'source' .* or 'units'"),

@@ -66,11 +66,20 @@ def test_success_metrics_are_corrected_together_and_guardrails_are_not(card):
 def test_a_failed_check_blanks_every_effect(players):
     path, table = players
     table[(table["version"] == "old") | (table.index % 4 > 0)].to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text() + "sampling: {n: {old: 1, new: 1}}\n")
     got = scorecard.measure(study.open(launch.load(path)))
     assert got.checks[0].passed is False
     shown = [*(c.estimate for c in got.claims), *got.plain]
     assert all(isinstance(e, NotEstimable) and "Arm counts" in e.reason for e in shown)
     assert decision.decide(got.checks, got.claims).decision == "INVALID"
+
+
+def test_unequal_arms_without_a_plan_are_neither_passed_nor_failed(players):
+    path, table = players
+    table[(table["version"] == "old") | (table.index % 4 > 0)].to_csv(path.parent / "players.csv", index=False)
+    check = scorecard.measure(study.open(launch.load(path))).checks[0]
+    assert check.passed is None
+    assert "say under 'sampling: {n: …}' which split was planned" in check.detail
 
 
 def test_the_planned_split_is_what_arm_counts_are_held_against(players):
@@ -140,7 +149,7 @@ def test_design_effects_show_what_the_copied_formula_gets_wrong(tmp_path):
         }
     ).to_parquet(folder / "sessions.parquet")
     (tmp_path / "s.yaml").write_text(
-        "name: s\ndata: {source: tables}\narms: {control: c, treatment: t}\ndates: {start: 2026-09-07, days: 28}\n"
+        "name: s\ndata: {source: tables}\narms: {control: c, treatment: t}\ndates: {start: 2026-09-07, days: 1}\n"
         "metrics: {north_star: browse_to_play}\n"
     )
     effect = brief.design_effects(study.open(launch.load(tmp_path / "s.yaml")))
@@ -158,7 +167,9 @@ def test_an_own_table_has_no_draw_to_repeat_but_can_be_compared(card):
     assert roster.verify(data).passed is None
     assert roster.attributes(data) == ["country", "history"]
     balance = sampling.balance(roster.frame(data), roster.assigned(data), roster.attributes(data))
-    assert roster.likeness(balance).passed is True
+    found = roster.likeness(data, balance)
+    assert found.passed is True
+    assert "accounts at hand" in found.detail
     assert roster.second_draw(data, salt="x", attributes=["country"]).empty
     assert roster.past(data).empty
 

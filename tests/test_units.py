@@ -118,6 +118,8 @@ def test_the_north_star_counts_idle_accounts_and_weeks(tmp_path, tables):
 
 def test_windows_follow_each_accounts_own_assignment(tmp_path, tables):
     tables["assignments"]["assigned_at"] = [at(0, 0), at(0, 0), at(28, 0), at(0, 0)]
+    for name in ("sessions", "plays"):  # the log goes on until the last account's window ends
+        tables[name] = pd.concat([tables[name], tables[name].tail(1).assign(started_at=at(55, 20))])
     save(tables, tmp_path / "tables")
     assert rows(tmp_path).loc["c", ["plays_sum_watch_minutes", "plays_sum_watch_minutes_pre"]].tolist() == [600, 90]
 
@@ -249,6 +251,10 @@ def no_zone(tables):
     tables["plays"]["started_at"] = tables["plays"]["started_at"].dt.tz_localize(None)
 
 
+def cut_short(tables):
+    tables["sessions"] = tables["sessions"][tables["sessions"]["started_at"] < at(20)]
+
+
 def again(name):
     def change(tables):
         tables[name] = pd.concat([tables[name], tables[name].head(1)], ignore_index=True)
@@ -271,8 +277,11 @@ def without(name, column):
 FAULTS = {
     "an arm that does not occur": (lambda t: t.update(assignments=t["assignments"].replace({"arm": {"early": "earli"}})), r"arm 'early' has no accounts; the data have 'control' \(2\), 'earli' \(2\); did you mean 'earli'\?"),
     "no rows": (lambda t: t.update(assignments=t["assignments"].head(0)), r"no rows"),
-    "an account twice": (again("assignments"), r"1 rows repeat a key that must be unique"),
-    "an account in two arms": (other_arm, r"1 rows repeat a key that must be unique"),
+    "an account twice": (again("assignments"), r"1 accounts stand in the data twice"),
+    "an account in two arms": (other_arm, r"1 accounts stand in more than one arm"),
+    "a title twice": (again("titles"), r"1 rows repeat a key that must be unique"),
+    "a log that ends early": (cut_short, r"'sessions' does not cover the window up to 2026-10-05: its newest row is of 2026-09-08"),
+    "an empty log": (lambda t: t.update(plays=t["plays"].head(0)), r"'plays' does not cover the window .*: it has no rows"),
     "times without a zone": (no_zone, r"column 'started_at' of table 'plays' holds timestamp.*expected instants with a time zone"),
     "negative minutes": (broken("plays", "watch_minutes", 0, -5.0), r"column 'watch_minutes' of table 'plays': 1 rows are below 0"),
     "more than a day in one play": (broken("plays", "watch_minutes", 0, 1500.0), r"1 rows are above 1,440"),

@@ -46,12 +46,22 @@ class Data(Section):
         return self
 
 
+def _as_written(value: Any) -> Any:
+    """Take 0, 1, true and false for the names that they are in the data; a single treatment for a list of one."""
+    if isinstance(value, list):
+        return tuple(_as_written(v) for v in value)
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int) else value
+
+
+Arm = Annotated[Column, BeforeValidator(_as_written)]
+
+
 class Arms(Section):
     """The names that the arms have in the data; several treatments are a list."""
 
-    control: Column
+    control: Arm
     treatment: Annotated[
-        tuple[Column, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v), Field(min_length=1)
+        tuple[Arm, ...], BeforeValidator(lambda v: v if isinstance(v, list | tuple) else (v,)), Field(min_length=1)
     ]
 
     @model_validator(mode="after")
@@ -91,7 +101,7 @@ class Dates(Section):
 class Sampling(Section):
     """How many accounts each arm gets, drawn how."""
 
-    n: dict[str, Annotated[int, Field(ge=1)]]
+    n: dict[Arm, Annotated[int, Field(ge=1)]]
     objective: Literal["population", "target_audience", "both"] = "population"
     strata: tuple[Column, ...] = ()
     oversample: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
@@ -146,6 +156,8 @@ class Launch(Section):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Launch:
+        if self.dates is None and self.decision.looks:
+            raise PydanticCustomError("looks", "'looks' are days of the launch: they need 'dates'")
         if self.dates is None and self.data.source is not None:
             raise PydanticCustomError("dates", "event tables need 'dates' with 'start' and 'days'")
         if self.dates and self.decision.looks and self.decision.looks[-1] > self.dates.post_days:
@@ -224,6 +236,20 @@ def load(path: str | Path) -> Launch:
         raise LaunchError("\n".join(_sentence(path, e, lines) for e in error.errors()[:5])) from None
 
 
+_EXPECTED = {
+    "missing": "is missing and must be given",
+    "string_pattern_mismatch": "use small letters, digits, '-' and '_', a letter or digit first, at most 64",
+    "string_type": "it should be text; put it in quotes",
+    "string_too_short": "it should not be empty",
+    "too_short": "at least one is needed",
+    "model_type": "it should be keys and values",
+}
+
+
+def _shown(value: object) -> str:
+    return "empty" if value is None else repr(value) if isinstance(value, str) else str(value)
+
+
 def _sentence(path: Path, error: Any, lines: strict_yaml.Lines) -> str:
     """Say one validation error as one sentence."""
     at: tuple[str | int, ...] = error["loc"]
@@ -231,9 +257,7 @@ def _sentence(path: Path, error: Any, lines: strict_yaml.Lines) -> str:
         at = (*at, error["ctx"]["key"])
     line = next((lines[at[:i]] for i in range(len(at), -1, -1) if at[:i] in lines), 1)
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".") or "the file"
-    message = error["msg"].replace("Input should", "it should")
+    message = _EXPECTED.get(error["type"], error["msg"].replace("Input should", "it should"))
     found = error["input"]
-    shown = "" if isinstance(found, dict | list) or error["type"] == "missing" else f" is {found!r}"
-    if error["type"] == "missing":
-        message = "is missing and must be given"
+    shown = "" if isinstance(found, dict | list | tuple) or error["type"] == "missing" else f" is {_shown(found)}"
     return f"{path}, line {line}, {key}{shown}: {message}"

@@ -39,6 +39,8 @@ Lines = dict[tuple[str | int, ...], int]
 
 def read(path: Path) -> tuple[Any, Lines]:
     """Read a YAML file into plain values, with the line on which each key stands."""
+    if path.is_dir():
+        raise LaunchError(f"{path}: is a folder; name the launch file in it")
     if not path.is_file():
         near = did_you_mean(path.name, (p.name for p in path.parent.glob("*.y*ml"))) if path.parent.is_dir() else ""
         raise LaunchError(f"{path}: there is no such launch file; {near or 'check the path'}")

@@ -158,7 +158,7 @@ def run(jobs: Sequence[Job], *, out: Path, date: dt.date, workers: int, replace:
         print(f"Interrupted: {len(done)} of {len(jobs)} pages written.")
         return INTERRUPTED
     failed = sum(result.record.status == "failed" for result in done)
-    print(f"{len(done)} pages{f', {failed} failed' if failed else ''}: {out / 'index.html'}")
+    print(f"{len(done)} page{'s' * (len(done) != 1)}{f', {failed} failed' if failed else ''}: {out / 'index.html'}")
     return 1 if failed else 0
 
 
