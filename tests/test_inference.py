@@ -203,7 +203,7 @@ def test_several_covariates_equal_welch_on_the_residuals_of_least_squares():
     interval = oracle.confidence_interval()
     assert (e.low, e.high, e.p) == pytest.approx((interval.low, interval.high, oracle.pvalue), rel=EXACT)
     plain = estimate(frame, MEAN)
-    assert f"(variance {100 * (e.se**2 / plain.se**2 - 1):+.0f} %)" in e.method
+    assert f"(variance {e.se**2 / plain.se**2 - 1:.0%})".replace("-", "−") in e.method
     assert "y_before and sessions_before and plays_before" in e.method
 
 
