@@ -606,7 +606,8 @@ mark, sys.modules["mark"], os.environ["MARK"] = 1, sys, "x"; Path("pids").open("
 
 
 SCRIPT = """
-import datetime, sys
+import datetime, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell turns off
 from pathlib import Path
 from helpers.report import runner
 home = Path(sys.argv[1])
