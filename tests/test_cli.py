@@ -108,3 +108,31 @@ metrics:
     case = json.loads((SHARED / "reference/cases/welch_t__cookiecats_rounds_all.json").read_text())["expected"]
     assert rounds["diff"] == pytest.approx(case["diff"], rel=1e-9)
     assert [rounds["low"], rounds["high"]] == pytest.approx(case["ci"], rel=1e-9)
+
+
+def test_simulate_writes_a_service_at_the_size_asked_for(tmp_path, capsys):
+    out = tmp_path / "service"
+    asked = ["simulate", "--accounts", "1_000", "--days", "7", "--pre-days", "0", "--out", str(out)]
+    assert cli.main([*asked, "--scenario", "show_premiere+holiday"]) == 0
+    assert (out / "truth.parquet").exists()
+    assert "1,000 accounts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--scenario", "homepag"], "scenario 'homepag' is not known; did you mean 'homepage'"),
+        (["--accounts", "0"], "accounts is 0"),
+        (["--processes", "0"], "--processes is 0"),
+        (["--scenario", "homepage+bad_show"], "'bad_show' needs a show"),
+        ([], "not an empty folder"),
+    ],
+)
+def test_simulate_refuses_in_one_sentence_and_writes_nothing(tmp_path, capsys, more, words):
+    (tmp_path / "kept").write_text("mine")
+    out = tmp_path / "new" if more else tmp_path
+    assert cli.main(["simulate", "--out", str(out), *more]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -508,6 +508,72 @@ def test_equal_parameters_give_identical_bytes_in_any_order_of_the_assignment(tm
     assert {name.partition("/")[0].removesuffix(".parquet") for name in names} == {*TABLES, "truth"}
 
 
+def test_one_process_and_two_write_the_same_bytes(tmp_path):
+    simulation = simulate.Simulation(scenario="homepage", accounts=51_000, pre_days=0, days=1)  # more than one part
+    for processes in (1, 2):
+        simulate.stream(simulation, tmp_path / str(processes), processes=processes)
+    names = files(tmp_path / "1")
+    assert filecmp.cmpfiles(tmp_path / "1", tmp_path / "2", names, shallow=False) == (names, [], [])
+    assert "plays/00001.parquet" in names
+    logs = database(tmp_path / "1")
+    assert value(logs, "select count(distinct account) from accounts join assignments using (account)") == 51_000
+    assert value(logs, "select avg((arm = 'treatment')::int) from assignments") == pytest.approx(0.5, abs=0.01)
+    for name in TABLES:
+        for foreign in schema.TABLES[name].foreign_keys:
+            columns = ", ".join(foreign.columns)
+            assert value(logs, f"select count(*) from {name} anti join {foreign.table} using ({columns})") == 0
+
+
+def test_a_stream_recruits_nobody(tmp_path):
+    with pytest.raises(ParameterError, match="recruits its arms; name it in a launch file"):
+        simulate.stream(simulate.Simulation(scenario="opt_in", accounts=100), tmp_path / "out")
+
+
+# Experiments without events.
+
+
+@pytest.fixture(scope="module")
+def both_paths(service, logs):
+    """Outcomes of the accounts of each arm, from the event tables and from the path without events."""
+    from_events = logs.sql("""
+        select arm, coalesce(sum(watch_minutes) filter (p.started_at < assigned_at), 0) / 60 as hours_before,
+            coalesce(sum(watch_minutes) filter (p.started_at >= assigned_at), 0) / 60 as hours,
+            (select count(*) from sessions s where s.account = a.account and s.started_at >= assigned_at) as sessions,
+            coalesce(max((p.title = 't00000')::int), 0) as started,
+            (select count(*) from cancellations c where c.account = a.account) as cancelled
+        from assignments a left join plays p using (account) group by a.account, arm, assigned_at
+    """).df()
+    pool = simulate.pool(simulate.Simulation(accounts=12_000, seed=3))
+    return {
+        arm: (from_events.loc[from_events["arm"] == arm, list(pool.columns)].to_numpy(float), world)
+        for arm, world in (("control", pool.control), ("treatment", pool.treatment))
+    }
+
+
+@pytest.mark.parametrize("arm", ["control", "treatment"])
+def test_both_paths_share_means_variances_correlations_and_tails(both_paths, arm):
+    events_, fast = both_paths[arm]
+    error = np.sqrt(events_.var(axis=0) / len(events_) + fast.var(axis=0) / len(fast))
+    assert (np.abs(events_.mean(axis=0) - fast.mean(axis=0)) <= 4 * error).all()
+    np.testing.assert_allclose(events_[:, :3].std(axis=0), fast[:, :3].std(axis=0), rtol=0.06)
+    np.testing.assert_allclose(np.corrcoef(events_[:, :3].T), np.corrcoef(fast[:, :3].T), atol=0.03)
+    for share, tolerance in ((0.5, 0.05), (0.9, 0.05), (0.99, 0.1)):
+        tails = [np.quantile(path[:, :3], share, axis=0) for path in (events_, fast)]
+        np.testing.assert_allclose(*tails, rtol=tolerance)
+
+
+def test_an_experiment_without_events_takes_each_account_once():
+    pool = simulate.pool(simulate.Simulation(scenario="homepage", accounts=1_000, pre_days=7))
+    control, treatment = pool.replicate(500, np.random.default_rng(1))
+    assert control.shape == treatment.shape == (500, len(pool.columns))
+    before = np.concatenate([control[:, 0], treatment[:, 0]])
+    np.testing.assert_array_equal(np.sort(before), np.sort(pool.control[:, 0]))  # before the launch the worlds agree
+    with pytest.raises(ParameterError, match="n is 501, must be from 1 to 500"):
+        pool.replicate(501, np.random.default_rng(1))
+    with pytest.raises(ParameterError, match="changes who is in which world"):
+        simulate.pool(simulate.Simulation(scenario="household_leak", accounts=100))
+
+
 def test_another_seed_gives_another_service(tmp_path):
     for seed in (1, 2):
         simulate.write(simulate.Simulation(accounts=200, seed=seed), tmp_path / str(seed), halves)

@@ -22,10 +22,11 @@ from helpers.schema import TABLES
 from helpers.simulate import people, surroundings, titles, truth
 from helpers.simulate.block import ACCOUNTS, Block, Known, Writer
 from helpers.simulate.block import write as write_blocks
-from helpers.simulate.scenarios import SCENARIOS
+from helpers.simulate.outcomes import Pool, pool
+from helpers.simulate.scenarios import SCENARIOS, combined
 from helpers.simulate.simulation import Simulation
 
-__all__ = ["SCENARIOS", "Simulation", "stream", "write"]
+__all__ = ["SCENARIOS", "Pool", "Simulation", "arms", "pool", "stream", "write"]
 
 _BLOCKS = 4  # in one part of the events
 _DRAWN = ["account", "arm", "stratum", "inclusion_probability"]
@@ -102,6 +103,16 @@ def stream(simulation: Simulation, folder: Path, *, processes: int = 1) -> None:
         job = partial(_stream_part, simulation, unfinished, thirds)
         tasks = list(zip(range(len(seeds)), seeds, events_seed.spawn(len(seeds)), strict=True))
         _finish(simulation, unfinished, _shared(job, tasks, processes))
+
+
+def arms(scenario: str) -> tuple[str, ...]:
+    """Name the arms that a scenario needs, control first.
+
+    >>> arms("told_vs_quiet")
+    ('control', 'treatment_1', 'treatment_2')
+    """
+    more = len(next(iter(combined(scenario).values())).services) - 1
+    return ("control", *(["treatment"] if more == 1 else [f"treatment_{nth + 1}" for nth in range(more)]))
 
 
 def _write_part(simulation: Simulation, folder: Path, task: tuple[int, list[Block]]) -> Known:

@@ -15,7 +15,6 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from helpers.simulate import events, faults, plays, surveys, truth, viewing, worlds
-from helpers.simulate.parameters import Service
 from helpers.simulate.simulation import Simulation
 
 ACCOUNTS = 5_000  # that live from one seed of their own
@@ -65,7 +64,7 @@ def write(simulation: Simulation, blocks: Iterable[Block], folder: Path, part: i
 def live(simulation: Simulation, block: Block) -> tuple[dict[str, pa.Table], Known]:
     """Live through a block of accounts: what the logs would hold, and what is true of every world."""
     rng, services, logs = np.random.default_rng(block.seed), simulation.services, simulation.logs
-    chances = viewing.draw(simulation, block.people, max(1, *(s.opens + _more(s) for s in services)), rng)
+    chances = viewing.draw(simulation, block.people, worlds.busiest(services), rng)
     usual = worlds.live(simulation, chances, services[0])
     lives = [usual]
     for service in services[1:]:
@@ -94,7 +93,7 @@ def live(simulation: Simulation, block: Block) -> tuple[dict[str, pa.Table], Kno
             sums.append(sums[0])
             hours.append(hours[0])
             continue
-        played = plays.happened(simulation, chances, possible, life)
+        played = plays.happened(simulation, chances, possible, life, since_launch=True)
         prompts = surveys.prompts(simulation, chances, opinions, played, life)
         found = truth.outcomes(simulation, chances, possible, life, played, prompts, weight)
         sums.append(truth.summed(found, block.people, weight))
@@ -106,11 +105,6 @@ def live(simulation: Simulation, block: Block) -> tuple[dict[str, pa.Table], Kno
     streams = events.concurrent(simulation, began, played.seconds, block.weight[played.account])
     tables["plays"] = faults.spoil(tables["plays"], logs, rng)
     return tables, Known(sums=sums, hours=hours, weight=weight, streams=streams)
-
-
-def _more(service: Service) -> float:
-    """Opens that come on top at first, while the service is new."""
-    return max(service.novelty * (service.opens - 1), 0)
 
 
 def _since_first_day(simulation: Simulation, times: pa.ChunkedArray) -> np.ndarray:
@@ -133,6 +127,9 @@ class Writer(ExitStack):
         if name not in self._open:
             path = self._folder / name / f"{self._part:05d}.parquet"
             path.parent.mkdir(exist_ok=True)
-            writer = parquet.ParquetWriter(path, table.schema, compression="zstd", store_schema=False)
+            repeating = [f.name for f in table.schema if pa.types.is_dictionary(f.type) or pa.types.is_string(f.type)]
+            writer = parquet.ParquetWriter(
+                path, table.schema, compression="lz4", use_dictionary=repeating, store_schema=False
+            )
             self._open[name] = self.enter_context(writer)
         self._open[name].write_table(table)

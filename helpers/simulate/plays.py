@@ -62,10 +62,13 @@ class Played:
     stars: np.ndarray  # that its viewer would give
 
 
-def happened(simulation: Simulation, chances: Chances, plays: PlayChances, life: Life) -> Played:
+def happened(
+    simulation: Simulation, chances: Chances, plays: PlayChances, life: Life, *, since_launch: bool = False
+) -> Played:
     """Fill the sessions of one world with plays: the show first, then titles of the session's format."""
     c = simulation.choice
-    row = np.flatnonzero(plays.position < life.plays[plays.session])
+    count = life.plays * chances.launched if since_launch else life.plays
+    row = np.flatnonzero(plays.position < count[plays.session])
     session, position = plays.session[row], plays.position[row]
     account, episodes = chances.account[session], life.show.episodes[session]
     of_show = position < episodes
@@ -75,7 +78,7 @@ def happened(simulation: Simulation, chances: Chances, plays: PlayChances, life:
     before = np.where(of_show, 0, life.show.seconds[session])  # of the show, in the same session
     available = np.where(of_show, life.show.seconds[session], life.seconds[session] - before)
     usual = np.where(plays.recommended[row], c.shadow_if_recommended, c.shadow_otherwise)
-    autoplay = c.autoplay * np.where(chances.launched[session], life.of("autoplay")[account], 1)
+    autoplay = c.autoplay * np.where(chances.launched, life.of("autoplay")[chances.account], 1)[session]
     return Played(
         row=row,
         session=session,
@@ -89,7 +92,7 @@ def happened(simulation: Simulation, chances: Chances, plays: PlayChances, life:
         film=np.array([*(label == "film" for label, _ in c.formats), False])[form],
         autoplay=(position > 0) & ((plays.initiation[row] < autoplay) | of_show),
         shadow=plays.shadow[row] < usual * life.discovery[session],
-        stars=_stars(simulation, plays.liking[row], life.of("liking")[account] * chances.launched[session]),
+        stars=_stars(simulation, plays.liking[row], (life.of("liking")[chances.account] * chances.launched)[session]),
     )
 
 

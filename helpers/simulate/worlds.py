@@ -43,6 +43,11 @@ class Life:
         return np.array([getattr(service, name) for service in self.services])[self.service]
 
 
+def busiest(services: Sequence[Service]) -> float:
+    """Find the largest factor on opens, with what comes on top while a service is new."""
+    return max(1, *(s.opens + s.novelty * max(s.opens - 1, 0) for s in services))
+
+
 def live(simulation: Simulation, chances: Chances, service: Service, usual_hours: np.ndarray | None = None) -> Life:
     """Live through a block's chances under one service.
 
