@@ -97,7 +97,7 @@ def test_another_new_title_has_starts_of_its_own_and_the_same_curiosity():
     [
         ("good_show_low_reach", "show_reach", 0.46, 0.025),
         ("good_show_low_reach", "show_start_rate", 0.155, 0.02),
-        ("show_premiere", "show_reach", 0.92, 0.015),
+        ("show_premiere", "show_reach", 0.92, 0.025),
         ("niche_show", "show_start_rate", 0.135, 0.02),  # of the top fifth 59 %, of the others 3 %
     ],
 )
@@ -171,8 +171,8 @@ def test_a_one_tap_prompt_repairs_what_a_j_shaped_response_distorts():  # truth 
     naive = value("j_shaped_survey", f"select avg(score) {wide} nps is not null", **asked)
     one_tap = value("j_shaped_survey", f"select avg(score) {wide} nps is null", **asked)
     assert naive == pytest.approx(4.2, abs=0.25)
-    assert one_tap == pytest.approx(3.75, abs=0.2)
-    assert true("j_shaped_survey", "satisfaction_of_all_asked", "control", **asked) == pytest.approx(3.75, abs=0.06)
+    assert one_tap == pytest.approx(3.8, abs=0.2)
+    assert true("j_shaped_survey", "satisfaction_of_all_asked", "control", **asked) == pytest.approx(3.8, abs=0.06)
     answered = "select avg((responded_at is not null)::int) from surveys"
     assert value("show_premiere", answered, accounts=12_000) == pytest.approx(0.088, abs=0.015)
 

@@ -426,8 +426,12 @@ def test_truth_is_what_the_logs_show_when_every_account_is_seen_in_both_arms(tmp
             "survey_score": world.score / world.answers,
             "regret_rate": world.down / world.long,
             "tickets_per_account": world.tickets / world.accounts,
+            "show_reach": world.reached / world.accounts,
         }
-        for metric in set(pd.read_parquet(tmp_path / "even" / "truth.parquet")["metric"]) & set(truth.METRICS):
+        for metric in set(pd.read_parquet(tmp_path / "even" / "truth.parquet")["metric"]) & {
+            *truth.METRICS,
+            "show_reach",
+        }:
             # Episodes end on whole seconds, so that a session's hours are exact to one of them.
             assert true_value(tmp_path / "even", metric, arm) == pytest.approx(expected[metric], rel=1e-5), metric
     assert filecmp.cmp(tmp_path / "even" / "truth.parquet", tmp_path / "odd" / "truth.parquet", shallow=False)

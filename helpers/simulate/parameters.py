@@ -210,7 +210,7 @@ class Satisfaction(Checked):
 
     mean: float = within(3.55, 1, 5)  # latent, at average affinity, A as all below
     affinity: float = within(0.55, 0, 5)  # per SD
-    chosen: float = within(0.45, -5, 5)  # SD of affinity above average, of those who chose a title
+    chosen: float = within(0.56, -5, 5)  # SD of affinity above average, of those who chose a title
     taste: float = within(0.35, 0, 5)  # SD between accounts
     noise: float = within(0.85, 0.01, 5)
     prompted: float = share(0.26)  # of accounts, after an episode: about 225 answers of 10,000 accounts

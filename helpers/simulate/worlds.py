@@ -84,6 +84,7 @@ def live(simulation: Simulation, chances: Chances, service: Service, usual_hours
         episodes=sittings.episodes * stays,
         seconds=sittings.seconds * stays,
         starters=chances.per_account(sittings.episodes * stays) > 0,
+        reached=sittings.reached & (chances.per_account(happens & stays & chances.launched) > 0),
     )
     format_seconds = 60 * np.take(simulation.choice.format_minutes, chances.format)
     return Life(
