@@ -1,4 +1,4 @@
-"""The command line: check a launch, draft one, publish reports. A fault to mend is one sentence and exit code 2."""
+"""The command line: check, draft, publish, simulate. A fault to mend is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -58,7 +58,44 @@ def _parser() -> argparse.ArgumentParser:
         "--replace", action="store_true", help="replace the pages of the same day instead of adding to them"
     )
     report.set_defaults(run=_report)
+
+    simulate = commands.add_parser("simulate", help="write the event tables of a service with known truth, at any size")
+    simulate.add_argument("--accounts", type=_whole, default=100_000, metavar="N", help="for example 5_000_000")
+    simulate.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is empty or not there")
+    simulate.add_argument("--scenario", default="homepage", metavar="NAMES", help="for example show_premiere+holiday")
+    simulate.add_argument("--days", type=_whole, default=28, metavar="N", help="after the launch")
+    simulate.add_argument("--pre-days", type=_whole, default=28, metavar="N", help="before it")
+    simulate.add_argument("--seed", type=_whole, default=20261121, metavar="N")
+    simulate.add_argument("--processes", type=_whole, default=min(os.cpu_count() or 1, 2), metavar="N")
+    simulate.set_defaults(run=_simulate)
     return parser
+
+
+def _whole(text: str) -> int:
+    """Read a whole number, 5_000_000 or 5000000."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, such as 5_000_000") from None
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    from helpers import simulate
+
+    if args.processes < 1:
+        raise ParameterError(f"--processes is {args.processes}, must be at least 1")
+    arms = simulate.arms(args.scenario)
+    service = simulate.Simulation(
+        scenario=args.scenario,
+        accounts=args.accounts,
+        seed=args.seed,
+        days=args.days,
+        pre_days=args.pre_days,
+        treatments=arms[1:],
+    )
+    simulate.stream(service, args.out, processes=args.processes)
+    print(f"wrote {args.out}: {args.accounts:,} accounts in the arms {', '.join(arms)}, with the truth beside them")
+    return 0
 
 
 def _check(args: argparse.Namespace) -> int:

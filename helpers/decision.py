@@ -243,20 +243,24 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
 
 
 def _missing(claims: Sequence[Claim]) -> str:
-    """Say how many accounts would tell harm from harmlessness, as far as the design is what is lacking.
+    """Say how many accounts would tell harm from harmlessness.
 
-    If the truth is no harm, the interval clears the margin with the power of the design once `mde` equals the margin;
-    `mde` shrinks with the root of n.
+    Where the design is too small, assume no harm: the interval clears the margin with the power of the design once
+    `mde` equals the margin. Where it is large enough and chance was unkind, assume the difference found: its interval
+    just clears the margin. Both shrink with the root of n. More accounts do not help where harm is established.
     """
-    factors = [
-        (c.estimate.mde / abs(c.bound)) ** 2
-        for c in claims
-        if isinstance(c.estimate, Estimate) and c.bound and c.estimate.mde > abs(c.bound)
-    ]
-    if len(factors) < len(claims):
+    read = [(c.estimate, c.bound) for c in claims if isinstance(c.estimate, Estimate) and c.bound]
+    if len(read) < len(claims):
         return ""
-    n = max(c.estimate.n_control + c.estimate.n_treatment for c in claims)
-    return f"; if there is none, about {float(f'{n * max(factors):.2g}'):,.0f} accounts instead of {n:,} would show it"
+    n = max(e.n_control + e.n_treatment for e, _ in read)
+    if all(e.mde > abs(bound) for e, bound in read):
+        factor, condition = max((e.mde / bound) ** 2 for e, bound in read), "if there is none"
+    elif all(e.low < 0 < e.high and e.diff / bound < 1 for e, bound in read):
+        factor = max((((e.high if bound > 0 else e.low) - e.diff) / (bound - e.diff)) ** 2 for e, bound in read)
+        condition = "if the difference stays as it is"
+    else:
+        return ""
+    return f"; {condition}, about {float(f'{n * factor:.2g}'):,.0f} accounts instead of {n:,} would show it"
 
 
 def _names(claims: Sequence[Claim]) -> str:

@@ -12,6 +12,7 @@ from helpers.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     import ibis
 
+_SAME_PLAY = ("account", "session", "title", "started_at", "watch_minutes")  # twice the same is a fault of logging
 UNKNOWN = "unknown"  # the level of an account whose attribute is missing
 
 ColumnType = Literal["id", "text", "time", "date", "number", "count", "flag"]
@@ -322,8 +323,8 @@ _EXPECTED: Mapping[ColumnType, tuple[str, Callable[[ibis.DataType], bool]]] = {
 def faults(name: str, rows: ibis.Table) -> list[str]:
     """Say where a table breaks the contract: columns, types, missing values, ranges, repeated keys, impossible days.
 
-    The columns are looked at without reading rows; the rest is one aggregate over the table, and for `plays` a second
-    that adds up each account's day.
+    The columns are looked at without reading rows; the rest is one aggregate over the table, a second where several
+    columns make the key, and for `plays` one more that adds up each account's day.
 
     >>> import ibis
     >>> faults("cancellations", ibis.memtable({"account": ["a"], "canceled_at": ["2026-09-07"]}))
@@ -352,8 +353,40 @@ def faults(name: str, rows: ibis.Table) -> list[str]:
         for key, n in totals.items()
         if n
     ]
+    unique = contract.key or (_SAME_PLAY if name == "plays" else ())
+    if len(unique) > 1 and set(unique) <= set(found):
+        groups = rows.aggregate(by=list(unique), n=rows.count())
+        if n := int(groups.aggregate(more=(groups.n - 1).sum()).execute().fillna(0).iloc[0, 0]):
+            said.append(f"table {name!r}: {n:,} rows repeat another's {', '.join(unique)}")
     if name == "plays" and not said and (over := _impossible_days(rows)):
         said.append(f"table 'plays': {over:,} account days have more than 24 hours of viewing")
+    return said
+
+
+def faults_between(tables: Mapping[str, ibis.Table]) -> list[str]:
+    """Say where tables contradict one another: rows that lead nowhere, and plays that begin before their session.
+
+    Tables that are not there, and columns that either side lacks, are passed over: `faults` names them.
+
+    >>> import ibis
+    >>> plays = ibis.memtable({"account": ["a", "b"], "title": ["t", "t"]})
+    >>> faults_between({"plays": plays, "assignments": ibis.memtable({"account": ["a"]})})
+    ["table 'plays': 1 rows have no partner in 'assignments' (account)"]
+    """
+    said = []
+    for name, rows in tables.items():
+        for foreign in table(name).foreign_keys:
+            other = tables.get(foreign.table)
+            if other is not None and all(c in rows.columns and c in other.columns for c in foreign.columns):
+                lost = rows.anti_join(other.select(*foreign.columns).distinct(), foreign.columns).count().execute()
+                if lost:
+                    columns = ", ".join(foreign.columns)
+                    said.append(f"table {name!r}: {lost:,} rows have no partner in {foreign.table!r} ({columns})")
+    if {"plays", "sessions"} <= set(tables):
+        begins = tables["sessions"].select("account", "session", begins="started_at")
+        joined = tables["plays"].join(begins, ["account", "session"])
+        if early := int(joined.filter(joined.started_at < joined.begins).count().execute()):
+            said.append(f"table 'plays': {early:,} rows begin before their session; is a clock wrong?")
     return said
 
 

@@ -24,6 +24,7 @@ from helpers.metrics import UNITS_TABLE
 
 MEMORY_LIMIT = "4GB"
 SUFFIXES = (".parquet", ".csv")
+_TRUTH = ("arm", "metric", "segment", "level", "week", "control", "treatment", "diff", "rel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +70,12 @@ class Study:
         """Open the planted truth of a simulated launch: for cells tagged `reveal`, never for an analysis.
 
         Returns:
-            metric, segment, level, control, treatment, diff, rel; without rows where the data are real, because then
-            nobody knows the truth.
+            arm, metric, segment, level, week (0: the whole window), control, treatment, diff, rel; without rows where
+            the data are real, because then nobody knows the truth. Rows of segment "all" are the overall effects, those
+            of "planted" what the scenario set.
         """
         if self.truth is None:
-            return pd.DataFrame(columns=["metric", "segment", "level", "control", "treatment", "diff", "rel"])
+            return pd.DataFrame(columns=[*_TRUTH])
         return pd.read_parquet(self.truth)
 
 
@@ -123,7 +125,7 @@ def _simulated(launch: Launch) -> Path:
         pre_days=launch.pre_days,
         days=launch.days,
         control=launch.arms.control,
-        treatment=launch.arms.treatment[0],
+        treatments=launch.arms.treatment,
     )
     source = sorted(Path(simulate.__file__).parent.glob("*.py"))
     key = hashlib.sha256(
@@ -133,7 +135,12 @@ def _simulated(launch: Launch) -> Path:
     folder = cache_folder() / "simulated" / key
     if not folder.exists():
         try:
-            simulate.write(simulation, folder, assign=lambda frame: draw(launch, ibis.memtable(frame)).execute())
+            simulate.write(
+                simulation,
+                folder,
+                assign=lambda frame: draw(launch, ibis.memtable(frame)).execute(),
+                processes=2 if sum(launch.sampling.n.values()) > 20_000 else 1,
+            )
         except OSError:
             if not folder.exists():  # another process may have been first; what it wrote is the same
                 raise

@@ -146,10 +146,7 @@ def test_the_embedded_launch_runs_through_all_notebooks_and_finds_the_planted_tr
     assert len(compared) >= 6
     for e in compared:  # five standard errors: a bias, not bad luck
         assert abs(e["diff"] - truth[e["metric"]]) < 5 * e["se"] + 1e-12, e["metric"]
-    assert {
-        "metric": "survey_score",
-        "reason": "it needs table 'surveys', which is not among the data",
-    }.items() <= next(e for e in read["not_estimable"] if e["metric"] == "survey_score").items()
+    assert read["not_estimable"] == []
     assert "Planted truth" in (folder / "04_analysis.html").read_text()
 
 
@@ -166,3 +163,31 @@ def test_running_again_differs_in_dates_and_times_only(small_launch, tmp_path, m
     changing = re.compile(r"\d{2}:\d{2}(:\d{2})?|\d+\.\d+ s\b|2026-\d\d-\d\d")
     first, second = (changing.sub("", page) for page in pages)
     assert first == second
+
+
+def test_simulate_writes_a_service_at_the_size_asked_for(tmp_path, capsys):
+    out = tmp_path / "service"
+    asked = ["simulate", "--accounts", "1_000", "--days", "7", "--pre-days", "0", "--out", str(out)]
+    assert cli.main([*asked, "--scenario", "show_premiere+holiday"]) == 0
+    assert (out / "truth.parquet").exists()
+    assert "1,000 accounts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--scenario", "homepag"], "scenario 'homepag' is not known; did you mean 'homepage'"),
+        (["--accounts", "0"], "accounts is 0"),
+        (["--processes", "0"], "--processes is 0"),
+        (["--scenario", "homepage+bad_show"], "'bad_show' needs a show"),
+        ([], "not an empty folder"),
+    ],
+)
+def test_simulate_refuses_in_one_sentence_and_writes_nothing(tmp_path, capsys, more, words):
+    (tmp_path / "kept").write_text("mine")
+    out = tmp_path / "new" if more else tmp_path
+    assert cli.main(["simulate", "--out", str(out), *more]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -339,3 +339,13 @@ def test_a_hold_on_a_guardrail_does_not_hide_what_got_worse():
     verdict = decision.decide([], claims)
     assert verdict.decision == "HOLD"
     assert verdict.sentence.endswith("Worse already: Hours watched.")
+
+
+def test_an_unlucky_guardrail_says_how_many_accounts_would_clear_it_at_the_same_difference():
+    # Rise 13 %, interval -5 % to 31 %, margin 25 %: half a width of 18 must shrink to 12, so (18 / 12)^2 = 2.25 times.
+    margin = Bound(value=0.25, relative=True, text="+25%")
+    open_ = decision.read(metric("lower", "Churn"), estimate(-0.05, 0.31, mde=2.0), role="guardrail", margin=margin)
+    assert (
+        "if the difference stays as it is, about 45,000 accounts instead of 20,000"
+        in decision.decide([], [open_]).sentence
+    )

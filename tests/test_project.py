@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "brief": {"inference", "launch", "metrics", "report", "results", "scorecard", "study", "units"},
     "plots": {"report", "results"},
     "draft": {"errors", "study"},
-    "cli": {"brief", "draft", "errors", "launch", "report", "scorecard", "study", "units"},
+    "cli": {"brief", "draft", "errors", "launch", "report", "scorecard", "simulate", "study", "units"},
 }  # fmt: skip
 
 

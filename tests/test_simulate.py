@@ -16,7 +16,7 @@ from helpers import metrics, schema, simulate
 from helpers.errors import ParameterError
 from helpers.simulate import events, parameters, people, show, truth, viewing, worlds
 
-TABLES = ("accounts", "assignments", "titles", "sessions", "plays", "cancellations")
+TABLES = tuple(schema.TABLES)
 
 
 def halves(frame, treated="even"):
@@ -30,7 +30,8 @@ def database(folder):
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'")
     for path in folder.iterdir():
-        connection.execute(f"create view {path.stem} as from '{path}'")
+        parts = path / "*.parquet" if path.is_dir() else path
+        connection.execute(f"create view {path.stem} as from '{parts}'")
     return connection
 
 
@@ -38,10 +39,14 @@ def value(connection, query):
     return connection.sql(query).fetchall()[0][0]
 
 
-def true_value(folder, metric, column="rel", segment="all"):
-    known = pd.read_parquet(folder / "truth.parquet")
-    (found,) = known.loc[(known["metric"] == metric) & (known["segment"] == segment), column]
+def true_value(folder, metric, column="rel", segment="all", arm="treatment"):
+    known = pd.read_parquet(folder / "truth.parquet").query("segment == @segment and arm == @arm")
+    (found,) = known.loc[known["metric"] == metric, column]
     return found
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.parquet"))
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +264,8 @@ def test_the_homepage_has_the_specified_effects(tmp_path, scenario, effects):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_tables_keep_the_contract(service, name):
-    rows = ibis.duckdb.connect().read_parquet(service / f"{name}.parquet")
+    place = service / f"{name}.parquet"
+    rows = ibis.duckdb.connect().read_parquet(place if place.exists() else service / name / "*.parquet")
     order = [column.name for column in schema.TABLES[name].columns]
     assert schema.faults(name, rows) == []
     assert list(rows.columns) == [column for column in order if column in rows.columns]
@@ -378,9 +384,22 @@ def sums(folder, arm):
             (select count(*) from p where shadow_recommended),
             (select count(distinct account) from p where title = 't00000'),
             (select coalesce(sum(watch_minutes), 0) from p where title = 't00000'),
-            (select count(*) from cancellations semi join a using (account))
+            (select count(*) from cancellations semi join a using (account)),
+            (select count(*) from s where start_failed), (select count(*) from s where crashed),
+            (select sum(play_delay_ms) from s), (select count(play_delay_ms) from s),
+            (select count(*) from p where initiation <> 'autoplay_next'),
+            (select sum(score) from surveys semi join a using (account)),
+            (select count(score) from surveys semi join a using (account)),
+            (select count(*) from feedback semi join a using (account)
+             where thumb = 'down' and given_at >= timestamptz '2026-09-07'),
+            (select count(*) from p where watch_minutes >= 5), (select count(*) from tickets semi join a using (account)),
+            (select count(distinct account) from impressions semi join a using (account) where title = 't00000'),
+            (select count(distinct (account, (p.started_at::date - date '2026-09-07') // 7)) from p),
+            (select count(*) from surveys semi join a using (account))
     """).fetchall()
     names = ("accounts", "minutes", "sessions", "fast", "plays", "shadow", "starts", "show", "cancelled")
+    names += ("failed", "crashed", "delay", "delayed", "chosen", "score", "answers", "down", "long", "tickets")
+    names += ("reached", "active", "asked")
     return pd.Series(dict(zip(names, map(float, row), strict=True)))
 
 
@@ -400,8 +419,19 @@ def test_truth_is_what_the_logs_show_when_every_account_is_seen_in_both_arms(tmp
             "session_minutes": world.minutes / world.sessions,
             "opens_per_account_week": world.sessions / world.accounts / 4,
             "churn_28d": world.cancelled / world.accounts,
+            "start_failure_rate": world.failed / world.sessions,
+            "crash_rate": world.crashed / world.sessions,
+            "play_delay_ms": world.delay / world.delayed,
+            "intentional_start_share": world.chosen / world.plays,
+            "survey_score": world.score / world.answers,
+            "regret_rate": world.down / world.long,
+            "tickets_per_account": world.tickets / world.accounts,
+            "show_reach": world.reached / world.accounts,
         }
-        for metric in pd.read_parquet(tmp_path / "even" / "truth.parquet")["metric"].unique():
+        for metric in set(pd.read_parquet(tmp_path / "even" / "truth.parquet")["metric"]) & {
+            *truth.METRICS,
+            "show_reach",
+        }:
             # Episodes end on whole seconds, so that a session's hours are exact to one of them.
             assert true_value(tmp_path / "even", metric, arm) == pytest.approx(expected[metric], rel=1e-5), metric
     assert filecmp.cmp(tmp_path / "even" / "truth.parquet", tmp_path / "odd" / "truth.parquet", shallow=False)
@@ -409,9 +439,21 @@ def test_truth_is_what_the_logs_show_when_every_account_is_seen_in_both_arms(tmp
 
 def test_truth_covers_catalogue_metrics_overall_and_by_segment(service):
     known = pd.read_parquet(service / "truth.parquet")
-    assert set(known["metric"]) == set(truth.METRICS) <= set(metrics.CATALOGUE)
-    assert set(known["segment"]) == {"all", "region", "device", "tenure", "engagement"}
-    assert len(known) == len(truth.METRICS) * (1 + 4 + 4 + 3 + 3)
+    assert set(truth.METRICS) == set(metrics.CATALOGUE) <= set(known["metric"])
+    assert set(known["segment"]) == {"all", *truth.SEGMENTS, "week", "planted"}
+    of_hours = known[known["metric"] == "hours_per_account_week"]
+    assert of_hours["segment"].value_counts().to_dict() == {
+        "all": 1,
+        "region": 4,
+        "device": 4,
+        "tenure": 3,
+        "engagement": 3,
+        "new_tv": 2,
+        "week": 4,
+    }
+    weekly = of_hours[of_hours["segment"] == "week"]
+    assert weekly["week"].tolist() == [1, 2, 3, 4]
+    assert weekly["diff"].mean() == pytest.approx(of_hours.loc[of_hours["segment"] == "all", "diff"].item())
     np.testing.assert_allclose(known["diff"], known["treatment"] - known["control"])
     assert known.loc[known["control"] == 0, "rel"].isna().all()
 
@@ -419,7 +461,7 @@ def test_truth_covers_catalogue_metrics_overall_and_by_segment(service):
 def test_nothing_changes_in_aa(tmp_path):
     simulate.write(simulate.Simulation(scenario="aa", accounts=1_000), tmp_path / "out", halves)
     known = pd.read_parquet(tmp_path / "out" / "truth.parquet")
-    assert (known["diff"] == 0).all()
+    assert (known.loc[known["segment"] != "planted", "diff"] == 0).all()
     assert true_value(tmp_path / "out", "show_start_rate", "control") > 0.2  # so that a test of starts can be tried
 
 
@@ -430,13 +472,18 @@ def test_without_a_launch_title_nothing_is_said_about_one(tmp_path):
 
 
 def test_truth_is_weighted_to_the_population():
-    ones = pd.DataFrame(1.0, index=range(2), columns=[c for pair in truth.METRICS.values() for c in pair])
-    ones = ones.loc[:, ~ones.columns.duplicated()]
+    columns = {c for pair in (truth.METRICS | truth.ALSO).values() for c in pair}
+    ones = pd.DataFrame(1.0, index=range(2), columns=sorted(columns))
     population = pd.DataFrame({segment: ["x", "y"] for segment in truth.SEGMENTS})
-    known = truth.contrast(ones, ones.assign(hours=[1, 5]), population, np.array([3.0, 1.0]))
+    worlds_sums = [
+        truth.summed(truth.Outcomes(accounts=frame, weeks=ones[:1]), population, np.array([3.0, 1.0]))
+        for frame in (ones, ones.assign(hours=[1, 5]))
+    ]
+    known = truth.contrast(worlds_sums, ["control", "treatment"])
     overall = known[(known["metric"] == "hours_per_account_week") & (known["segment"] == "all")].iloc[0]
     assert overall["treatment"] == (3 * 1 + 1 * 5) / 4
     assert overall["rel"] == 1.0
+    assert truth.medians([np.array([1.0, 5.0])] * 2, np.array([3.0, 1.0]), 1, ["c", "t"])["control"].item() == 1
 
 
 def test_only_the_causal_share_of_added_hours_moves_churn():
@@ -460,16 +507,82 @@ def test_equal_parameters_give_identical_bytes_in_any_order_of_the_assignment(tm
     simulation = simulate.Simulation(accounts=6_000, pre_days=7, days=7)  # more than one block
     simulate.write(simulation, tmp_path / "one", halves)
     simulate.write(simulation, tmp_path / "two", lambda frame: halves(frame).sample(frac=1, random_state=1))
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    names = files(tmp_path / "one")
     assert filecmp.cmpfiles(tmp_path / "one", tmp_path / "two", names, shallow=False) == (names, [], [])
-    assert names == sorted(f"{name}.parquet" for name in (*TABLES, "truth"))
+    assert {name.partition("/")[0].removesuffix(".parquet") for name in names} == {*TABLES, "truth"}
+
+
+def test_one_process_and_two_write_the_same_bytes(tmp_path):
+    simulation = simulate.Simulation(scenario="homepage", accounts=51_000, pre_days=0, days=1)  # more than one part
+    for processes in (1, 2):
+        simulate.stream(simulation, tmp_path / str(processes), processes=processes)
+    names = files(tmp_path / "1")
+    assert filecmp.cmpfiles(tmp_path / "1", tmp_path / "2", names, shallow=False) == (names, [], [])
+    assert "plays/00001.parquet" in names
+    logs = database(tmp_path / "1")
+    assert value(logs, "select count(distinct account) from accounts join assignments using (account)") == 51_000
+    assert value(logs, "select avg((arm = 'treatment')::int) from assignments") == pytest.approx(0.5, abs=0.01)
+    for name in TABLES:
+        for foreign in schema.TABLES[name].foreign_keys:
+            columns = ", ".join(foreign.columns)
+            assert value(logs, f"select count(*) from {name} anti join {foreign.table} using ({columns})") == 0
+
+
+def test_a_stream_recruits_nobody(tmp_path):
+    with pytest.raises(ParameterError, match="recruits its arms; name it in a launch file"):
+        simulate.stream(simulate.Simulation(scenario="opt_in", accounts=100), tmp_path / "out")
+
+
+# Experiments without events.
+
+
+@pytest.fixture(scope="module")
+def both_paths(service, logs):
+    """Outcomes of the accounts of each arm, from the event tables and from the path without events."""
+    from_events = logs.sql("""
+        select arm, coalesce(sum(watch_minutes) filter (p.started_at < assigned_at), 0) / 60 as hours_before,
+            coalesce(sum(watch_minutes) filter (p.started_at >= assigned_at), 0) / 60 as hours,
+            (select count(*) from sessions s where s.account = a.account and s.started_at >= assigned_at) as sessions,
+            coalesce(max((p.title = 't00000')::int), 0) as started,
+            (select count(*) from cancellations c where c.account = a.account) as cancelled
+        from assignments a left join plays p using (account) group by a.account, arm, assigned_at
+    """).df()
+    pool = simulate.pool(simulate.Simulation(accounts=12_000, seed=3))
+    return {
+        arm: (from_events.loc[from_events["arm"] == arm, list(pool.columns)].to_numpy(float), world)
+        for arm, world in (("control", pool.control), ("treatment", pool.treatment))
+    }
+
+
+@pytest.mark.parametrize("arm", ["control", "treatment"])
+def test_both_paths_share_means_variances_correlations_and_tails(both_paths, arm):
+    events_, fast = both_paths[arm]
+    error = np.sqrt(events_.var(axis=0) / len(events_) + fast.var(axis=0) / len(fast))
+    assert (np.abs(events_.mean(axis=0) - fast.mean(axis=0)) <= 4 * error).all()
+    np.testing.assert_allclose(events_[:, :3].std(axis=0), fast[:, :3].std(axis=0), rtol=0.06)
+    np.testing.assert_allclose(np.corrcoef(events_[:, :3].T), np.corrcoef(fast[:, :3].T), atol=0.03)
+    for share, tolerance in ((0.5, 0.05), (0.9, 0.05), (0.99, 0.1)):
+        tails = [np.quantile(path[:, :3], share, axis=0) for path in (events_, fast)]
+        np.testing.assert_allclose(*tails, rtol=tolerance)
+
+
+def test_an_experiment_without_events_takes_each_account_once():
+    pool = simulate.pool(simulate.Simulation(scenario="homepage", accounts=1_000, pre_days=7))
+    control, treatment = pool.replicate(500, np.random.default_rng(1))
+    assert control.shape == treatment.shape == (500, len(pool.columns))
+    before = np.concatenate([control[:, 0], treatment[:, 0]])
+    np.testing.assert_array_equal(np.sort(before), np.sort(pool.control[:, 0]))  # before the launch the worlds agree
+    with pytest.raises(ParameterError, match="n is 501, must be from 1 to 500"):
+        pool.replicate(501, np.random.default_rng(1))
+    with pytest.raises(ParameterError, match="changes who is in which world"):
+        simulate.pool(simulate.Simulation(scenario="household_leak", accounts=100))
 
 
 def test_another_seed_gives_another_service(tmp_path):
     for seed in (1, 2):
         simulate.write(simulate.Simulation(accounts=200, seed=seed), tmp_path / str(seed), halves)
-    for name in ("accounts", "sessions", "plays"):
-        assert not filecmp.cmp(tmp_path / "1" / f"{name}.parquet", tmp_path / "2" / f"{name}.parquet", shallow=False)
+    for name in ("accounts.parquet", "sessions/00000.parquet", "plays/00000.parquet"):
+        assert not filecmp.cmp(tmp_path / "1" / name, tmp_path / "2" / name, shallow=False)
 
 
 def test_the_draw_sees_the_contract_and_no_hidden_trait(tmp_path):
@@ -493,7 +606,7 @@ def test_events_exist_for_assigned_accounts_only(tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(truth, "contrast", interrupted)  # the last step, after all events are written

@@ -119,7 +119,7 @@ def test_the_north_star_counts_idle_accounts_and_weeks(tmp_path, tables):
 def test_windows_follow_each_accounts_own_assignment(tmp_path, tables):
     tables["assignments"]["assigned_at"] = [at(0, 0), at(0, 0), at(28, 0), at(0, 0)]
     for name in ("sessions", "plays"):  # the log goes on until the last account's window ends
-        tables[name] = pd.concat([tables[name], tables[name].tail(1).assign(started_at=at(55, 20))])
+        tables[name] = pd.concat([tables[name], tables[name].tail(1).assign(session="9", started_at=at(55, 20))])
     save(tables, tmp_path / "tables")
     assert rows(tmp_path).loc["c", ["plays_sum_watch_minutes", "plays_sum_watch_minutes_pre"]].tolist() == [600, 90]
 

@@ -21,7 +21,10 @@ _PROSE = {"title", "definition", "owner", "harm"}  # words about a metric that c
 
 
 class Data(Section):
-    """Where the data are: the simulator, a folder, a DuckDB file, an Ibis URL, or one table with a row per account."""
+    """Where the data are: the simulator, a folder, a DuckDB file, an Ibis URL, or one table with a row per account.
+
+    `scenario` says what the simulator plants: what is tested, then what goes with it, as in `show_premiere+holiday`.
+    """
 
     source: str | None = None
     units: str | None = None

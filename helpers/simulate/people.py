@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from helpers.simulate.parameters import Mix, Simulation
+from helpers.simulate.parameters import Mix
+from helpers.simulate.simulation import Simulation
 
 LATENT = ("intensity", "deviation", "active", "length", "affinity")
 HISTORY_WEEKS = 4
@@ -14,16 +15,34 @@ _BLOCK = 50_000  # accounts drawn from one seed of their own
 
 def draw(simulation: Simulation, seed: np.random.SeedSequence) -> pd.DataFrame:
     """Draw the whole population, one row per account; the columns in `LATENT` are for the simulator alone."""
-    firsts = range(0, simulation.accounts, _BLOCK)
-    blocks = [
-        _block(simulation, np.arange(first, min(first + _BLOCK, simulation.accounts)), np.random.default_rng(own))
-        for first, own in zip(firsts, seed.spawn(len(firsts)), strict=True)
-    ]
+    blocks = [block(simulation, nth, own) for nth, own in enumerate(seeds(simulation, seed))]
     people = pd.concat(blocks, ignore_index=True)
-    thirds = people["past_weekly_hours"].quantile([1 / 3, 2 / 3])
+    return with_engagement(people, thirds(people))
+
+
+def seeds(simulation: Simulation, seed: np.random.SeedSequence) -> list[np.random.SeedSequence]:
+    """Give every block of the population a seed of its own."""
+    return seed.spawn(-(-simulation.accounts // _BLOCK))
+
+
+def thirds(people: pd.DataFrame) -> tuple[float, float]:
+    """Past weekly hours that part the accounts into equal thirds."""
+    low, high = people["past_weekly_hours"].quantile([1 / 3, 2 / 3])
+    return low, high
+
+
+def with_engagement(people: pd.DataFrame, thirds: tuple[float, float]) -> pd.DataFrame:
+    """Say which third of past viewing each account belongs to."""
     bands = np.searchsorted(thirds, people["past_weekly_hours"])
-    people["engagement"] = pd.Categorical.from_codes(bands, pd.Index(["light", "medium", "heavy"]))
-    return people
+    return people.assign(engagement=pd.Categorical.from_codes(bands, pd.Index(["light", "medium", "heavy"])))
+
+
+def volunteers(simulation: Simulation, people: pd.DataFrame, rng: np.random.Generator) -> pd.Series[bool]:
+    """Draw who would accept an invitation: enthusiasts more than others."""
+    who = simulation.people
+    log_odds = who.volunteer + who.volunteer_affinity * people["affinity"]
+    log_odds += who.volunteer_intensity * people["intensity"]
+    return rng.random(len(people)) < 1 / (1 + np.exp(-log_odds))
 
 
 def pick(mix: Mix, uniform: np.ndarray) -> np.ndarray:
@@ -37,7 +56,9 @@ def labelled(mix: Mix, codes: np.ndarray) -> pd.Categorical[str]:
     return pd.Categorical.from_codes(codes, pd.Index([label for label, _ in mix]))
 
 
-def _block(simulation: Simulation, numbers: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+def block(simulation: Simulation, nth: int, seed: np.random.SeedSequence) -> pd.DataFrame:
+    """Draw one block of the population, all but `engagement`."""
+    numbers, rng = np.arange(nth * _BLOCK, min((nth + 1) * _BLOCK, simulation.accounts)), np.random.default_rng(seed)
     who, n = simulation.people, len(numbers)
     age = pick(who.age_bands, rng.random(n))
     first_year = rng.random(n) < who.first_year

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.simulate.parameters import Simulation
+from helpers.simulate.parameters import Service
+from helpers.simulate.simulation import Simulation
 from helpers.simulate.viewing import Chances
+
+_SHOW = Service(show=True)
+_TOP_DECILE = 1.2816  # of a standard normal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,15 +23,17 @@ class Sittings:
     episodes: np.ndarray
     seconds: np.ndarray
     starters: np.ndarray  # per account
+    reached: np.ndarray  # per account: has seen the title shown
 
 
 def none(chances: Chances) -> Sittings:
     """Describe a service without the show."""
     nothing = np.zeros(len(chances.account), dtype=np.int64)
-    return Sittings(before=nothing, episodes=nothing, seconds=nothing, starters=np.zeros(len(chances.people), bool))
+    nobody = np.zeros(len(chances.people), bool)
+    return Sittings(before=nothing, episodes=nothing, seconds=nothing, starters=nobody, reached=nobody)
 
 
-def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray) -> Sittings:
+def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray, service: Service) -> Sittings:
     """Fit the show into sessions of the lengths `seconds`, so that `incremental` of its hours comes on top.
 
     A session holds as many episodes as replace no more than its own length; the next session with room goes on.
@@ -37,7 +44,10 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray) -> Sitt
     weights = np.append(s.start_weeks, 0.0)[np.where(chances.launched, np.minimum(week, len(s.start_weeks)), -1)]
     room = np.floor(seconds / (60 * s.minutes * (1 - s.incremental))).astype(np.int64)
 
-    starters = chances.starts < _start_probability(simulation, chances)
+    starts = _start_probability(simulation, chances, service) * service.reach
+    starters = chances.starts < starts
+    shown = s.impression * service.reach  # starters have seen it; of the others, as many as make up the reach
+    reached = starters | (chances.sees < np.maximum(shown - starts, 0) / np.maximum(1 - starts, 1e-9))
     eligible = np.flatnonzero((weights > 0) & (room > 0) & starters[chances.account])
     order = eligible[np.argsort(np.log(weights[eligible]) + chances.pull[eligible])]
     first = np.full(len(starters), len(room))
@@ -45,7 +55,8 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray) -> Sitt
     room[np.arange(len(room)) < first[chances.account]] = 0
 
     before = chances.before(room)
-    reach = _reach(simulation, chances)[chances.account]
+    began = np.append(chances.day, simulation.pre_days)[first] - simulation.pre_days
+    reach = _reach(simulation, chances, began)[chances.account]
     episodes = np.clip(reach - before, 0, room)
     quits_here = (episodes > 0) & (before + episodes == reach) & (reach <= len(s.going_on))
     unseen = np.where(quits_here, 0.9 * chances.quits[chances.account], 0)  # of the episode in which they stop, A
@@ -54,28 +65,36 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray) -> Sitt
         episodes=episodes,
         seconds=np.rint(60 * s.minutes * (episodes - unseen)).astype(np.int64),
         starters=first < len(room),
+        reached=reached,
     )
 
 
-def _start_probability(simulation: Simulation, chances: Chances) -> np.ndarray:
+def _start_probability(simulation: Simulation, chances: Chances, service: Service = _SHOW) -> np.ndarray:
     """Probability to start within 28 days, or within the launch where that is shorter."""
     s, people = simulation.show, chances.people
     covered = np.repeat(np.array(s.start_weeks) / 7, 7)[: simulation.days].sum() / sum(s.start_weeks)
-    log_odds = (
-        s.start
-        + s.start_affinity * people["affinity"].to_numpy()
-        + s.start_intensity * people["intensity"].to_numpy()
-        + s.start_new_tv * people["new_tv"].to_numpy()
-    )
+    affinity, intensity = people["affinity"].to_numpy(), people["intensity"].to_numpy()
+    campaign = np.take(simulation.logs.campaign, people["region"].cat.codes.to_numpy())
+    log_odds = s.start + s.start_affinity * affinity + s.start_intensity * intensity + campaign
+    log_odds += s.start_new_tv * people["new_tv"].to_numpy() + s.placebo * service.placebo
+    if service.told:
+        log_odds += s.disclosure * np.where(intensity > _TOP_DECILE, s.disclosure_heavy, 1)
+    log_odds[affinity < s.audience] = s.elsewhere
     probability: np.ndarray = covered / (1 + np.exp(-log_odds))
     return probability
 
 
-def _reach(simulation: Simulation, chances: Chances) -> np.ndarray:
-    """Last episode that each account would get to, given time."""
+def _reach(simulation: Simulation, chances: Chances, began: np.ndarray | float = math.inf) -> np.ndarray:
+    """Last episode that each account would get to, given time; `began` is the day from the launch on which it started.
+
+    Who starts in the first two weeks is carried on by the honeymoon, if there is one.
+    """
     s = simulation.show
+    honeymoon = np.where(np.asarray(began) < 14, s.honeymoon * 0.5 ** (np.asarray(began) / 7), 0)
     base = np.log(np.array(s.going_on) / (1 - np.array(s.going_on)))
-    person = s.going_on_affinity * chances.people["affinity"].to_numpy() + s.going_on_sd * chances.persistence
+    person = (
+        s.going_on_affinity * chances.people["affinity"].to_numpy() + s.going_on_sd * chances.persistence + honeymoon
+    )
     goes_on = chances.goes_on < 1 / (1 + np.exp(-(base + s.quality + person[:, None])))
     reach: np.ndarray = 1 + np.cumprod(goes_on, axis=1).sum(axis=1)
     return reach

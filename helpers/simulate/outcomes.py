@@ -1,0 +1,93 @@
+"""Outcomes without events: replicated experiments for calibration, drawn from the same population and process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from helpers.errors import ParameterError
+from helpers.simulate import people, viewing, worlds
+from helpers.simulate.simulation import Simulation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """What each of many accounts does in either world: replicated experiments are draws from it.
+
+    Columns of `control` and `treatment`, a row per account: hours before the launch, hours, sessions, started the
+    show (0 or 1), cancelled within 28 days (0 or 1), all over the days after it.
+    """
+
+    columns: tuple[str, ...]
+    control: np.ndarray  # (accounts, columns), float32
+    treatment: np.ndarray
+
+    def replicate(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one experiment with `n` accounts in each arm, none of them twice.
+
+        Returns:
+            The outcomes of the control arm and of the treatment arm, each (n, columns).
+
+        Raises:
+            ParameterError: both arms together ask for more accounts than there are.
+        """
+        size = len(self.control)
+        if not 0 < 2 * n <= size:
+            raise ParameterError(f"n is {n:,}, must be from 1 to {size // 2:,}: two arms of {size:,} accounts")
+        rows = rng.choice(size, 2 * n, replace=False)
+        return self.control[rows[:n]], self.treatment[rows[n:]]
+
+
+COLUMNS = ("hours_before", "hours", "sessions", "started", "cancelled")
+
+
+def pool(simulation: Simulation) -> Pool:
+    """Live all accounts of a simulation through its first two worlds, and keep their outcomes alone.
+
+    No event is written: only what chance decides about sessions is drawn. It is the process of the event tables, so
+    that means, variances, correlations and tails are the same; the accounts are others.
+
+    Raises:
+        ParameterError: an account would not live one of the services: the scenario recruits, loses or mixes accounts.
+    """
+    simulation = simulation.lived
+    logs = simulation.logs
+    if simulation.pool or logs.lost or logs.leak or logs.control_gains or logs.luck != 1:
+        raise ParameterError(f"scenario {simulation.scenario!r} changes who is in which world; simulate its events")
+    found = [
+        _block(simulation, nth, seed)
+        for nth, seed in enumerate(people.seeds(simulation, np.random.SeedSequence(simulation.seed)))
+    ]
+    control, treatment = (np.concatenate([block[world] for block in found]) for world in (0, 1))
+    return Pool(columns=COLUMNS, control=control, treatment=treatment)
+
+
+def _block(simulation: Simulation, nth: int, seed: np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
+    own, seed = seed.spawn(2)
+    accounts = people.block(simulation, nth, own)
+    parts = [accounts.iloc[first : first + 5_000] for first in range(0, len(accounts), 5_000)]
+    lived = [_lived(simulation, part, one) for part, one in zip(parts, seed.spawn(len(parts)), strict=True)]
+    control, treatment = (np.concatenate([part[world] for part in lived]) for world in (0, 1))
+    return control, treatment
+
+
+def _lived(simulation: Simulation, accounts: pd.DataFrame, seed: np.random.SeedSequence) -> list[np.ndarray]:
+    services = simulation.services
+    chances = viewing.draw(simulation, accounts, worlds.busiest(services), np.random.default_rng(seed))
+    usual = worlds.live(simulation, chances, services[0])
+    lives = (usual, worlds.live(simulation, chances, services[1], usual.hours))
+    after = chances.launched
+    return [
+        np.column_stack(
+            [
+                chances.per_account(life.seconds * ~after) / 3600,
+                chances.per_account(life.seconds * after) / 3600,
+                chances.per_account(life.happens & after),
+                life.show.starters,
+                life.cancelled < 28,
+            ]
+        ).astype(np.float32)
+        for life in lives
+    ]
