@@ -219,7 +219,9 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
     side = _against_zero(e, good)
     if bound is None and role != "guardrail":
         found = {"better": "an improvement", "worse": "a deterioration"}
-        return found.get(side, "neither a gain nor a loss can be told from chance")
+        alone = "a gain on its own, but with so many metrics it may be chance"
+        open_ = alone if min(good * e.low, good * e.high) > 0 else "neither a gain nor a loss can be told from chance"
+        return found.get(side, open_)
     if bound is not None and bound.relative and e.rel_low is None:
         return f"{bound.text} cannot be checked, {e.note or 'for want of a relative interval'}"
     if bound is not None and role != "guardrail":

@@ -349,3 +349,8 @@ def test_an_unlucky_guardrail_says_how_many_accounts_would_clear_it_at_the_same_
         "if the difference stays as it is, about 45,000 accounts instead of 20,000"
         in decision.decide([], [open_]).sentence
     )
+
+
+def test_a_gain_that_does_not_survive_the_correction_is_called_so():
+    words = decision.read(metric(), estimate(0.001, 0.025, p_adjusted=0.084), role="north_star").words
+    assert words.endswith("a gain on its own, but with so many metrics it may be chance.")
