@@ -208,6 +208,7 @@ def _from_folder(launch: Launch, folder: Path, *, fingerprint: str | None = None
         if name in found:
             ids = tuple(c.name for c in schema.TABLES[name].columns if c.type in {"id", "text"})
             tables[name] = read_file(connection, found[name], as_text=ids)
+            _zoned(connection, found[name], schema.TABLES[name], tables[name])
     _known_tables(launch, tables, found)
     files = sorted(p for name in tables for p in _files(found[name]))
     return Study(
@@ -267,6 +268,22 @@ def read_file(connection: Any, path: Path, *, as_text: tuple[str, ...] = ()) -> 
     except Exception as error:  # the engine raises its own types
         kind = "Parquet" if suffixes == {".parquet"} else "CSV"
         raise DataError(f"{path}: cannot be read as {kind}: {_first_line(error)}") from None
+
+
+def _zoned(connection: Any, path: Path, contract: schema.Table, table: ibis.Table) -> None:
+    """Refuse a CSV in which only some times have a zone: the engine would read the others as UTC without a word.
+
+    Where none has one, the column's type says so, and `schema.faults` does.
+    """
+    parts = [str(p) for p in _files(path) if p.suffix == ".csv"]
+    times = [c.name for c in contract.columns if c.type == "time" and c.name in table.columns]
+    for time in [t for t in times if parts and getattr(table[t].type(), "timezone", None)]:
+        texts = connection.read_csv(parts, types={time: "VARCHAR"})[time]
+        bare = int((~texts.re_search(r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)\s*$")).sum().execute() or 0)
+        if bare:
+            raise DataError(
+                f"{path}: {bare:,} times in column {time!r} have no time zone, others have; write 2026-09-07T20:15:00Z"
+            )
 
 
 def _first_line(error: Exception) -> str:

@@ -305,6 +305,15 @@ def test_faults_in_event_tables_are_counted_and_refused(tmp_path, tables, change
         units.load(opened(tmp_path))
 
 
+def test_a_csv_in_which_some_times_lack_their_zone_is_refused(tmp_path, tables):
+    save(tables, tmp_path / "tables", "csv")
+    rows(tmp_path)
+    plays = tmp_path / "tables" / "plays.csv"
+    plays.write_text(plays.read_text().replace("Z,240.0", ",240.0"))
+    with pytest.raises(DataError, match="1 times in column 'started_at' have no time zone, others have"):
+        opened(tmp_path)
+
+
 def test_more_than_24_hours_in_a_day_are_refused_and_a_film_past_midnight_is_not(tmp_path, tables):
     extra = tables["plays"].iloc[[1]].assign(started_at=at(1, 23), watch_minutes=1_300.0)
     tables["plays"] = pd.concat([tables["plays"], extra], ignore_index=True)  # 240 + 60 minutes on its first day
