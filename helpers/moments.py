@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.integer]
 
 LARGEST = 1e150  # the square of a larger number overflows
+WEIGHT = "sampling_weight"  # the column of weights: its presence says that all others were multiplied by it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +68,38 @@ class Moments:
         """Sum out every group column that `by` does not name; without `by`, all rows become one group."""
         _known(by, self.groups, "group column")
         return _merge(self.groups[list(by)], self.columns, self.n, self.mean, self.scatter)
+
+    def within(self, stratum: str, *, sampled_share: Floats | None = None) -> Moments:
+        """Sum a stratum column out as the design demands: only what varies within strata counts as chance.
+
+        The accounts of each stratum were drawn separately, so differences between strata are not luck. Over the
+        remaining groups, `cov` becomes (1 / n) sum_h n_h cov_h, and cov / n the variance of the mean of a stratified
+        sample (Cochran 1977, eq. 5.7; with weights, the linearised one of R's `survey`). A stratum with one account
+        tells nothing of its spread and counts with its distance from the group's mean.
+
+        Args:
+            stratum: the group column to sum out.
+            sampled_share: per group (g,), the share of the stratum's population that was drawn, from 0 to 1, where
+                the number is meant for this very population (Cochran 1977, eq. 5.9); None where it is not, as in a
+                comparison of arms.
+
+        >>> rows = pd.DataFrame({"arm": "a", "stratum": ["x", "x", "y", "y"], "hours": [1.0, 3.0, 11.0, 13.0]})
+        >>> by_stratum = from_rows(rows, columns=["hours"], by=["arm", "stratum"])
+        >>> by_stratum.pool(["arm"]).cov.item(), by_stratum.within("stratum").cov.item()
+        (34.666666666666664, 2.0)
+        """
+        _known([stratum], self.groups, "group column")
+        by = [str(c) for c in self.groups if c != stratum]
+        whole = self.pool(by)
+        code, _ = _codes(self.groups[by])
+        off = self.mean - whole.mean[code]
+        alone = np.einsum("gi,gj->gij", off, off)
+        share = np.where(self.n > 1, self.n / np.maximum(self.n - 1, 1), np.nan)[:, None, None]
+        spread = np.where(self.n[:, None, None] > 1, share * self.scatter, alone + 0 * self.scatter)
+        if sampled_share is not None:
+            spread = spread * (1 - np.asarray(sampled_share))[:, None, None]
+        n = whole.n[:, None, None]
+        return replace(whole, scatter=_total(code, spread) * (n - 1) / n)
 
     def only(self, columns: Sequence[str]) -> Moments:
         """Keep these columns, in this order."""
@@ -124,7 +157,12 @@ class Moments:
 
 
 def from_table(
-    table: ibis.Table, *, columns: Sequence[str], pairs: Collection[tuple[str, str]], by: Sequence[str]
+    table: ibis.Table,
+    *,
+    columns: Sequence[str],
+    pairs: Collection[tuple[str, str]],
+    by: Sequence[str],
+    weighted: bool = False,
 ) -> Moments:
     """Read the moments of a table with one row per account in a single aggregate query on the table's own engine.
 
@@ -133,6 +171,8 @@ def from_table(
         columns: k columns whose means are wanted.
         pairs: which covariances are wanted; a column paired with itself means its variance.
         by: group columns, several at once if need be; none makes a single group.
+        weighted: multiply every column by the account's `sampling_weight`, which must itself be among the columns. The
+            ratio of two weighted means is then a weighted mean, and its linearised variance follows from `cov`.
 
     Raises:
         DataError: a column is missing or no number; the table is empty; a value is missing, NaN or beyond 1e150 (so
@@ -140,6 +180,8 @@ def from_table(
     """
     _known([*by, *columns], table.columns, "column")
     where = {c: i for i, c in enumerate(columns)}
+    if weighted:
+        _known([WEIGHT], where, "column among those asked for:")
     _known((c for pair in pairs for c in pair), where, "column among those asked for:")
     wanted = {(min(where[a], where[b]), max(where[a], where[b])) for a, b in pairs}
 
@@ -148,7 +190,8 @@ def from_table(
         kind = table[c].type()
         if not (kind.is_numeric() or kind.is_boolean()):
             raise DataError(f"column {c!r} holds {kind}, expected numbers or true and false")
-        x[f"x{i}"] = (table[c].cast("int64") if kind.is_boolean() else table[c]).cast("float64")
+        number = (table[c].cast("int64") if kind.is_boolean() else table[c]).cast("float64")
+        x[f"x{i}"] = number * table[WEIGHT] if weighted and c != WEIGHT else number
     rows = table.select(**{f"g{i}": table[c] for i, c in enumerate(by)}, **x)
     asked = {f"valid{i}": rows[f"x{i}"].count() for i in where.values()}
     asked |= {f"mean{i}": rows[f"x{i}"].mean() for i in where.values()}
@@ -196,13 +239,16 @@ def _refuse_values(rows: ibis.Table, where: Mapping[str, int]) -> None:
             )
 
 
-def from_rows(frame: pd.DataFrame, *, columns: Sequence[str], by: Sequence[str] = ()) -> Moments:
+def from_rows(
+    frame: pd.DataFrame, *, columns: Sequence[str], by: Sequence[str] = (), weighted: bool = False
+) -> Moments:
     """Read the moments of a pandas table, every covariance included; raises what `from_table` raises."""
     import ibis
 
     _known([*by, *columns], frame, "column")
     table = ibis.memtable(frame[list(dict.fromkeys([*by, *columns]))])
-    return from_table(table, columns=columns, pairs=list(combinations_with_replacement(columns, 2)), by=by)
+    pairs = list(combinations_with_replacement(columns, 2))
+    return from_table(table, columns=columns, pairs=pairs, by=by, weighted=weighted)
 
 
 def _known(names: Iterable[str], valid: Collection[object], what: str) -> None:
@@ -221,17 +267,18 @@ def _codes(labels: pd.DataFrame) -> tuple[Integers, pd.DataFrame]:
     return code, labels.iloc[first].reset_index(drop=True)
 
 
+def _total(code: Integers, parts: Floats) -> Floats:
+    """Sum the parts of each group."""
+    out = np.zeros((code.max() + 1, *parts.shape[1:]))
+    np.add.at(out, code, parts)
+    return out
+
+
 def _merge(labels: pd.DataFrame, columns: tuple[str, ...], n: Floats, mean: Floats, scatter: Floats) -> Moments:
     """Merge the groups that share labels: the update of Chan, Golub and LeVeque (1983), for any number of parts."""
     code, groups = _codes(labels)
-
-    def total(parts: Floats) -> Floats:
-        out = np.zeros((len(groups), *parts.shape[1:]))
-        np.add.at(out, code, parts)
-        return out
-
-    n_all = total(n)
-    mean_all = total(n[:, None] * mean) / n_all[:, None]
+    n_all = _total(code, n)
+    mean_all = _total(code, n[:, None] * mean) / n_all[:, None]
     off = mean - mean_all[code]
-    scatter_all = total(scatter + np.einsum("g,gi,gj->gij", n, off, off))
+    scatter_all = _total(code, scatter + np.einsum("g,gi,gj->gij", n, off, off))
     return Moments(groups=groups, columns=columns, n=n_all, mean=mean_all, scatter=scatter_all)

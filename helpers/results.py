@@ -46,6 +46,25 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Average:
+    """What one arm tells of the population that it was drawn from: a mean, share or ratio, not an effect.
+
+    `low` to `high` is the interval at `level`; `n_effective` the simple random sample that would be as precise.
+    """
+
+    metric: str
+    slice: Mapping[str, str] = field(default_factory=dict)
+    value: float
+    se: float
+    low: float
+    high: float
+    n: int
+    n_effective: float
+    method: str
+    level: float = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotEstimable:
     """A number that these data cannot give, and why. It is never 0 and never p = 1."""
 

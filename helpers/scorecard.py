@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import ibis
+
 from helpers import decision, inference, moments, units, validity
 from helpers.errors import ParameterError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
-from helpers.moments import Moments
+from helpers.moments import WEIGHT, Moments
 from helpers.results import Check, Claim, Estimate, NotEstimable
 from helpers.study import Study
+from helpers.units import STRATUM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +83,29 @@ def check_treatment(launch: Launch, treatment: str) -> None:
 
 
 def pooled(data: Study, by: Sequence[str] = ()) -> Moments:
-    """Read the moments of all measurable metrics by arm and slice, with only the covariances that they need."""
+    """Read the moments of all measurable metrics by arm and slice, with only the covariances that they need.
+
+    They are weighted where the accounts of an arm were drawn with unequal probabilities. Without slices the strata of
+    the draw are kept as groups, for `inference` to sum out; within slices strata would be too thin.
+    """
+    table = units.load(data)
+    weighted = _weighted(data, table)
     columns: dict[str, None] = {}
     pairs: set[tuple[str, str]] = set()
     for p in units.measurable(data):
-        mine, together = inference.needed(p.metric, adjust=bool(units.covariates(data, p.metric)))
+        mine, together = inference.needed(p.metric, adjust=bool(units.covariates(data, p.metric)), weighted=weighted)
         columns |= dict.fromkeys(mine)
         pairs |= set(together)
-    return moments.from_table(units.load(data), columns=tuple(columns), pairs=pairs, by=("arm", *by))
+    groups = ("arm", *by) if by or STRATUM not in units.design(data) else ("arm", STRATUM)
+    return moments.from_table(table, columns=tuple(columns), pairs=pairs, by=groups, weighted=weighted)
+
+
+def _weighted(data: Study, table: ibis.Table) -> bool:
+    """Say whether the accounts of an arm have unequal weights."""
+    if WEIGHT not in units.design(data):
+        return False
+    spread = table.aggregate(by="arm", ratio=table[WEIGHT].max() / table[WEIGHT].min()).execute()["ratio"]
+    return bool((spread > 1 + 1e-9).any())
 
 
 def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool) -> Estimate | NotEstimable:
@@ -100,11 +118,13 @@ def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adju
 
 def _compare(data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool) -> Estimate | NotEstimable:
     launch = data.launch
+    stratum = STRATUM if STRATUM in read.groups else None
     (answer,) = inference.compare(
-        read.pool(by=["arm"]),
+        read.pool(by=["arm", *([stratum] if stratum else [])]),
         metric,
         control=launch.arms.control,
         treatment=treatment,
+        stratum=stratum,
         days=metric.window_days or launch.days,
         pre_days=max(launch.pre_days, 1),
         adjust=adjust,
@@ -158,7 +178,15 @@ def _basis(data: Study, read: Moments, treatment: str) -> str:
     n = dict(zip(arms.groups["arm"], arms.n, strict=True))
     control, launch = data.launch.arms.control, data.launch
     window = f" over {launch.days} days from {launch.dates.start}" if launch.dates else ""
-    return f"Measured on {n[treatment]:,.0f} accounts of {treatment} against {n[control]:,.0f} of {control}{window}."
+    worth = dict(zip(arms.groups["arm"], inference.kish(arms), strict=True))
+    told = (
+        f" Weighted to the population: worth {worth[treatment]:,.0f} and {worth[control]:,.0f} of equal weight."
+        if WEIGHT in arms.columns and min(worth[arm] / n[arm] for arm in (control, treatment)) < 0.995
+        else ""
+    )
+    return (
+        f"Measured on {n[treatment]:,.0f} accounts of {treatment} against {n[control]:,.0f} of {control}{window}.{told}"
+    )
 
 
 def _claims(plan: Sequence[Planned], estimates: Sequence[Estimate | NotEstimable]) -> list[Claim]:

@@ -21,6 +21,7 @@ from helpers import metrics, schema, study
 from helpers.errors import DataError, did_you_mean
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Condition, Measure, Metric, Window
+from helpers.moments import WEIGHT
 from helpers.study import Study
 
 HOURS = {
@@ -30,6 +31,9 @@ HOURS = {
     "min": 1 / 60,
     "minutes": 1 / 60,
 }  # units of time on own tables, in hours
+
+
+STRATUM = "sampling_stratum"
 
 
 class Cell(NamedTuple):
@@ -96,8 +100,21 @@ def cells(data: Study) -> list[Cell]:
     return list(found.values())
 
 
+def design(data: Study) -> tuple[str, ...]:
+    """Name the columns that say how the accounts were drawn: their weight and stratum, or neither.
+
+    The weight is the inverse of the inclusion probability, 1 on average in each arm, so that sums stay numbers of
+    accounts.
+    """
+    if UNITS_TABLE in data.tables:
+        own = data.launch.data
+        return (WEIGHT,) * (own.weight is not None) + (STRATUM,) * (own.stratum is not None)
+    there = data.assignments.columns
+    return (WEIGHT,) * ("inclusion_probability" in there) + (STRATUM,) * ("stratum" in there)
+
+
 def load(data: Study) -> ibis.Table:
-    """Open the units table: account, arm, the segment columns, and a column for each measure.
+    """Open the units table: account, arm, weight and stratum, the segment columns, and a column for each measure.
 
     The first call checks the data against the contract and scans the events once; the result is kept in the cache
     under the hash of launch, data and code, so that every notebook of a run reads the same small file.
@@ -127,7 +144,8 @@ def check(data: Study) -> None:
     launch = data.launch
     if UNITS_TABLE in data.tables:
         own = data.tables[UNITS_TABLE]
-        for column in (launch.data.account, launch.data.arm, *launch.segments):
+        given = (launch.data.account, launch.data.arm, launch.data.weight, launch.data.stratum, *launch.segments)
+        for column in (c for c in given if c is not None):
             if column not in own.columns:
                 raise DataError(f"{launch.data.units}: has no column {column!r}; {did_you_mean(column, own.columns)}")
     else:
@@ -185,14 +203,15 @@ def build(data: Study) -> ibis.Table:
     """Compile the launch's metrics to one query: one row per assigned account, one scan per event table."""
     wanted = cells(data)
     if UNITS_TABLE in data.tables:
-        return data.assignments.select(
+        return _drawn(data).select(
             "account",
             "arm",
+            *design(data),
             **{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments},
             **{c.name: _finite(data, c.name) for c in wanted},
         )
     accounts = _windows(data, wanted)
-    result = accounts.select("account", "arm")
+    result = accounts.select("account", "arm", *design(data))
     if data.launch.segments:
         result = _beside(result, _segments(data))
         result = result.mutate(**{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments})
@@ -201,10 +220,24 @@ def build(data: Study) -> ibis.Table:
     return result.mutate(**{c.name: _[c.name].cast("float64").fill_null(0.0) for c in wanted})
 
 
+def _drawn(data: Study) -> ibis.Table:
+    """Open the assigned accounts, with the weight and stratum that they were drawn with."""
+    rows, columns = data.assignments, design(data)
+    own = UNITS_TABLE in data.tables
+    if WEIGHT in columns:
+        weight = _[data.launch.data.weight].cast("float64") if own else 1 / _.inclusion_probability
+        rows = rows.mutate(**{WEIGHT: weight})
+        rows = rows.mutate(**{WEIGHT: _[WEIGHT] / _[WEIGHT].mean().over(group_by="arm")})
+    if STRATUM in columns:
+        stratum = _[data.launch.data.stratum] if own else _.stratum
+        rows = rows.mutate(**{STRATUM: stratum.cast("string").fill_null(schema.UNKNOWN)})
+    return rows
+
+
 def _windows(data: Study, wanted: list[Cell]) -> ibis.Table:
     """Lay out each account's instants: `first` before, `anchor`, and the end of every window in use."""
     launch = data.launch
-    anchored = data.assignments.select("account", "arm", anchor=_anchor(data))
+    anchored = _drawn(data).select("account", "arm", *design(data), anchor=_anchor(data))
     ends = {
         _end(days): _.anchor + ibis.interval(days=days)
         for days in {launch.days, *(c.days or launch.days for c in wanted)}
@@ -338,6 +371,13 @@ def check_values(data: Study, table: ibis.Table) -> None:
         DataError: column, count and what to do.
     """
     wanted = {c.name: c for c in cells(data)}
+    if WEIGHT in design(data):
+        bad = int(table.filter(~(table[WEIGHT] > 0).fill_null(False) | table[WEIGHT].isinf()).count().execute())
+        if bad:
+            where = f"column {data.launch.data.weight!r}" if UNITS_TABLE in data.tables else "the inclusion probability"
+            raise DataError(
+                f"{data.launch.name}: {where} gives {bad:,} accounts no weight above 0; correct or drop them"
+            )
     asked = {
         f"{name}|{what}": rule(table[name]).sum()
         for name, cell in wanted.items()

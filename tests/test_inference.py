@@ -18,6 +18,7 @@ from statsmodels.stats import multitest, proportion
 
 from helpers import inference, metrics, moments
 from helpers.errors import DataError, ParameterError
+from helpers.inference import limits
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import Moments
 from helpers.results import Estimate, NotEstimable
@@ -383,7 +384,7 @@ def test_delta_and_fieller_intervals_equal_r():
     value = np.array([[control.mean()], [treatment.mean()]])
     half = stats.norm.isf(0.025) * np.array([[stats.sem(control)], [stats.sem(treatment)]])
     for how in ("delta", "fieller"):
-        rel, low, high = inference._relative(value, half, half, half, how)
+        rel, low, high = limits.relative(value, half, half, half, how)
         assert [rel[0], low[0], high[0]] == near(c, [want["rel"], *want[f"ci_{how}"]])
 
 

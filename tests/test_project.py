@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "sampling": {"errors", "schema"},
     "simulate": {"errors", "schema"},
     "study": {"errors", "launch", "metrics", "sampling", "schema", "simulate"},
-    "units": {"errors", "launch", "metrics", "schema", "study"},
+    "units": {"errors", "launch", "metrics", "moments", "schema", "study"},
     "moments": {"errors"},
     "inference": {"errors", "metrics", "moments", "results"},
     "validity": {"errors", "results"},

@@ -23,13 +23,17 @@ _PROSE = {"title", "definition", "owner", "harm"}  # words about a metric that c
 class Data(Section):
     """Where the data are: the simulator, a folder, a DuckDB file, an Ibis URL, or one table with a row per account.
 
-    `scenario` says what the simulator plants: what is tested, then what goes with it, as in `show_premiere+holiday`.
+    On an own table, `weight` is the column that says how many accounts of the population each one stands for, `stratum`
+    that of the strata within which the arms were drawn; event tables have both in `assignments`. `scenario` says what
+    the simulator plants: what is tested, then what goes with it, as in `show_premiere+holiday`.
     """
 
     source: str | None = None
     units: str | None = None
     account: Column = "account"
     arm: Column = "arm"
+    weight: Column | None = None
+    stratum: Column | None = None
     missing: Literal["refuse", "zero", "drop"] = "refuse"
     scenario: str = "show_premiere"
     accounts: int = Field(default=400_000, ge=100, le=50_000_000)
@@ -44,6 +48,10 @@ class Data(Section):
         simulator_only = {"scenario", "accounts", "seed"} & self.model_fields_set
         if self.source != "simulate" and simulator_only:
             raise PydanticCustomError("place", f"'{min(simulator_only)}' is for 'source: simulate' only")
+        if self.units is None and {"weight", "stratum"} & self.model_fields_set:
+            raise PydanticCustomError(
+                "place", "'weight' and 'stratum' are for 'units' only; event tables have their own"
+            )
         if self.source == "simulate" and self.units is not None:
             raise PydanticCustomError("place", "'units' and 'source: simulate' exclude one another")
         return self

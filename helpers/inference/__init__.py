@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
-from helpers.metrics import Metric, Window
-from helpers.results import Estimate, NotEstimable
+from helpers.inference import limits
+from helpers.inference.forms import Form, covariates, form, needed
+from helpers.inference.limits import Relative, kish
+from helpers.metrics import Metric
+from helpers.moments import WEIGHT
+from helpers.results import Average, Estimate, NotEstimable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,95 +23,10 @@ if TYPE_CHECKING:
     from helpers.moments import Moments
 
     Floats = npt.NDArray[np.float64]
-    Limits = tuple[Floats, Floats]
 
-Relative = Literal["fieller", "delta"]
+__all__ = ["Form", "adjust_family", "average", "compare", "covariates", "form", "holm", "kish", "needed"]
+
 ROUNDING = 1e-12  # a variance below this share of its own terms is rounding, not variation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """A number that Moments can tell: `scale` times the mean of one column, or the ratio of two columns' means."""
-
-    numerator: str
-    denominator: str | None = None
-    scale: float = 1.0
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """List the columns that it reads."""
-        return (self.numerator,) if self.denominator is None else (self.numerator, self.denominator)
-
-    def read(self, moments: Moments) -> tuple[Floats, Floats]:
-        """Give its value (g,) and its gradient (g, k) by the column means, so that its variance is w' cov w / n.
-
-        For a ratio this is the delta method: Deng, Knoblich and Lu (2018), sec. 3. A denominator of 0 gives NaN.
-
-        >>> import pandas as pd
-        >>> from helpers import moments
-        >>> m = moments.from_rows(pd.DataFrame({"plays": [1, 3], "sessions": [2, 2]}), columns=["plays", "sessions"])
-        >>> Form(numerator="plays", denominator="sessions").read(m)
-        (array([1.]), array([[ 0.5, -0.5]]))
-        """
-        weights = np.zeros_like(moments.mean)
-        at = [moments.columns.index(c) for c in self.columns]
-        top = self.scale * moments.mean[:, at[0]]
-        if self.denominator is None:
-            weights[:, at[0]] = self.scale
-            return top, weights
-        bottom = np.where(moments.mean[:, at[1]] == 0, np.nan, moments.mean[:, at[1]])
-        weights[:, at[0]] = self.scale / bottom
-        weights[:, at[1]] -= top / bottom**2
-        return top / bottom, weights
-
-
-def form(metric: Metric, days: int, window: Window = "post") -> Form:
-    """Say how a mean, proportion, count or ratio metric is read from Moments over a window of so many days.
-
-    >>> from helpers import metrics
-    >>> form(metrics.get("opens_per_account_week"), days=28)
-    Form(numerator='sessions_count', denominator=None, scale=0.25)
-    """
-    scale = metric.numerator.scale * (7 / days if metric.per_week else 1.0)
-    if metric.denominator is None:
-        return Form(numerator=metric.column(metric.numerator, window), scale=scale)
-    return Form(
-        numerator=metric.column(metric.numerator, window),
-        denominator=metric.column(metric.denominator, window),
-        scale=scale / metric.denominator.scale,
-    )
-
-
-def covariates(metric: Metric, pre_days: int = 7) -> tuple[Form, ...]:
-    """List what was measured before the assignment and may sharpen the estimate; the scale does not matter for that.
-
-    A metric that is a ready-made column of the units table has no pre-period of its own, so "own" gives none.
-
-    Raises:
-        ParameterError: a covariate is one of the metric's own columns after assignment.
-    """
-    if metric.covariates == "own":
-        ready_made = any(m.agg == "value" for m in metric.measures)
-        return () if ready_made else (form(metric, pre_days, "pre"),)
-    forms = tuple(Form(numerator=m.name("pre"), scale=m.scale) for m in metric.covariates)
-    for f in forms:
-        if f.numerator in (metric.column(m) for m in metric.measures):
-            raise ParameterError(
-                f"covariate {f.numerator!r} of {metric.name} is the outcome itself; name one from before"
-            )
-    return forms
-
-
-def needed(metric: Metric, *, adjust: bool) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Name the columns, and the pairs of them whose covariances Moments must hold, before `compare` is called.
-
-    >>> from helpers import metrics
-    >>> needed(metrics.get("hours_per_account_week"), adjust=True)[0]
-    ('plays_sum_watch_minutes', 'plays_sum_watch_minutes_pre')
-    """
-    forms = (form(metric, days=7), *(covariates(metric) if adjust else ()))
-    columns = tuple(dict.fromkeys(c for f in forms for c in f.columns))
-    return columns, tuple(combinations_with_replacement(columns, 2))
 
 
 def compare(
@@ -118,6 +36,7 @@ def compare(
     control: str,
     treatment: str,
     arm: str = "arm",
+    stratum: str | None = None,
     days: int,
     pre_days: int,
     adjust: bool = False,
@@ -137,6 +56,11 @@ def compare(
     a plain proportion the same equation is solved from Newcombe's own score limits (MOVER-R: Donner and Zou 2012).
     `relative="delta"` gives the symmetric first-order interval instead.
 
+    With `stratum`, the accounts of each arm were drawn within strata, and only what varies within them counts as
+    chance. Where the moments are weighted, values are those of the population that the weights stand for, and the
+    errors are linearised as in R's `survey`; a proportion then keeps its score interval, at the n that has the same
+    error (Korn and Graubard 1998).
+
     The number is the effect of being assigned, over all assigned accounts; it says nothing about those who used the
     feature. Its interval holds for one look at the planned end, not for a peek every day.
 
@@ -146,6 +70,7 @@ def compare(
         control: name of the arm that is compared against.
         treatment: name of the arm that is judged.
         arm: the group column of the arms.
+        stratum: the group column of the strata within which the arms were drawn; it is summed out.
         days: length of the window after assignment, for metrics per week; at least 1.
         pre_days: length of the window before it; at least 1.
         adjust: whether to use the metric's covariates.
@@ -157,45 +82,45 @@ def compare(
         ParameterError: `level`, `power`, `days` or `pre_days` is out of range, or `relative` is neither of the two.
         DataError: an arm does not occur, or the moments lack a column or a covariance.
     """
-    for name, share in (("level", level), ("power", power)):
-        if not 0 < share < 1:
-            raise ParameterError(f"{name} is {share}, must lie between 0 and 1")
-    for name, length in (("days", days), ("pre_days", pre_days)):
-        if length < 1:
-            raise ParameterError(f"{name} is {length}, must be at least 1")
+    _check_ranges({"level": level, "power": power}, {"days": days, "pre_days": pre_days})
     if relative not in get_args(Relative):
         raise ParameterError(f"relative is {relative!r}; {did_you_mean(relative, get_args(Relative))}")
     names = (control, treatment)
     if metric.kind in ("quantile", "time_to_event"):
         reason = f"a {metric.kind.replace('_', ' ')} needs the accounts' own values, not their means and covariances"
-        arms = moments.split(arm, names)
+        arms = _pooled(moments, stratum).split(arm, names)
         return [_not_estimable(metric, reason, row, counts) for row, counts in _slices(arms)]
 
-    columns, _ = needed(metric, adjust=adjust)
-    moments = moments.only(columns)
-    if np.isnan(moments.scatter).any():
-        raise DataError(f"the moments lack a covariance among {', '.join(columns)}; ask for those that `needed` names")
-    arms = moments.split(arm, names)
+    weighted = WEIGHT in moments.columns
+    moments = _asked(moments, metric, adjust=adjust)
+    whole = _pooled(moments, stratum).split(arm, names)
+    arms = whole if stratum is None else moments.within(stratum).split(arm, names)
     n = np.array([a.n for a in arms])
-    outcome = form(metric, days)
-    before = covariates(metric, pre_days) if adjust else ()
+    outcome = form(metric, days, weighted=weighted)
+    before = covariates(metric, pre_days, weighted=weighted) if adjust else ()
 
     with np.errstate(divide="ignore", invalid="ignore"):  # _obstacles finds what could not be divided
         value, variance, methods, notes = _adjusted(arms, metric, outcome, before)
         if metric.kind == "proportion" and not before:
             methods = ["Newcombe hybrid score interval, p from the pooled z-test"] * len(methods)
-            variance, q, below, above, p = _score(value, n, outcome.scale, level)
+            worth = n.astype(np.float64)
+            if weighted or stratum is not None:
+                worth = limits.worth(value / outcome.scale, variance / outcome.scale**2 / n, whole)
+            else:
+                variance = value * (outcome.scale - value)
+            q, below, above, p = limits.score(value, worth, outcome.scale, level)
         else:
-            q, p = _welch(value, variance, n, level)
+            q, p = limits.welch(value, variance, n, level)
             below = above = q * np.sqrt(variance / n)
         diff = value[1] - value[0]
         se = np.sqrt((variance / n).sum(axis=0))
         low, high = diff - np.hypot(below[1], above[0]), diff + np.hypot(above[1], below[0])
-        rel, rel_low, rel_high = _relative(value, below, above, q * np.sqrt(variance / n), relative)
+        rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(variance / n), relative)
     mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
+    design = limits.design(moments, stratum)
 
     answers: list[Estimate | NotEstimable] = []
-    for i, ((row, counts), reason) in enumerate(zip(_slices(arms), _obstacles(metric, arms, names, se), strict=True)):
+    for i, ((row, counts), reason) in enumerate(zip(_slices(arms), _obstacles(metric, whole, names, se), strict=True)):
         if reason:
             answers.append(_not_estimable(metric, reason, row, counts))
             continue
@@ -219,13 +144,84 @@ def compare(
                 p=float(p[i]),
                 n_control=counts[0],
                 n_treatment=counts[1],
-                method=methods[i],
+                method=methods[i] + design,
                 mde=float(mde[i]),
                 level=level,
                 note="; ".join(notes[i]),
             )
         )
     return answers
+
+
+def average(
+    moments: Moments,
+    metric: Metric,
+    *,
+    of: str,
+    arm: str = "arm",
+    stratum: str | None = None,
+    sampled_share: Floats | None = None,
+    days: int,
+    level: float = 0.95,
+) -> list[Average | NotEstimable]:
+    """Estimate a metric's value in the population that one arm stands for, once for each slice.
+
+    Means and ratios get a t interval, proportions Wilson's (1927) at the n that has the same error. Weights and strata
+    are used as in `compare`, so that the errors are those of R's `svymean` and `svyratio`. The number describes the
+    arm's world: what the treatment changes is the difference to another arm, which `compare` estimates.
+
+    Args:
+        moments: groups by `arm`, any strata and slices, with the columns and pairs that `needed` names.
+        metric: what is averaged.
+        of: name of the arm.
+        arm: the group column of the arms.
+        stratum: the group column of the strata within which the arm was drawn; it is summed out.
+        sampled_share: per stratum of the arm, in the order of `moments.select(arm=of)`, the share of its accounts that
+            was drawn; the error then is that of this very population, and 0 when all of it was drawn.
+        days: length of the window after assignment, for metrics per week; at least 1.
+        level: confidence level, between 0 and 1.
+
+    Raises:
+        ParameterError: `level` or `days` is out of range, or `sampled_share` came without strata.
+        DataError: the arm does not occur, or the moments lack a column or a covariance.
+    """
+    _check_ranges({"level": level}, {"days": days})
+    if sampled_share is not None and stratum is None:
+        raise ParameterError("sampled_share is given by stratum; name the column that holds the strata")
+    weighted = WEIGHT in moments.columns
+    read = _asked(moments, metric, adjust=False).select(**{arm: of})
+    whole = _pooled(read, stratum)
+    drawn = whole if stratum is None else read.within(stratum, sampled_share=sampled_share)
+    outcome = form(metric, days, weighted=weighted)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, weights = outcome.read(drawn)
+        variance = _quadratic(weights, drawn.cov) / drawn.n
+        q = stats.t.isf((1 - level) / 2, drawn.n - 1)
+        low, high, worth = value - q * np.sqrt(variance), value + q * np.sqrt(variance), kish(whole)
+        method = "t interval by the delta method" if metric.kind == "ratio" else "t interval"
+        if metric.kind == "proportion":
+            share = value / outcome.scale
+            worth = limits.worth(share, variance / outcome.scale**2, [whole])[0]
+            _, below, above, _ = limits.score(np.array([value, value]), np.array([worth, worth]), outcome.scale, level)
+            low, high, method = value - below[0], value + above[0], "Wilson score interval"
+    obstacles = _obstacles(metric, [whole], [of], np.sqrt(variance) if metric.kind != "proportion" else whole.n)
+    return [
+        NotEstimable(metric=metric.name, reason=reason, slice=row, n_treatment=n)
+        if reason
+        else Average(
+            metric=metric.name,
+            slice=row,
+            value=float(value[i]),
+            se=float(np.sqrt(variance[i])),
+            low=float(low[i]),
+            high=float(high[i]),
+            n=n,
+            n_effective=float(worth[i]),
+            method=method + limits.design(moments, stratum),
+            level=level,
+        )
+        for i, ((row, (n, _)), reason) in enumerate(zip(_slices([whole, whole]), obstacles, strict=True))
+    ]
 
 
 def holm(p: Sequence[float]) -> Floats:
@@ -322,48 +318,26 @@ def _quadratic(weights: Floats, cov: Floats) -> Floats:
     return np.where(variance <= ROUNDING * terms, 0, variance)
 
 
-def _welch(value: Floats, variance: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
-    """Give the t quantile of the level and the two-sided p (Welch 1947)."""
-    share = variance / n
-    df = share.sum(axis=0) ** 2 / (share**2 / (n - 1)).sum(axis=0)
-    t = (value[1] - value[0]) / np.sqrt(share.sum(axis=0))
-    return stats.t.isf((1 - level) / 2, df), 2 * stats.t.sf(np.abs(t), df)
+def _check_ranges(shares: Mapping[str, float], lengths: Mapping[str, int]) -> None:
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise ParameterError(f"{name} is {share}, must lie between 0 and 1")
+    for name, length in lengths.items():
+        if length < 1:
+            raise ParameterError(f"{name} is {length}, must be at least 1")
 
 
-def _score(value: Floats, n: Floats, scale: float, level: float) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Give a share's variance, quantile, Wilson distances below and above (Wilson 1927), and the pooled z-test's p."""
-    share = value / scale
-    q = np.full(n.shape[1], stats.norm.isf((1 - level) / 2))
-    middle = (share + q**2 / (2 * n)) / (1 + q**2 / n)
-    half = q * np.sqrt(share * (1 - share) / n + q**2 / (4 * n**2)) / (1 + q**2 / n)
-    pooled = (n * share).sum(axis=0) / n.sum(axis=0)
-    z = (share[1] - share[0]) / np.sqrt(pooled * (1 - pooled) * (1 / n).sum(axis=0))
-    below, above = (np.maximum(distance, 0) * scale for distance in (share - middle + half, middle + half - share))
-    return share * (1 - share) * scale**2, q, below, above, 2 * stats.norm.sf(np.abs(z))
+def _asked(moments: Moments, metric: Metric, *, adjust: bool) -> Moments:
+    """Keep what a metric reads, and refuse moments that lack some of it."""
+    columns, _ = needed(metric, adjust=adjust, weighted=WEIGHT in moments.columns)
+    moments = moments.only(columns)
+    if np.isnan(moments.scatter).any():
+        raise DataError(f"the moments lack a covariance among {', '.join(columns)}; ask for those that `needed` names")
+    return moments
 
 
-def _relative(
-    value: Floats, below: Floats, above: Floats, half: Floats, how: Relative
-) -> tuple[Floats, Floats, Floats]:
-    """Give treatment / control - 1 with its limits; NaN where the control is not above 0 or the interval has no end.
-
-    The limits r solve (t - r c)^2 = (distance of t)^2 + r^2 (distance of c)^2 with the arms' own distances from value
-    to limit: Fieller (1954) where they are symmetric, MOVER-R (Donner and Zou 2012) where they are not.
-    """
-    c, t = np.where(value[0] > 0, value[0], np.nan), value[1]
-    ratio = t / c
-    if how == "delta":
-        wide = np.hypot(half[1], ratio * half[0]) / c
-        return ratio - 1, ratio - wide - 1, ratio + wide - 1
-
-    def root(off_t: Floats, off_c: Floats, sign: int) -> Floats:
-        spread = np.sqrt((off_c * t) ** 2 + (off_t * c) ** 2 - (off_t * off_c) ** 2)
-        limit: Floats = (t * c + sign * spread) / (c**2 - off_c**2)
-        return limit
-
-    bounded = below[0] < c
-    low, high = root(below[1], above[0], -1), root(above[1], below[0], +1)
-    return ratio - 1, np.where(bounded, low - 1, np.nan), np.where(bounded, high - 1, np.nan)
+def _pooled(moments: Moments, stratum: str | None) -> Moments:
+    return moments if stratum is None else moments.pool([str(c) for c in moments.groups if c != stratum])
 
 
 def _obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se: Floats) -> list[str]:
@@ -376,7 +350,11 @@ def _obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se
         if denominator >= 0 and a.mean[i, denominator] == 0:
             return f"the denominator is 0 for all accounts of {name}"
         share = a.mean[i, 0]
-        if metric.kind == "proportion" and not np.isclose(a.scatter[i, 0, 0], a.n[i] * share * (1 - share), atol=1e-6):
+        if (
+            metric.kind == "proportion"
+            and WEIGHT not in a.columns
+            and not np.isclose(a.scatter[i, 0, 0], a.n[i] * share * (1 - share), atol=1e-6)
+        ):
             return f"{a.columns[0]} holds values other than 0 and 1 in {name}, so it is no proportion"
         return ""
 

@@ -1,0 +1,350 @@
+"""Weights and strata go with the accounts to the end: estimates equal R's survey package, and their intervals hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers import inference, launch, moments, scorecard, study, units
+from helpers.errors import DataError, LaunchError, ParameterError
+from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.moments import WEIGHT
+from helpers.results import Estimate, NotEstimable
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+EXACT = 1e-9  # relative
+
+
+def metric(kind="mean", *, numerator="y", denominator=None, covariates=()) -> Metric:
+    def column(name):
+        return Measure(table=UNITS_TABLE, agg="value", column=name)
+
+    return Metric(
+        name="m",
+        title="M",
+        kind=kind,
+        numerator=column(numerator),
+        denominator=None if denominator is None else column(denominator),
+        better="higher",
+        unit="h",
+        covariates=tuple(column(c) for c in covariates),
+    )
+
+
+def rows(n=600, seed=5) -> pd.DataFrame:
+    """Draw two arms within three strata, the heavy viewers oversampled."""
+    rng = np.random.default_rng(seed)
+    stratum = rng.choice(["light", "medium", "heavy"], n, p=[0.3, 0.3, 0.4])
+    level = pd.Series(stratum).map({"light": 2.0, "medium": 8.0, "heavy": 25.0}).to_numpy()
+    before = rng.gamma(2, level / 2)
+    return pd.DataFrame(
+        {
+            "arm": rng.choice(["control", "early"], n, p=[0.6, 0.4]),
+            "stratum": stratum,
+            WEIGHT: pd.Series(stratum).map({"light": 30.0, "medium": 10.0, "heavy": 2.0}),
+            "before": before,
+            "y": before * rng.gamma(4, 0.25, n),
+            "sessions": 1 + rng.poisson(level / 2),
+            "kept": (rng.random(n) < 0.9 + 0.002 * level).astype(float),
+        }
+    )
+
+
+def read(frame, columns, *, by=("arm", "stratum")):
+    return moments.from_rows(frame, columns=[*columns, WEIGHT], by=by, weighted=True)
+
+
+def by_hand(frame, contribution):
+    """Variance of a total of linearised contributions, stratum by stratum (Lohr 2022, eq. 9.3, without fpc)."""
+    total = 0.0
+    for _, z in contribution.groupby(frame["stratum"]):
+        total += len(z) * z.var(ddof=1)
+    return total
+
+
+def compare(read_, m, **more):
+    (answer,) = inference.compare(
+        read_, m, control="control", treatment="early", stratum="stratum", days=28, pre_days=28, **more
+    )
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("what", "columns"),
+    [
+        (metric(), ["y"]),
+        (metric("proportion", numerator="kept"), ["kept"]),
+        (metric("ratio", denominator="sessions"), ["y", "sessions"]),
+    ],
+    ids=["mean", "proportion", "ratio"],
+)
+def test_weighted_values_and_errors_equal_the_linearised_formula(what, columns):
+    frame = rows()
+    answer = compare(read(frame, columns), what)
+    values, variances = [], []
+    for _, arm in frame.groupby("arm"):
+        bottom = arm[columns[1]] if what.denominator else 1.0
+        value = (arm[WEIGHT] * arm[columns[0]]).sum() / (arm[WEIGHT] * bottom).sum()
+        z = arm[WEIGHT] * (arm[columns[0]] - value * bottom) / (arm[WEIGHT] * bottom).sum()
+        values.append(value)
+        variances.append(by_hand(arm, z))
+    assert (answer.control, answer.treatment) == pytest.approx(values, rel=EXACT)
+    assert answer.se == pytest.approx(np.sqrt(sum(variances)), rel=EXACT)
+    assert answer.method.endswith("weighted to the population, within strata")
+
+
+def test_adjustment_takes_out_the_weighted_past_within_strata():
+    frame = rows()
+    answer = compare(read(frame, ["y", "before"]), metric(covariates=["before"]), adjust=True)
+    plain = compare(read(frame, ["y"]), metric())
+    arms = dict(list(frame.groupby("arm")))
+
+    def mean(arm, column):
+        return np.average(arm[column], weights=arm[WEIGHT])
+
+    shift = mean(arms["early"], "before") - mean(arms["control"], "before")
+    theta = (plain.diff - answer.diff) / shift  # the one slope that was used
+    variance = 0.0
+    for arm in arms.values():
+        residual = arm["y"] - mean(arm, "y") - theta * (arm["before"] - mean(arm, "before"))
+        variance += by_hand(arm, arm[WEIGHT] * residual / arm[WEIGHT].sum())
+    assert answer.se == pytest.approx(np.sqrt(variance), rel=EXACT)
+    assert answer.se < 0.7 * plain.se
+
+
+@given(seed=st.integers(0, 10_000), scale=st.floats(0.01, 100))
+@settings(max_examples=15, deadline=None)
+def test_only_the_proportions_of_the_weights_matter(seed, scale):
+    frame = rows(200, seed)
+    one = compare(read(frame, ["y"]), metric())
+    other = compare(read(frame.assign(**{WEIGHT: scale * frame[WEIGHT]}), ["y"]), metric())
+    assert (one.diff, one.low, one.high) == pytest.approx((other.diff, other.low, other.high), rel=1e-9)
+
+
+def test_equal_weights_in_one_stratum_change_nothing_but_the_degrees_of_the_score_interval():
+    frame = rows().assign(**{WEIGHT: 3.0, "stratum": "all"})
+    for m, columns in ((metric(), ["y"]), (metric("ratio", denominator="sessions"), ["y", "sessions"])):
+        plain = moments.from_rows(frame, columns=columns, by=["arm"])
+        (unweighted,) = inference.compare(plain, m, control="control", treatment="early", days=28, pre_days=28)
+        weighted = compare(read(frame, columns), m)
+        assert (weighted.low, weighted.high, weighted.p) == pytest.approx(
+            (unweighted.low, unweighted.high, unweighted.p), rel=EXACT
+        )
+    kept = metric("proportion", numerator="kept")
+    plain = moments.from_rows(frame, columns=["kept"], by=["arm"])
+    (unweighted,) = inference.compare(plain, kept, control="control", treatment="early", days=28, pre_days=28)
+    weighted = compare(read(frame, ["kept"]), kept)  # n and n - 1 stand for n: a share of 1 / 240
+    assert (weighted.low, weighted.high) == pytest.approx((unweighted.low, unweighted.high), rel=0.01)
+
+
+def test_a_stratum_with_one_account_counts_with_its_distance_from_the_mean():
+    frame = rows(60).assign(**{WEIGHT: 1.0})
+    lonely = pd.concat([frame, frame.head(1).assign(stratum="alone", arm="early")], ignore_index=True)
+    answer = compare(read(lonely, ["y"]), metric())
+    early = lonely[lonely["arm"] == "early"]
+    z = (early["y"] - early["y"].mean()) / len(early)
+    several = early["stratum"] != "alone"
+    variance = by_hand(early[several], z[several]) + z[~several].item() ** 2
+    control = lonely[lonely["arm"] == "control"]
+    variance += by_hand(control, (control["y"] - control["y"].mean()) / len(control))
+    assert answer.se == pytest.approx(np.sqrt(variance), rel=EXACT)
+
+
+def test_a_share_of_nothing_keeps_an_interval_at_kishs_n():
+    frame = rows().assign(kept=0.0)
+    read_ = read(frame, ["kept"])
+    (share,) = inference.average(read_, metric("proportion", numerator="kept"), of="early", stratum="stratum", days=28)
+    early = frame.loc[frame["arm"] == "early", WEIGHT]
+    kish = early.sum() ** 2 / (early**2).sum()
+    assert share.value == 0
+    assert share.n_effective == pytest.approx(kish, rel=EXACT)
+    assert share.high == pytest.approx(1.959964**2 / (kish + 1.959964**2), rel=1e-6)  # Wilson's limit at 0
+
+
+def test_kish_of_a_fivefold_oversample_of_a_fifth():
+    # 10,000 accounts of which 5/9 are from the 20 % group: n_eff = (sum w)^2 / sum w^2 (requirements: about 6,600)
+    heavy = round(10_000 * 5 / 9)
+    frame = pd.DataFrame({WEIGHT: np.r_[np.full(heavy, 0.2), np.full(10_000 - heavy, 1.0)]})
+    (worth,) = inference.kish(moments.from_rows(frame, columns=[WEIGHT], weighted=True))
+    assert worth == pytest.approx(6_600, rel=0.03)
+
+
+@pytest.fixture
+def api():
+    if not (SHARED / "reference").exists():
+        pytest.skip("the reference data are not beside the project")
+    return SHARED / "reference"
+
+
+def test_population_averages_equal_r(api):
+    case = json.loads((api / "cases" / "sampling__api_srs_mean.json").read_text())["expected"]
+    frame = pd.read_csv(api / "data" / "survey_apisrs.csv").assign(arm="a", stratum="all", y=lambda f: f["api00"])
+    frame[WEIGHT] = frame["pw"]
+    read_ = read(frame, ["y"])
+    asked = {"of": "a", "stratum": "stratum", "days": 28}
+    (without,) = inference.average(read_, metric(), **asked)
+    (within,) = inference.average(read_, metric(), sampled_share=np.array([200 / 6194]), **asked)
+    assert (without.value, without.se) == pytest.approx(
+        (case["mean_api00_nofpc"]["est"], case["mean_api00_nofpc"]["se"]), rel=1e-6
+    )
+    assert (within.value, within.se) == pytest.approx((case["mean_api00"]["est"], case["mean_api00"]["se"]), rel=1e-6)
+
+
+def test_stratified_averages_equal_r(api):
+    """662.29 (SE 9.4089) is what R's documentation of survey::svymean prints for `apistrat`, with fpc."""
+    frame = pd.read_csv(api / "data" / "survey_apistrat.csv").assign(arm="a", y=lambda f: f["api00"])
+    frame[WEIGHT], frame["stratum"] = frame["pw"], frame["stype"]
+    read_ = read(frame, ["y"])
+    share = (frame.groupby("stype").size() / frame.groupby("stype")["fpc"].first()).to_numpy()
+    (got,) = inference.average(read_, metric(), of="a", stratum="stratum", sampled_share=share, days=28)
+    assert (got.value, got.se) == pytest.approx((662.29, 9.4089), abs=0.005)
+
+
+def test_oversampled_viewers_equal_r(api):
+    case = json.loads((api / "cases" / "sampling__oversample_heavy_viewers.json").read_text())
+    given_, expected = case["inputs"], case["expected"]
+    size, n, mean, sd = (np.array(given_[k], float) for k in ("N", "n", "mean", "sd"))
+    weight = size / n
+    weighted = np.column_stack([weight * mean, weight])
+    scatter = np.zeros((3, 2, 2))
+    scatter[:, 0, 0] = (n - 1) * (weight * sd) ** 2
+    read_ = moments.Moments(
+        groups=pd.DataFrame({"arm": "a", "stratum": ["1", "2", "3"]}),
+        columns=("y", WEIGHT),
+        n=n,
+        mean=weighted,
+        scatter=scatter,
+    )
+    asked = {"of": "a", "stratum": "stratum", "days": 28}
+    (without,) = inference.average(read_, metric(), **asked)
+    (within,) = inference.average(read_, metric(), sampled_share=n / size, **asked)
+    assert (without.value, without.se, within.se) == pytest.approx(
+        (expected["est"], expected["se_nofpc"], expected["se_fpc"]), rel=1e-6
+    )
+
+
+def replicate(design: str, seed: int, *, replicates: int, size: int = 50_000, n: int = 2_500):
+    """Draw `replicates` samples of a heavy-tailed population by a design; give its values and the drawn rows."""
+    rng = np.random.default_rng(seed)
+    stratum = rng.choice(4, size, p=[0.45, 0.35, 0.16, 0.04])
+    hours = rng.lognormal(np.array([0.2, 1.5, 2.6, 3.6])[stratum], 0.7)
+    population = pd.DataFrame(
+        {"stratum": stratum, "y": hours, "kept": (rng.random(size) < 0.9 + 0.02 * stratum).astype(float)}
+    )
+    sizes = np.bincount(stratum)
+    if design == "simple":
+        share = np.full(4, n / size)
+    elif design == "proportional":
+        share = np.round(sizes * n / size) / sizes
+    elif design == "neyman":
+        spread = sizes * population.groupby("stratum")["y"].std().to_numpy()
+        share = np.round(n * spread / spread.sum()) / sizes
+    else:
+        want = sizes * np.array([1, 1, 5, 5])
+        share = np.round(n * want / want.sum()) / sizes
+    drawn = []
+    for r in range(replicates):
+        key = rng.random(size)
+        if design == "simple":
+            taken = population.iloc[np.argpartition(key, n)[:n]].assign(stratum=0, **{WEIGHT: 1.0})
+        else:
+            parts = [
+                np.flatnonzero(stratum == h)[np.argsort(key[stratum == h])[: round(share[h] * sizes[h])]]
+                for h in range(4)
+            ]
+            taken = population.iloc[np.concatenate(parts)]
+            taken = taken.assign(**{WEIGHT: 1 / share[taken["stratum"]]})
+        drawn.append(taken.assign(replicate=r, arm="a"))
+    return population, pd.concat(drawn, ignore_index=True)
+
+
+@pytest.mark.parametrize("design", ["simple", "proportional", "neyman", "oversample"])
+def test_intervals_of_every_design_cover_the_populations_value(design):
+    population, drawn = replicate(design, 12, replicates=500)
+    read_ = read(drawn, ["y", "kept"], by=("replicate", "arm", "stratum"))
+    for what, truth in (
+        (metric(), population["y"].mean()),
+        (metric("proportion", numerator="kept"), population["kept"].mean()),
+    ):
+        answers = inference.average(read_, what, of="a", stratum="stratum", days=28)
+        covered = np.mean([a.low <= truth <= a.high for a in answers])
+        assert 0.93 <= covered <= 0.97, (design, what.kind, covered)
+        values = np.array([a.value for a in answers])
+        assert abs(values.mean() - truth) < 4 * values.std() / np.sqrt(len(values))
+
+
+def test_the_unweighted_mean_of_an_oversample_misses():
+    population, drawn = replicate("oversample", 11, replicates=1)
+    assert drawn["y"].mean() > 1.5 * population["y"].mean()
+
+
+# Through a launch, on a table with a row per account.
+
+
+@pytest.fixture
+def weighted_launch(tmp_path):
+    frame = rows(2_000).rename(columns={WEIGHT: "pw", "stratum": "viewing"}).assign(user=range(2_000))
+    frame.to_parquet(tmp_path / "viewers.parquet")
+    path = tmp_path / "viewers.yaml"
+    path.write_text(
+        "name: viewers\n"
+        "data: {units: viewers.parquet, account: user, weight: pw, stratum: viewing}\n"
+        "arms: {control: control, treatment: early}\n"
+        "sampling: {n: {control: 6, early: 4}}\n"
+        "metrics:\n"
+        "  north_star: {name: hours, kind: mean, column: y, better: higher, covariates: [before]}\n"
+        "  guardrails: [{name: kept, kind: proportion, column: kept, better: higher, margin: -10%}]\n",
+        encoding="utf-8",
+    )
+    return path, frame
+
+
+def test_a_launch_weights_every_metric_and_says_what_that_costs(weighted_launch):
+    path, frame = weighted_launch
+    card = scorecard.measure(study.open(launch.load(path)))
+    stars = [c.estimate for c in card.claims]
+    assert all(isinstance(e, Estimate) and "weighted to the population, within strata" in e.method for e in stars)
+    plain = card.plain[0]
+    early = frame[frame["arm"] == "early"]
+    assert plain.treatment == pytest.approx(np.average(early["y"], weights=early["pw"]), rel=EXACT)
+    worth = early["pw"].sum() ** 2 / (early["pw"] ** 2).sum()
+    assert f"worth {worth:,.0f}" in card.basis
+
+
+def test_weights_average_one_in_each_arm(weighted_launch):
+    path, _ = weighted_launch
+    table = units.load(study.open(launch.load(path)))
+    means = table.aggregate(by="arm", mean=table[WEIGHT].mean()).execute()["mean"]
+    assert means.tolist() == pytest.approx([1, 1])
+
+
+def test_faulty_weights_are_refused(weighted_launch):
+    path, frame = weighted_launch
+    frame.assign(pw=frame["pw"].where(frame.index != 3, 0.0)).to_parquet(path.parent / "viewers.parquet")
+    with pytest.raises(DataError, match="column 'pw' gives 1 accounts no weight above 0"):
+        units.load(study.open(launch.load(path)))
+
+
+def test_weights_of_event_tables_are_not_given_twice(weighted_launch):
+    path, _ = weighted_launch
+    path.write_text(path.read_text().replace("units: viewers.parquet", "source: events"), encoding="utf-8")
+    with pytest.raises(LaunchError, match="'weight' and 'stratum' are for 'units' only"):
+        launch.load(path)
+
+
+def test_shares_drawn_need_strata():
+    with pytest.raises(ParameterError, match="sampled_share is given by stratum"):
+        inference.average(read(rows(), ["y"]), metric(), of="early", sampled_share=np.array([0.1]), days=28)
+
+
+def test_an_arm_of_one_account_has_no_average():
+    frame = rows(50).head(1)
+    (answer,) = inference.average(read(frame, ["y"]), metric(), of=frame["arm"].item(), stratum="stratum", days=28)
+    assert isinstance(answer, NotEstimable)
+    assert "at least 2" in answer.reason
