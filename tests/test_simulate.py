@@ -213,7 +213,7 @@ def test_the_show_starts_and_holds_as_specified():
     simulation = simulate.Simulation(accounts=40_000)
     population = people.draw(simulation, np.random.SeedSequence(5))
     chances = viewing.draw(simulation, population, 1.0, np.random.default_rng(5))
-    starts, reach = show._start_probability(simulation, chances), show._reach(simulation, chances)
+    starts, reach = show.start_probability(simulation, chances), show.reach(simulation, chances)
     fifth = pd.qcut(population["affinity"], 5, labels=False).to_numpy()
     assert starts.mean() == pytest.approx(0.31, abs=0.01)  # (5)
     assert starts[fifth == 0].mean() == pytest.approx(0.12, abs=0.01)

@@ -25,8 +25,8 @@ _USUAL, _SHOW = Service(), Service(show=True)
 class Lived:
     """What some accounts did in four weeks before the launch and four after it, in the world without the show.
 
-    `accounts` has a row for each and sums of what it did; columns that begin with `show_` are of the world with the show.
-    `sessions` has a row for each session, `asked` one for each survey. All have the column `group`.
+    `accounts` has a row for each and sums of what it did; columns that begin with `show_` are of the world with the
+    show. `sessions` has a row for each session, `asked` one for each survey. All have the column `group`.
     """
 
     accounts: pd.DataFrame
@@ -51,7 +51,7 @@ class Lived:
 
 
 def live(simulation: Simulation) -> Lived:
-    """Live all accounts of a simulation through both worlds, the calendar of a holiday season, and shows of any quality."""
+    """Live all accounts of a simulation through both worlds and a holiday season; offer them shows of any quality."""
     people_seed, events_seed = np.random.SeedSequence(simulation.seed).spawn(2)
     everyone = people.draw(simulation, people_seed)
     parts = [everyone.iloc[first : first + _BLOCK] for first in range(0, len(everyone), _BLOCK)]
@@ -65,13 +65,13 @@ def live(simulation: Simulation) -> Lived:
 
 
 def daily(simulation: Simulation) -> pd.Series[float]:
-    """Hours per account on each day from the first, in the world without a launch."""
+    """Hours per account on each day, counted from the launch, in the world without one."""
     everyone = people.draw(simulation, np.random.SeedSequence(simulation.seed))
     chances = viewing.draw(simulation, everyone, 1.0, np.random.default_rng(simulation.seed))
     life = worlds.live(simulation, chances, _USUAL)
-    hours = np.bincount(chances.day, weights=life.seconds) / 3600 / len(everyone)
-    first = pd.Timestamp(simulation.start) - pd.Timedelta(days=simulation.pre_days)
-    return pd.Series(hours, index=pd.date_range(first, periods=len(hours), name="day"), name="hours")
+    days = pd.RangeIndex(-simulation.pre_days, simulation.days, name="day")
+    hours = np.bincount(chances.day, weights=life.seconds, minlength=len(days)) / 3600 / len(everyone)
+    return pd.Series(hours, index=days, name="hours")
 
 
 def holidays(simulation: Simulation) -> Simulation:
@@ -161,20 +161,16 @@ def _of_viewing(simulation: Simulation, chances: viewing.Chances, control: world
     season = holidays(simulation)
     other = viewing.draw(season, chances.people, 1.0, np.random.default_rng(chances.people.index[0]))
     lived = worlds.live(season, other, _USUAL)
-    loaded = worlds._rebuffer(simulation, chances, Service(overload=1.05))
-    slower = np.where(loaded < 1, loaded / worlds._rebuffer(simulation, chances, _USUAL), 1)
+    loaded = worlds.rebuffering(simulation, chances, Service(overload=1.05))
+    slower = np.where(loaded < 1, loaded / worlds.rebuffering(simulation, chances, _USUAL), 1)
     most = np.zeros(len(chances.people))
     np.maximum.at(most, chances.account, slower)
     return (
         {f"before_{week}": chances.per_account(hours * (chances.day // 7 == week) * before) for week in range(4)}
         | {f"weekday_{nth}": chances.per_account(hours * before * (weekday == nth)) for nth in range(7)}
+        | {f"usual_{name}": chances.per_account(hours * np.isin(day, list(days))) for name, days in _WINDOWS.items()}
         | {
-            f"usual_{name}": chances.per_account(hours * np.isin(day, list(days))) for name, days in _WINDOWS.items()
-        }
-        | {
-            f"season_{name}": other.per_account(
-                lived.seconds / 3600 * np.isin(other.day - season.pre_days, list(days))
-            )
+            f"season_{name}": other.per_account(lived.seconds / 3600 * np.isin(other.day - season.pre_days, list(days)))
             for name, days in _WINDOWS.items()
         }
         | {
@@ -200,19 +196,19 @@ def _of_the_show(
     able = worlds.live(everybody, chances, _SHOW, usual_hours).show.starters
 
     def would(service: Service, log_odds: float = 0) -> np.ndarray:
-        logs = replace(simulation.logs, campaign=(log_odds,) * len(simulation.people.regions))
-        wants = chances.starts < show._start_probability(replace(simulation, logs=logs), chances, service)
+        logs = replace(simulation.logs, campaign=(log_odds, log_odds, log_odds, log_odds))
+        wants = chances.starts < show.start_probability(replace(simulation, logs=logs), chances, service)
         flags: np.ndarray = wants & able
         return flags
 
-    def reach(quality: float) -> np.ndarray:
-        return show._reach(replace(simulation, show=replace(simulation.show, quality=quality)), chances)
+    def last_episode(quality: float) -> np.ndarray:
+        return show.reach(replace(simulation, show=replace(simulation.show, quality=quality)), chances)
 
     return (
         {f"show_hours_{week}": chances.per_account(hours * (day // 7 == week)) for week in range(4)}
         | {f"show_starts_{week}": chances.per_account(begins & (day // 7 == week)) for week in range(4)}
         | {f"would_{shift}": would(_SHOW, shift) for shift in (0.25, 0.5, 0.8)}
-        | {f"reach_{name}": reach(quality) for name, quality in QUALITIES.items()}
+        | {f"reach_{name}": last_episode(quality) for name, quality in QUALITIES.items()}
         | {
             "show_hours": chances.per_account(hours),
             "show_hours_15": chances.per_account(hours * (day < 15)),

@@ -46,12 +46,15 @@ def volunteers(simulation: Simulation, people: pd.DataFrame, rng: np.random.Gene
 
 
 def habit(simulation: Simulation, people: pd.DataFrame) -> np.ndarray:
-    """Log of the hours that each account usually watches, in SD: how often it comes, how long it stays, in how many weeks."""
+    """Log of each account's usual hours, in SD: how often it comes, how long it stays, in how many weeks."""
     v, (a, b) = simulation.viewing, simulation.viewing.active_week
     active = people["active"].to_numpy() * (a + b) / a - 1  # its log, to the first order
-    log_hours = v.intensity_sd * people["intensity"].to_numpy() + v.session_account_sd * people["length"].to_numpy() + active
+    log_hours = (
+        v.intensity_sd * people["intensity"].to_numpy() + v.session_account_sd * people["length"].to_numpy() + active
+    )
     sd = np.sqrt(v.intensity_sd**2 + v.session_account_sd**2 + b / (a * (a + b + 1)))
-    return log_hours / sd
+    standard: np.ndarray = log_hours / sd
+    return standard
 
 
 def pick(mix: Mix, uniform: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray, service
     room = np.floor(seconds / (60 * s.minutes * (1 - s.incremental))).astype(np.int64)
     weights *= room  # begun when there is time for it
 
-    starts = _start_probability(simulation, chances, service) * service.reach
+    starts = start_probability(simulation, chances, service) * service.reach
     starters = chances.starts < starts
     shown = s.impression * service.reach  # starters have seen it; of the others, as many as make up the reach
     reached = starters | (chances.sees < np.maximum(shown - starts, 0) / np.maximum(1 - starts, 1e-9))
@@ -59,10 +59,12 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray, service
 
     before = chances.before(room)
     began = np.append(chances.day, simulation.pre_days)[first] - simulation.pre_days
-    reach = _reach(simulation, chances, began)[chances.account]
-    episodes = np.clip(reach - before, 0, room)
-    quits_here = (episodes > 0) & (before + episodes == reach) & (reach <= len(s.going_on))
-    unseen = np.where(quits_here, 0.3 * chances.quits[chances.account], 0)  # of the last episode: few stop within one, A
+    last = reach(simulation, chances, began)[chances.account]
+    episodes = np.clip(last - before, 0, room)
+    quits_here = (episodes > 0) & (before + episodes == last) & (last <= len(s.going_on))
+    unseen = np.where(
+        quits_here, 0.3 * chances.quits[chances.account], 0
+    )  # of the last episode: few stop within one, A
     return Sittings(
         before=before,
         episodes=episodes,
@@ -72,7 +74,7 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray, service
     )
 
 
-def _start_probability(simulation: Simulation, chances: Chances, service: Service = _SHOW) -> np.ndarray:
+def start_probability(simulation: Simulation, chances: Chances, service: Service = _SHOW) -> np.ndarray:
     """Probability to start within 28 days, or within the launch where that is shorter."""
     s, people = simulation.show, chances.people
     covered = np.repeat(np.array(s.start_weeks) / 7, 7)[: simulation.days].sum() / sum(s.start_weeks)
@@ -87,7 +89,7 @@ def _start_probability(simulation: Simulation, chances: Chances, service: Servic
     return probability
 
 
-def _reach(simulation: Simulation, chances: Chances, began: np.ndarray | float = math.inf) -> np.ndarray:
+def reach(simulation: Simulation, chances: Chances, began: np.ndarray | float = math.inf) -> np.ndarray:
     """Last episode that each account would get to, given time; `began` is the day from the launch on which it started.
 
     Who starts in the first two weeks is carried on by the honeymoon, if there is one.
@@ -99,5 +101,5 @@ def _reach(simulation: Simulation, chances: Chances, began: np.ndarray | float =
         s.going_on_affinity * chances.people["affinity"].to_numpy() + s.going_on_sd * chances.persistence + honeymoon
     )
     goes_on = chances.goes_on < 1 / (1 + np.exp(-(base + s.quality + person[:, None])))
-    reach: np.ndarray = 1 + np.cumprod(goes_on, axis=1).sum(axis=1)
-    return reach
+    last: np.ndarray = 1 + np.cumprod(goes_on, axis=1).sum(axis=1)
+    return last

@@ -13,7 +13,10 @@ from helpers.simulate.simulation import Simulation
 
 DAY = 86_400  # seconds
 ORDINARY, WAKING, BINGE = 0, 1, 2
-_BINGE_HOURS, _BINGE_SD = 14.1, 0.2  # of a day, median and log scale over accounts: about 370 h in 28 days, with the caps
+_BINGE_HOURS, _BINGE_SD = (
+    14.1,
+    0.2,
+)  # of a day, median and log scale over accounts: about 370 h in 28 days, with the caps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ def live(simulation: Simulation, chances: Chances, service: Service, usual_hours
     bound[chances.kind == WAKING], bound[chances.kind == BINGE] = service.wakes, service.binges
     happens = chances.happens < bound
     plays = happens & (chances.plays < (1 - v.never_start) * (1 + (service.playing - 1) * felt))
-    rebuffer = _rebuffer(simulation, chances, service)
+    rebuffer = rebuffering(simulation, chances, service)
     seconds = 3600 * chances.hours * plays * (1 + (service.session_hours - 1) * felt)
     seconds *= _patience(simulation, rebuffer)
     seconds = np.ceil(_within_days(simulation, chances, seconds)).astype(np.int64)
@@ -109,7 +109,7 @@ def _felt(simulation: Simulation, chances: Chances, service: Service) -> np.ndar
     return felt
 
 
-def _rebuffer(simulation: Simulation, chances: Chances, service: Service) -> np.ndarray:
+def rebuffering(simulation: Simulation, chances: Chances, service: Service) -> np.ndarray:
     """Share of each session spent waiting, more of it at hours of high load."""
     q = simulation.quality
     ratio = q.rebuffer_ratio * np.exp(q.rebuffer_sd * chances.rebuffers)
