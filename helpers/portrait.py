@@ -16,7 +16,7 @@ from helpers.simulate import Simulation, anchors, observed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MIN_ACCOUNTS = 4_000  # below, groups of accounts are too small to tell the error of a rare event
+MIN_ACCOUNTS = 10_000  # below, groups of accounts are too small to tell the error of a rare event
 _TITLE = "Is the simulated service like a real one?"
 
 
@@ -35,7 +35,7 @@ def write(path: Path, *, accounts: int = 100_000, seed: int = 20261121) -> pd.Da
 
     Args:
         path: of the page; its folder is made, an older page replaced.
-        accounts: at least 4,000. More of them make the comparison sharper, not the service more real.
+        accounts: at least 10,000. More of them make the comparison sharper, not the service more real.
         seed: of the simulation.
 
     Returns:

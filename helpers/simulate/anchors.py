@@ -82,12 +82,13 @@ def top(share: float, lived: Lived) -> float:
     return float(ordered[: int(share * len(ordered))].sum() / ordered.sum())
 
 
-def _gini(lived: Lived) -> float:
+def gini(lived: Lived) -> float:
+    """Inequality of four weeks' hours: 0 where all watch the same, near 1 where one watches everything."""
     x = np.sort(lived.month)
     return float(2 * (np.arange(1, len(x) + 1) * x).sum() / (len(x) * x.sum()) - (len(x) + 1) / len(x))
 
 
-def _hill(lived: Lived) -> float:
+def hill(lived: Lived) -> float:
     """Tail index over the top per cent (Hill 1975)."""
     x = np.sort(lived.month)[-max(len(lived.month) // 100, 2) :]
     return float(1 / np.log(x[1:] / x[0]).mean())
@@ -97,7 +98,7 @@ def _skew(values: np.ndarray) -> float:
     return float(((values - values.mean()) ** 3).mean() / values.std() ** 3)
 
 
-def _icc(lived: Lived) -> float:
+def intraclass(lived: Lived) -> float:
     """Intraclass correlation of session minutes, by one-way analysis of variance with groups of unequal size."""
     a = lived.accounts[lived.accounts["visits"] > 0]
     n, total, k = a["visits"], a["visits"].sum(), len(a)
@@ -109,7 +110,7 @@ def _icc(lived: Lived) -> float:
 
 def _design_effect(lived: Lived) -> float:
     visits = lived.accounts["visits"]
-    return float(1 + ((visits**2).sum() / visits.sum() - 1) * _icc(lived))
+    return float(1 + ((visits**2).sum() / visits.sum() - 1) * intraclass(lived))
 
 
 def _correlation(lived: Lived) -> float:
@@ -259,8 +260,8 @@ ANCHORS: tuple[Anchor, ...] = (
     ),
     _anchor("viewing", "hours of the top 10 %", "32 %", partial(top, 0.1)),
     _anchor("viewing", "hours of the top 1 %", "6.1 %", partial(top, 0.01)),
-    _anchor("viewing", "Gini coefficient of four weeks", "0.46", _gini),
-    _anchor("viewing", "tail index over the top 1 % (Hill)", "4", _hill),
+    _anchor("viewing", "Gini coefficient of four weeks", "0.46", gini),
+    _anchor("viewing", "tail index over the top 1 % (Hill)", "4", hill),
     _anchor(
         "viewing",
         "correlation of a week with the next",
@@ -276,7 +277,7 @@ ANCHORS: tuple[Anchor, ...] = (
         source="about",
         allowed=(0.45, 0.55),
     ),
-    _anchor("viewing", "intraclass correlation of session lengths", "0.076", _icc),
+    _anchor("viewing", "intraclass correlation of session lengths", "0.076", intraclass),
     _anchor("viewing", "design effect of sessions", "4.5", _design_effect, source="about", allowed=(4.25, 4.75)),
     _anchor("viewing", "Monday to Thursday, against the mean day", "0.92", partial(_weekday, (0, 1, 2, 3))),
     _anchor("viewing", "Friday", "1.05", partial(_weekday, (4,))),
