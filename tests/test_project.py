@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "brief": {"inference", "launch", "metrics", "report", "results", "scorecard", "study", "units"},
     "plots": {"report", "results"},
     "draft": {"errors", "study"},
-    "cli": {"brief", "draft", "errors", "launch", "report", "scorecard", "simulate", "study", "units"},
+    "portrait": {"errors", "report", "simulate"},
+    "cli": {"brief", "draft", "errors", "launch", "portrait", "report", "scorecard", "simulate", "study", "units"},
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from helpers import metrics, schema, simulate
 from helpers.errors import ParameterError
-from helpers.simulate import events, parameters, people, show, truth, viewing, worlds
+from helpers.simulate import events, parameters, people, truth, viewing, worlds
 
 TABLES = tuple(schema.TABLES)
 
@@ -62,105 +62,7 @@ def logs(service):
     return database(service)
 
 
-# Plausible. Every anchor is a realised or published value of the simulator's specification (section in brackets); the
-# tolerance is three to four standard errors at 12,000 accounts, or 5 % where the anchor itself is rounded.
-
-
-@pytest.fixture(scope="module")
-def weekly(logs):
-    """Hours by account (row) and week (column) before the launch, so that nobody has left."""
-    found = logs.sql("""
-        select account, (started_at::date - date '2026-08-10') // 7 as week, sum(watch_minutes) / 60 as hours
-        from plays where started_at < timestamptz '2026-09-07' group by all
-    """).df()
-    everyone = logs.sql("select account from assignments").df()["account"]
-    return found.pivot_table(index="account", columns="week", values="hours").reindex(everyone).fillna(0).to_numpy()
-
-
-def share_of_top(values, share):
-    ordered = np.sort(values)[::-1]
-    return ordered[: int(share * len(ordered))].sum() / ordered.sum()
-
-
-@pytest.mark.parametrize(
-    ("anchor", "tolerance", "measure"),
-    [
-        pytest.param(10.8, 0.35, lambda w: w.mean(), id="hours per account-week, zeros included (2)"),
-        pytest.param(13.3, 0.4, lambda w: w[w > 0].mean(), id="hours per active week (2)"),
-        pytest.param(9.3, 0.3, lambda w: np.median(w[w > 0]), id="median active week (2)"),
-        pytest.param(0.18, 0.01, lambda w: (w == 0).mean(), id="inactive in a week (2)"),
-        pytest.param(0.018, 0.004, lambda w: (w.sum(axis=1) == 0).mean(), id="inactive in four weeks (2)"),
-        pytest.param(1.22, 0.06, lambda w: w.std() / w.mean(), id="variation of a week (2)"),
-        pytest.param(0.96, 0.05, lambda w: w.sum(1).std() / w.sum(1).mean(), id="variation of four weeks (2)"),
-        pytest.param(0.495, 0.012, lambda w: share_of_top(w.sum(axis=1), 0.2), id="share of the top 20 % (2)"),
-        pytest.param(0.32, 0.012, lambda w: share_of_top(w.sum(axis=1), 0.1), id="share of the top 10 % (2)"),
-        pytest.param(0.061, 0.008, lambda w: share_of_top(w.sum(axis=1), 0.01), id="share of the top 1 % (2)"),
-        pytest.param(0.52, 0.03, lambda w: np.corrcoef(w[:, 1], w[:, 2])[0, 1], id="week to week (2)"),
-    ],
-)
-def test_hours_are_spread_over_accounts_and_weeks_as_on_a_real_service(weekly, anchor, tolerance, measure):
-    assert measure(weekly) == pytest.approx(anchor, abs=tolerance)
-
-
-def test_four_weeks_before_predict_four_weeks_after(logs, weekly):
-    after = logs.sql("""
-        select coalesce(sum(watch_minutes) filter (started_at >= timestamptz '2026-09-07'), 0) as minutes
-        from assignments left join plays using (account) group by account order by account
-    """).df()["minutes"]
-    assert np.corrcoef(weekly.sum(axis=1), after)[0, 1] == pytest.approx(0.71, abs=0.02)  # (2)
-
-
-def test_sessions_of_an_account_resemble_each_other(logs):
-    """The one-way ANOVA estimate of the intraclass correlation, for groups of unequal size."""
-    groups = logs.sql("""
-        with s as (select account, sum(watch_minutes) as m from plays group by account, session)
-        select count(*) as n, avg(m) as mean, coalesce(var_samp(m), 0) as var from s group by account
-    """).df()
-    n, total, k = groups["n"], groups["n"].sum(), len(groups)
-    between = (n * (groups["mean"] - (n * groups["mean"]).sum() / total) ** 2).sum() / (k - 1)
-    within = ((n - 1) * groups["var"]).sum() / (total - k)
-    size = (total - (n**2).sum() / total) / (k - 1)
-    assert (between - within) / (between + (size - 1) * within) == pytest.approx(0.076, abs=0.01)  # (2)
-
-
-@pytest.mark.parametrize(
-    ("anchor", "tolerance", "query"),
-    [
-        pytest.param(0.78, 0.01, "avg((coalesce(seconds_to_first_play, 1e9) <= 300)::int)", id="plays in 5 min (2)"),
-        pytest.param(0.08, 0.002, "avg((seconds_to_first_play is null)::int)", id="never starts (2)"),
-        pytest.param(96, 2, "median(seconds_to_first_play)", id="seconds to first play (2)"),
-        pytest.param(0.007, 0.0005, "avg(start_failed::int)", id="start failures (3)"),
-        pytest.param(0.0005, 0.0001, "avg(crashed::int)", id="crashes (3)"),
-        pytest.param(1800, 90, "median(play_delay_ms)", id="play delay (3)"),
-        pytest.param(0.002, 0.0001, "median(rebuffer_ratio)", id="rebuffering (3)"),
-        pytest.param(0.03, 0.002, "quantile_cont(rebuffer_ratio, 0.99)", id="tail of rebuffering (3)"),
-    ],
-)
-def test_sessions_start_and_play_as_specified(logs, anchor, tolerance, query):
-    assert value(logs, f"select {query} from sessions") == pytest.approx(anchor, abs=tolerance)
-
-
-@pytest.mark.parametrize(
-    ("how", "anchor"),
-    [
-        ("continue_watching", 0.40),
-        ("browse", 0.30),
-        ("autoplay_next", 0.18),
-        ("search", 0.08),
-        ("notification", 0.04),
-    ],
-)
-def test_plays_begin_in_the_specified_ways(logs, how, anchor):  # (2)
-    assert value(logs, f"select avg((initiation = '{how}')::int) from plays") == pytest.approx(anchor, abs=0.01)
-
-
-def test_weekends_have_more_hours(logs):
-    by_day = logs.sql("""
-        select sum(watch_minutes) as m from plays where started_at < timestamptz '2026-09-07'
-        group by isodow(started_at) order by isodow(started_at)
-    """).df()["m"]
-    expected = [0.92, 0.92, 0.92, 0.92, 1.05, 1.15, 1.12]  # (2); what runs past midnight counts for the next day
-    np.testing.assert_allclose(by_day / by_day.mean(), expected, atol=0.045)
+# Plausible: the figures that are published or set down stand in test_portrait.
 
 
 @pytest.mark.parametrize(
@@ -177,56 +79,6 @@ def test_weekends_have_more_hours(logs):
 )
 def test_the_population_is_mixed_as_specified(logs, anchor, tolerance, query):  # (1)
     assert value(logs, f"select {query} from accounts") == pytest.approx(anchor, abs=tolerance)
-
-
-@pytest.fixture(scope="module")
-def control_world():
-    """40,000 accounts over the 28 days of a launch without a show."""
-    simulation = simulate.Simulation(accounts=40_000, pre_days=0)
-    population = people.draw(simulation, np.random.SeedSequence(5))
-    chances = viewing.draw(simulation, population, 1.0, np.random.default_rng(5))
-    return population, worlds.live(simulation, chances, parameters.Service())
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "anchor", "tolerance"),
-    [(0, math.inf, 0.019, 0.0025), (-1, 0.5, 0.087, 0.03), (8, 12, 0.037, 0.012), (36, 44, 0.0095, 0.005)],
-)
-def test_churn_falls_with_hours(control_world, low, high, anchor, tolerance):  # (4)
-    life = control_world[1]
-    asked = (life.hours >= low) & (life.hours <= high)
-    assert np.isfinite(life.cancelled[asked]).mean() == pytest.approx(anchor, abs=tolerance)
-
-
-def test_first_year_members_cancel_about_twice_as_often(control_world):  # (4)
-    population, life = control_world
-    first = (population["tenure"] == "first year").to_numpy()
-    left = np.isfinite(life.cancelled)
-    assert left[first].mean() / left[~first].mean() == pytest.approx(2.1, abs=0.4)
-
-
-def test_a_fifth_of_cancellations_are_payments(logs):  # (4)
-    assert value(logs, "select avg((kind = 'payment')::int) from cancellations") == pytest.approx(0.2, abs=0.09)
-
-
-def test_the_show_starts_and_holds_as_specified():
-    simulation = simulate.Simulation(accounts=40_000)
-    population = people.draw(simulation, np.random.SeedSequence(5))
-    chances = viewing.draw(simulation, population, 1.0, np.random.default_rng(5))
-    starts, reach = show._start_probability(simulation, chances), show._reach(simulation, chances)
-    fifth = pd.qcut(population["affinity"], 5, labels=False).to_numpy()
-    assert starts.mean() == pytest.approx(0.31, abs=0.01)  # (5)
-    assert starts[fifth == 0].mean() == pytest.approx(0.12, abs=0.01)
-    assert starts[fifth == 4].mean() == pytest.approx(0.59, abs=0.01)
-    assert (reach[chances.starts < starts] == 8).mean() == pytest.approx(0.51, abs=0.02)  # an average show, given time
-
-
-def test_starts_of_the_show_fall_off_week_by_week(logs):
-    weeks = logs.sql("""
-        with s as (select min(started_at)::date as day from plays where title = 't00000' group by account)
-        select count(*) as n from s group by (day - date '2026-09-07') // 7 order by min(day)
-    """).df()["n"]
-    np.testing.assert_allclose(weeks / weeks.sum(), [0.52, 0.25, 0.14, 0.09], atol=0.04)  # (5)
 
 
 def test_a_quarter_of_the_hours_of_the_show_come_on_top(service):

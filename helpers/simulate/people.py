@@ -41,8 +41,20 @@ def volunteers(simulation: Simulation, people: pd.DataFrame, rng: np.random.Gene
     """Draw who would accept an invitation: enthusiasts more than others."""
     who = simulation.people
     log_odds = who.volunteer + who.volunteer_affinity * people["affinity"]
-    log_odds += who.volunteer_intensity * people["intensity"]
+    log_odds += who.volunteer_habit * habit(simulation, people)
     return rng.random(len(people)) < 1 / (1 + np.exp(-log_odds))
+
+
+def habit(simulation: Simulation, people: pd.DataFrame) -> np.ndarray:
+    """Log of each account's usual hours, in SD: how often it comes, how long it stays, in how many weeks."""
+    v, (a, b) = simulation.viewing, simulation.viewing.active_week
+    active = people["active"].to_numpy() * (a + b) / a - 1  # its log, to the first order
+    log_hours = (
+        v.intensity_sd * people["intensity"].to_numpy() + v.session_account_sd * people["length"].to_numpy() + active
+    )
+    sd = np.sqrt(v.intensity_sd**2 + v.session_account_sd**2 + b / (a * (a + b + 1)))
+    standard: np.ndarray = log_hours / sd
+    return standard
 
 
 def pick(mix: Mix, uniform: np.ndarray) -> np.ndarray:

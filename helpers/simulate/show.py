@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.simulate.parameters import Service
+from helpers.simulate.people import habit
 from helpers.simulate.simulation import Simulation
 from helpers.simulate.viewing import Chances
 
@@ -42,13 +43,15 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray, service
     s = simulation.show
     week = (chances.day - simulation.pre_days) // 7
     weights = np.append(s.start_weeks, 0.0)[np.where(chances.launched, np.minimum(week, len(s.start_weeks)), -1)]
+    weights *= 0.5 ** (chances.day % 7 / 7)  # falls within a week about as from week to week
     room = np.floor(seconds / (60 * s.minutes * (1 - s.incremental))).astype(np.int64)
+    weights *= room  # begun when there is time for it
 
-    starts = _start_probability(simulation, chances, service) * service.reach
+    starts = start_probability(simulation, chances, service) * service.reach
     starters = chances.starts < starts
     shown = s.impression * service.reach  # starters have seen it; of the others, as many as make up the reach
     reached = starters | (chances.sees < np.maximum(shown - starts, 0) / np.maximum(1 - starts, 1e-9))
-    eligible = np.flatnonzero((weights > 0) & (room > 0) & starters[chances.account])
+    eligible = np.flatnonzero((weights > 0) & starters[chances.account])
     order = eligible[np.argsort(np.log(weights[eligible]) + chances.pull[eligible])]
     first = np.full(len(starters), len(room))
     first[chances.account[order]] = order  # the last of an account stays: weighted choice by the Gumbel maximum
@@ -56,10 +59,12 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray, service
 
     before = chances.before(room)
     began = np.append(chances.day, simulation.pre_days)[first] - simulation.pre_days
-    reach = _reach(simulation, chances, began)[chances.account]
-    episodes = np.clip(reach - before, 0, room)
-    quits_here = (episodes > 0) & (before + episodes == reach) & (reach <= len(s.going_on))
-    unseen = np.where(quits_here, 0.9 * chances.quits[chances.account], 0)  # of the episode in which they stop, A
+    last = reach(simulation, chances, began)[chances.account]
+    episodes = np.clip(last - before, 0, room)
+    quits_here = (episodes > 0) & (before + episodes == last) & (last <= len(s.going_on))
+    unseen = np.where(
+        quits_here, 0.3 * chances.quits[chances.account], 0
+    )  # of the last episode: few stop within one, A
     return Sittings(
         before=before,
         episodes=episodes,
@@ -69,22 +74,22 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray, service
     )
 
 
-def _start_probability(simulation: Simulation, chances: Chances, service: Service = _SHOW) -> np.ndarray:
+def start_probability(simulation: Simulation, chances: Chances, service: Service = _SHOW) -> np.ndarray:
     """Probability to start within 28 days, or within the launch where that is shorter."""
     s, people = simulation.show, chances.people
     covered = np.repeat(np.array(s.start_weeks) / 7, 7)[: simulation.days].sum() / sum(s.start_weeks)
-    affinity, intensity = people["affinity"].to_numpy(), people["intensity"].to_numpy()
+    affinity, usual = people["affinity"].to_numpy(), habit(simulation, people)
     campaign = np.take(simulation.logs.campaign, people["region"].cat.codes.to_numpy())
-    log_odds = s.start + s.start_affinity * affinity + s.start_intensity * intensity + campaign
+    log_odds = s.start + s.start_affinity * affinity + s.start_habit * usual + campaign
     log_odds += s.start_new_tv * people["new_tv"].to_numpy() + s.placebo * service.placebo
     if service.told:
-        log_odds += s.disclosure * np.where(intensity > _TOP_DECILE, s.disclosure_heavy, 1)
+        log_odds += s.disclosure * np.where(usual > _TOP_DECILE, s.disclosure_heavy, 1)
     log_odds[affinity < s.audience] = s.elsewhere
     probability: np.ndarray = covered / (1 + np.exp(-log_odds))
     return probability
 
 
-def _reach(simulation: Simulation, chances: Chances, began: np.ndarray | float = math.inf) -> np.ndarray:
+def reach(simulation: Simulation, chances: Chances, began: np.ndarray | float = math.inf) -> np.ndarray:
     """Last episode that each account would get to, given time; `began` is the day from the launch on which it started.
 
     Who starts in the first two weeks is carried on by the honeymoon, if there is one.
@@ -96,5 +101,5 @@ def _reach(simulation: Simulation, chances: Chances, began: np.ndarray | float =
         s.going_on_affinity * chances.people["affinity"].to_numpy() + s.going_on_sd * chances.persistence + honeymoon
     )
     goes_on = chances.goes_on < 1 / (1 + np.exp(-(base + s.quality + person[:, None])))
-    reach: np.ndarray = 1 + np.cumprod(goes_on, axis=1).sum(axis=1)
-    return reach
+    last: np.ndarray = 1 + np.cumprod(goes_on, axis=1).sum(axis=1)
+    return last

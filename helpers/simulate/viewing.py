@@ -13,7 +13,10 @@ from helpers.simulate.simulation import Simulation
 
 DAY = 86_400  # seconds
 ORDINARY, WAKING, BINGE = 0, 1, 2
-_BINGE_HOURS, _BINGE_SD = 12.6, 0.3  # of a day, median and log scale over accounts: about 370 h in 28 days
+_BINGE_HOURS, _BINGE_SD = (
+    14.1,
+    0.2,
+)  # of a day, median and log scale over accounts: about 370 h in 28 days, with the caps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,7 @@ def draw(simulation: Simulation, people: pd.DataFrame, busiest: float, rng: np.r
         clock=clock,
         kind=kind,
         happens=happens,
-        plays=rng.random(size),
+        plays=np.where(kind == BINGE, 0, rng.random(size)),
         hours=np.minimum(hours, v.session_cap_hours),
         first_play_seconds=60 * np.minimum(first_play, v.first_play_cap_minutes),
         format=pick(simulation.choice.formats, rng.random(size)),

@@ -64,13 +64,10 @@ def live(simulation: Simulation, chances: Chances, service: Service, usual_hours
     bound[chances.kind == WAKING], bound[chances.kind == BINGE] = service.wakes, service.binges
     happens = chances.happens < bound
     plays = happens & (chances.plays < (1 - v.never_start) * (1 + (service.playing - 1) * felt))
-    rebuffer = _rebuffer(simulation, chances, service)
+    rebuffer = rebuffering(simulation, chances, service)
     seconds = 3600 * chances.hours * plays * (1 + (service.session_hours - 1) * felt)
     seconds *= _patience(simulation, rebuffer)
-    account_day = chances.account * (simulation.pre_days + simulation.days) + chances.day
-    per_day = np.bincount(account_day, weights=seconds)
-    seconds *= np.minimum(1, 3600 * v.day_cap_hours / np.maximum(per_day, 1))[account_day]
-    seconds = np.ceil(seconds).astype(np.int64)
+    seconds = np.ceil(_within_days(simulation, chances, seconds)).astype(np.int64)
 
     new = service.show or service.placebo
     sittings = show.watch(simulation, chances, seconds, service) if new else show.none(chances)
@@ -112,7 +109,7 @@ def _felt(simulation: Simulation, chances: Chances, service: Service) -> np.ndar
     return felt
 
 
-def _rebuffer(simulation: Simulation, chances: Chances, service: Service) -> np.ndarray:
+def rebuffering(simulation: Simulation, chances: Chances, service: Service) -> np.ndarray:
     """Share of each session spent waiting, more of it at hours of high load."""
     q = simulation.quality
     ratio = q.rebuffer_ratio * np.exp(q.rebuffer_sd * chances.rebuffers)
@@ -134,6 +131,23 @@ def _patience(simulation: Simulation, rebuffer: np.ndarray) -> np.ndarray:
     mean_minutes = 60 * v.session_hours * np.exp((v.session_account_sd**2 + v.session_sd**2) / 2)
     factor: np.ndarray = np.maximum(1 - 100 * q.rebuffer_minutes / mean_minutes * (rebuffer - usual), 0.1)
     return factor
+
+
+def _within_days(simulation: Simulation, chances: Chances, seconds: np.ndarray) -> np.ndarray:
+    """Move what a day cannot hold to the account's other sessions of that week; what these cannot hold is lost."""
+    cap, before = 3600 * simulation.viewing.day_cap_hours, -(-simulation.pre_days // 7)
+    day = chances.account * (simulation.pre_days + simulation.days) + chances.day
+    kept = np.minimum(1, cap / np.maximum(np.bincount(day, weights=seconds), 1))[day]
+    full = np.flatnonzero(kept < 1)
+    if not len(full):
+        return seconds
+    weeks = before - (-simulation.days // 7)
+    week = chances.account * weeks + before + (chances.day - simulation.pre_days) // 7
+    free = np.bincount(week, weights=seconds * (kept == 1))
+    moved = np.bincount(week[full], weights=(seconds * (1 - kept))[full], minlength=len(free))
+    seconds = seconds * np.where(kept < 1, kept, 1 + moved[week] / np.maximum(free[week], 1))
+    spread: np.ndarray = seconds * np.minimum(1, cap / np.maximum(np.bincount(day, weights=seconds), 1))[day]
+    return spread
 
 
 def _cancelled(
