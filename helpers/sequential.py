@@ -1,0 +1,261 @@
+"""Looking before the end: bounds for planned looks, intervals that hold at every look, and what either costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from helpers.errors import ParameterError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    Floats = npt.NDArray[np.float64]
+
+Rule = Literal[
+    "obrien_fleming", "pocock", "wang_tsiatis", "spend_obrien_fleming", "spend_pocock", "spend_power"
+]  # the first three fix the shape of the bounds, the others how the error is spent
+Sides = Literal[1, 2]
+
+REACH = 16.0  # paths are followed this many standard errors from 0; beyond lies less than 1e-50
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Looks:
+    """When a launch is looked at, and how far its z must be from 0 at each look to stop.
+
+    `when` (k,) are the looks as planned: days, accounts, or whatever information grows in proportion to; `z` (k,) the
+    bounds, `spent` (k,) the share of sound A/A launches that have stopped up to each look. With one side only an upward
+    crossing counts.
+    """
+
+    when: Floats
+    z: Floats
+    spent: Floats
+    alpha: float
+    sides: Sides
+    rule: Rule
+    shape: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay the looks out as a table: when, share of information, z, the nominal p of z, error spent."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "look": np.arange(1, len(self.when) + 1),
+                "when": self.when,
+                "share": self.when / self.when[-1],
+                "z": self.z,
+                "p": self.sides * stats.norm.sf(self.z),
+                "spent": self.spent,
+            }
+        )
+
+
+class _Step(NamedTuple):
+    """One look of a Brownian path: where the paths still running stood at the look before, and what stops them now."""
+
+    before: float
+    information: float
+    scores: Floats
+    mass: Floats
+    low: float
+    high: float
+
+
+def plan_looks(
+    when: int | Sequence[float] | Floats,
+    *,
+    alpha: float = 0.05,
+    sides: Sides = 2,
+    rule: Rule = "spend_obrien_fleming",
+    shape: float = 1.0,
+) -> Looks:
+    """Plan bounds so that a launch that does nothing stops at any of its looks with probability `alpha` at most.
+
+    The bounds are found by recursive numerical integration over the paths that have not stopped (Armitage, McPherson
+    and Rowe 1969; Jennison and Turnbull 2000, ch. 19). They hold for estimates whose increments are independent, as
+    those of means over growing samples or windows are; where looks are more alike, they err on the safe side.
+
+    Args:
+        when: how many equally spaced looks, or when they are: above 0, rising; the last is the planned end.
+        alpha: error over all looks and sides together, between 0 and 0.5.
+        sides: 2 to stop for either sign, 1 to stop upwards only.
+        rule: `obrien_fleming` (hard to stop early), `pocock` (the same z at each look) and between them `wang_tsiatis`
+            with z in proportion to share**(shape - 1/2) (Wang and Tsiatis 1987); or how the error is spent (Lan and
+            DeMets 1983), which allows looks at other times than planned: `spend_obrien_fleming`, `spend_pocock`, and
+            `spend_power` in proportion to share**shape (Kim and DeMets 1987).
+        shape: for `wang_tsiatis` and `spend_power`; above 0 for the latter.
+
+    Raises:
+        ParameterError: an argument is out of its range.
+
+    >>> plan_looks(5, rule="obrien_fleming").z.round(3)
+    array([4.562, 3.226, 2.634, 2.281, 2.04 ])
+    >>> plan_looks([7, 14, 28]).spent.round(4)
+    array([0.    , 0.0031, 0.05  ])
+    """
+    if rule not in get_args(Rule):
+        raise ParameterError(f"rule is {rule!r}; {did_you_mean(rule, get_args(Rule))}")
+    if sides not in (1, 2):
+        raise ParameterError(f"sides is {sides!r}, must be 1 or 2")
+    if not 0 < alpha < 0.5:
+        raise ParameterError(f"alpha is {alpha}, must lie between 0 and 0.5")
+    if rule == "spend_power" and not shape > 0:
+        raise ParameterError(f"shape is {shape}, must be above 0 to spend error in proportion to share ** shape")
+    times = np.arange(1.0, when + 1) if isinstance(when, int) else np.asarray(when, dtype=np.float64)
+    _rising(times, "looks")
+    share = times / times[-1]
+    if rule.startswith("spend_"):
+        spent = _spent(share, alpha, sides, rule, shape)
+        z = _spending(share, spent, sides)
+    else:
+        power = {"obrien_fleming": -0.5, "pocock": 0.0}.get(rule, shape - 0.5)
+        z = share**power * _constant(share, power, alpha, sides)
+        spent = crossing(z, share, sides=sides).sum(axis=1).cumsum()
+    return Looks(when=times, z=z, spent=spent, alpha=alpha, sides=sides, rule=rule, shape=shape)
+
+
+def crossing(
+    z: Sequence[float] | Floats, information: Sequence[float] | Floats, *, sides: Sides = 2, drift: float = 0.0
+) -> Floats:
+    """Give the probability of stopping at each look for the first time, below and above: (k, 2).
+
+    Args:
+        z: (k,) the bounds, inf where a look cannot stop.
+        information: (k,) at each look: above 0, rising; the expected z is `drift` times its square root.
+        sides: with 1 no path stops below.
+        drift: the effect, in the unit whose squared standard error is 1 / information; 0 if nothing changed.
+
+    Looking five times at the usual 1.96 (Armitage, McPherson and Rowe 1969):
+
+    >>> crossing([1.96] * 5, [1, 2, 3, 4, 5]).sum().round(3)
+    np.float64(0.142)
+    """
+    levels, bounds = np.asarray(information, dtype=np.float64), np.asarray(z, dtype=np.float64)
+    _rising(levels, "information")
+    if bounds.shape != levels.shape or np.isnan(bounds).any():
+        raise ParameterError(f"there are {levels.size} looks; expected as many bounds, got {bounds.tolist()}")
+    return _stopping(_paths(bounds, levels, sides), drift)
+
+
+def inflation(looks: Looks, power: float = 0.8) -> float:
+    """Say how many times the accounts of a single-look design the last look needs, to have the same power.
+
+    That is the price of being allowed to stop early, paid only if one does not (Jennison and Turnbull 2000, sec. 2.1).
+
+    >>> round(inflation(plan_looks(5, rule="pocock")), 3)
+    1.229
+    """
+    if not looks.alpha < power < 1:
+        raise ParameterError(f"power is {power}, must lie between alpha ({looks.alpha}) and 1")
+    paths = _paths(looks.z, looks.when / looks.when[-1], looks.sides)
+    drift = optimize.brentq(lambda d: _stopping(paths, d)[:, 1].sum() - power, 0, 2 * REACH)
+    return float((drift / (stats.norm.isf(looks.alpha / looks.sides) + stats.norm.ppf(power))) ** 2)
+
+
+def _rising(values: Floats, name: str) -> None:
+    """Refuse looks that are not above 0, finite and rising."""
+    good = values.ndim == 1 and 1 <= values.size <= 1_000 and np.isfinite(values).all()
+    if not (good and values[0] > 0 and (np.diff(values) > 0).all()):
+        raise ParameterError(f"{name} must be 1 to 1,000 finite numbers above 0 that rise, got {values.tolist()}")
+
+
+def _paths(z: Floats, information: Floats, sides: Sides) -> list[_Step]:
+    """Follow a path without drift from look to look: the mass of those that have not stopped, on quadrature nodes."""
+    steps: list[_Step] = []
+    before, scores, mass = 0.0, np.zeros(1), np.ones(1)
+    for k, (now, bound) in enumerate(zip(information, z, strict=True)):
+        high = bound * np.sqrt(now)
+        low = -high if sides == 2 else -np.inf
+        steps.append(_Step(before, now, scores, mass, low, high))
+        if k + 1 < len(information):
+            scores, mass = _survive(steps[-1], information[k + 1])
+        before = now
+    return steps
+
+
+def _survive(step: _Step, following: float) -> tuple[Floats, Floats]:
+    """Lay nodes over the scores that do not stop, fine enough for this step and the next, and weigh them."""
+    edge = REACH * np.sqrt(step.information)
+    low, high = max(step.low, -edge), max(min(step.high, edge), -edge)
+    span = step.information - step.before
+    panels = int(np.ceil((high - low) / (2 * np.sqrt(min(span, following - step.information))))) or 1
+    half = (high - low) / (2 * panels)
+    centres = low + half * (2 * np.arange(panels) + 1)
+    nodes = (centres[:, None] + half * _NODES).ravel()
+    density = np.exp(-((nodes[:, None] - step.scores) ** 2) / (2 * span)) @ step.mass / np.sqrt(2 * np.pi * span)
+    return nodes, np.tile(half * _WEIGHTS, panels) * density
+
+
+def _above(step: _Step, score: float, drift: float) -> float:
+    """Give the probability of getting to this look and standing above a score there.
+
+    Drift changes the mass of a path by its likelihood ratio, which depends on its last score only.
+    """
+    root = np.sqrt(step.information - step.before)
+    tilted = step.mass * np.exp(drift * step.scores - drift**2 * step.before / 2)
+    return float(tilted @ special.ndtr((step.scores - score) / root + drift * root))
+
+
+def _below(step: _Step, score: float, drift: float) -> float:
+    return _above(step._replace(scores=-step.scores), -score, -drift)
+
+
+def _stopping(steps: Sequence[_Step], drift: float) -> Floats:
+    return np.array([(_below(s, s.low, drift), _above(s, s.high, drift)) for s in steps])
+
+
+def _spent(share: Floats, alpha: float, sides: Sides, rule: Rule, shape: float) -> Floats:
+    """Say how much error may have been spent up to each share; each side spends by itself."""
+    side = alpha / sides
+    if rule == "spend_obrien_fleming":
+        return sides * 2 * stats.norm.sf(stats.norm.isf(side / 2) / np.sqrt(share))
+    if rule == "spend_pocock":
+        return alpha * np.log1p((np.e - 1) * share)
+    return alpha * share**shape
+
+
+def _spending(information: Floats, spent: Floats, sides: Sides) -> Floats:
+    """Find the bounds, one look after the other, at which the error spent is as given."""
+    z = np.full(len(information), np.inf)
+    before, scores, mass = 0.0, np.zeros(1), np.ones(1)
+    for k, (now, error) in enumerate(zip(information, np.diff(spent, prepend=0.0) / sides, strict=True)):
+        step = _Step(before, now, scores, mass, -np.inf, np.inf)
+        if error > 0:
+            z[k] = _bound(step, error)
+        high = z[k] * np.sqrt(now)
+        step = step._replace(low=-high if sides == 2 else -np.inf, high=high)
+        if k + 1 < len(information):
+            scores, mass = _survive(step, information[k + 1])
+        before = now
+    return z
+
+
+def _bound(step: _Step, error: float) -> float:
+    """Find the z above which this look stops a path with probability `error`; inf where it cannot be told from 0."""
+    root = np.sqrt(step.information)
+
+    def excess(z: float) -> float:
+        found = _above(step, z * root, 0.0)
+        return float(np.log(max(found, 1e-300)) - np.log(error))
+
+    if excess(REACH) > 0:
+        return float("inf")
+    return float(optimize.brentq(excess, -REACH, REACH, xtol=1e-10))
+
+
+def _constant(share: Floats, power: float, alpha: float, sides: Sides) -> float:
+    """Find the factor of bounds of a given shape at which the error over all looks is alpha."""
+
+    def excess(factor: float) -> float:
+        return float(np.log(crossing(factor * share**power, share, sides=sides).sum()) - np.log(alpha))
+
+    return float(optimize.brentq(excess, stats.norm.isf(alpha / sides) - 1e-9, REACH, xtol=1e-10))

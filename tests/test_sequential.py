@@ -1,0 +1,163 @@
+"""Bounds equal published tables and R; errors and coverage hold over all looks, on paths and on heavy-tailed accounts."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from helpers import sequential
+from helpers.errors import ParameterError
+
+CASES = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cases"
+TABLE = 5.1e-4  # published tables have three decimals
+
+
+def case(name: str) -> dict:
+    path = CASES / f"{name}.json"
+    if not path.exists():
+        pytest.skip(f"the reference cases are not here: {path.name}")
+    found = json.loads(path.read_text())
+    return found | {"near": {"rel": found["tolerance"]["rel"], "abs": found["tolerance"]["abs"]}}
+
+
+# Bounds: Jennison and Turnbull (2000), tables 2.1 (Pocock), 2.3 (O'Brien-Fleming) and 2.9 (Wang-Tsiatis, shape 1/4)
+
+PUBLISHED = {
+    ("pocock", 0.05): {1: 1.960, 2: 2.178, 3: 2.289, 4: 2.361, 5: 2.413, 8: 2.512, 10: 2.555, 15: 2.626, 20: 2.672},
+    ("pocock", 0.01): {2: 2.772, 3: 2.873, 4: 2.939, 5: 2.986, 10: 3.117},
+    ("pocock", 0.1): {2: 1.875, 3: 1.992, 4: 2.067, 5: 2.122, 10: 2.270},
+    ("obrien_fleming", 0.05): {2: 1.977, 3: 2.004, 4: 2.024, 5: 2.040, 8: 2.072, 10: 2.087, 15: 2.110, 20: 2.126},
+    ("obrien_fleming", 0.01): {2: 2.580, 3: 2.595, 4: 2.609, 5: 2.621, 10: 2.660},
+    ("obrien_fleming", 0.1): {2: 1.678, 3: 1.710, 4: 1.733, 5: 1.751, 10: 1.801},
+    ("wang_tsiatis", 0.05): {2: 2.038, 3: 2.083, 4: 2.113, 5: 2.136},
+}
+
+
+@pytest.mark.parametrize(("rule", "alpha"), PUBLISHED)
+def test_bounds_equal_the_published_tables(rule, alpha):
+    for looks, constant in PUBLISHED[rule, alpha].items():
+        planned = sequential.plan_looks(looks, rule=rule, alpha=alpha, shape=0.25)
+        assert planned.z[-1] == pytest.approx(constant, abs=TABLE), looks
+        assert planned.spent[-1] == pytest.approx(alpha, rel=1e-9)
+
+
+def test_bounds_equal_r():
+    published = case("group_sequential__obrienfleming_boundaries_K2_10")
+    for row in published["expected"]:
+        found = sequential.plan_looks(row["K"], rule="obrien_fleming")
+        assert found.z == pytest.approx(row["critical"], **published["near"])
+        assert found.to_frame()["p"].tolist() == pytest.approx(row["nominal_p_two"], **published["near"])
+
+
+@pytest.mark.parametrize("name", ["lan_demets_obf_equal", "kim_demets_power_family"])
+def test_spent_error_equals_r(name):
+    published = case(f"group_sequential__{name}")
+    for row in published["expected"]:
+        rule = "spend_obrien_fleming" if row["type"] == "asOF" else "spend_power"
+        found = sequential.plan_looks(row["info"], rule=rule, shape=float(row["type"][-1].replace("F", "1")))
+        assert found.z == pytest.approx(row["critical"], **published["near"])
+        assert found.spent == pytest.approx(row["alpha_spent"], abs=2e-8)  # the case spends a little less than alpha
+
+
+def test_the_price_of_looking_equals_r():
+    published = case("group_sequential__inflation_factors_power_80")
+    rules = {"OBrienFleming": "obrien_fleming", "Pocock": "pocock"}
+    for row in published["expected"]:
+        factor = sequential.inflation(sequential.plan_looks(row["K"], rule=rules[row["type"]]), power=0.8)
+        assert factor == pytest.approx(row["inflation_80"], **published["near"])
+
+
+def test_peeking_at_a_fixed_test_costs_what_is_published():
+    published = case("group_sequential__naive_peeking_type1")
+    for row in published["expected"]:
+        looks = np.arange(1, row["K"] + 1)
+        found = sequential.crossing(np.full(row["K"], stats.norm.isf(0.025)), looks).sum()
+        assert found == pytest.approx(row["alpha"], **published["near"])
+
+
+@pytest.mark.parametrize(("looks", "error"), [(7, 0.16), (14, 0.22), (28, 0.27)])
+def test_a_daily_peek_at_the_usual_threshold_errs_often(looks, error):
+    # the specification of the simulator, section 9
+    found = sequential.crossing(np.full(looks, stats.norm.isf(0.025)), np.arange(1, looks + 1)).sum()
+    assert found == pytest.approx(error, abs=0.0075)
+
+
+RULES = st.sampled_from(["obrien_fleming", "pocock", "spend_obrien_fleming", "spend_pocock", "spend_power"])
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    steps=st.lists(st.floats(0.05, 10), min_size=1, max_size=5),
+    rule=RULES,
+    alpha=st.sampled_from([0.01, 0.05, 0.2]),
+    sides=st.sampled_from([1, 2]),
+)
+def test_any_unequal_looks_spend_alpha_in_all_as_multivariate_normals_say(steps, rule, alpha, sides):
+    at = np.cumsum(steps)
+    planned = sequential.plan_looks(at, rule=rule, alpha=alpha, sides=sides)
+    assert (np.diff(planned.spent) >= 0).all()
+    correlation = np.sqrt(np.minimum.outer(at, at) / np.maximum.outer(at, at))
+    low = -planned.z if sides == 2 else np.full(len(at), -np.inf)
+    cdf = stats.multivariate_normal(cov=correlation, allow_singular=True, maxpts=200_000, abseps=1e-6, seed=1)
+    stay = cdf.cdf(planned.z, lower_limit=low) if len(at) > 1 else stats.norm.cdf(planned.z[0]) - stats.norm.cdf(low[0])
+    assert 1 - stay == pytest.approx(alpha, abs=2e-4)  # the error of the randomised oracle
+
+
+@settings(max_examples=20, deadline=None)
+@given(scale=st.floats(1e-6, 1e6), rule=RULES)
+def test_only_the_spacing_of_looks_counts(scale, rule):
+    at = np.array([1.0, 2.5, 4.0])
+    one, other = (sequential.plan_looks(a, rule=rule) for a in (at, scale * at))
+    assert one.z == pytest.approx(other.z, rel=1e-6)
+
+
+def test_effects_cross_as_often_as_paths_do():
+    rng, information, drift = np.random.default_rng(3), np.array([0.2, 0.5, 1.0]), 2.0
+    planned = sequential.plan_looks(information, rule="pocock")
+    steps = np.diff(information, prepend=0)
+    paths = (rng.normal(drift * steps, np.sqrt(steps), (200_000, 3))).cumsum(axis=1) / np.sqrt(information)
+    above, below = paths > planned.z, paths < -planned.z
+    free = np.cumsum(above | below, axis=1) - (above | below) == 0
+    simulated = np.stack([(below & free).mean(axis=0), (above & free).mean(axis=0)], axis=1)
+    exact = sequential.crossing(planned.z, information, drift=drift)
+    assert simulated == pytest.approx(exact, abs=4 * np.sqrt(0.25 / 200_000))
+
+
+def test_bounds_for_28_looks_take_less_than_a_second():
+    for rule in ("spend_obrien_fleming", "spend_pocock"):
+        began = time.process_time()
+        sequential.plan_looks(28, rule=rule)
+        assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"when": []}, "looks must be 1 to 1,000 finite numbers above 0 that rise"),
+        ({"when": 0}, "looks must be 1 to 1,000"),
+        ({"when": [14, 7]}, "that rise"),
+        ({"when": [0, 7]}, "above 0"),
+        ({"when": [7, float("inf")]}, "finite"),
+        ({"alpha": 0.0}, "alpha is 0.0, must lie between 0 and 0.5"),
+        ({"sides": 3}, "sides is 3, must be 1 or 2"),
+        ({"rule": "obrien"}, "rule is 'obrien'; did you mean 'obrien_fleming'"),
+        ({"rule": "spend_power", "shape": 0}, "shape is 0, must be above 0"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(change, sentence):
+    with pytest.raises(ParameterError, match=sentence):
+        sequential.plan_looks(**({"when": 4} | change))
+
+
+def test_bounds_that_do_not_fit_the_looks_are_refused():
+    with pytest.raises(ParameterError, match="there are 3 looks; expected as many bounds"):
+        sequential.crossing([2, 2], [1, 2, 3])
+    with pytest.raises(ParameterError, match=r"power is 0.01, must lie between alpha \(0.05\) and 1"):
+        sequential.inflation(sequential.plan_looks(3), power=0.01)
