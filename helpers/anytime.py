@@ -84,7 +84,7 @@ def msprt(diff: npt.ArrayLike, se: npt.ArrayLike, *, spread: float) -> tuple[Flo
     Args:
         diff: (…, looks) estimates.
         se: (…, looks) their standard errors, above 0.
-        spread: standard deviation of true effects around 0, in the unit of `diff`; above 0, fixed before the first look.
+        spread: standard deviation of true effects around 0, in the unit of `diff`, above 0, fixed beforehand.
 
     Raises:
         ParameterError: a standard error or the spread is not above 0.

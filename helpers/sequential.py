@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 from scipy import optimize, special, stats
 
 from helpers.errors import ParameterError, did_you_mean
+from helpers.results import Estimate, NotEstimable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,6 +58,19 @@ class Looks:
                 "spent": self.spent,
             }
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One look, read against its bound: z, whether to stop, and the interval that holds at all looks together."""
+
+    look: int
+    when: float
+    estimate: Estimate
+    z: float
+    bound: float
+    stop: bool
+    words: str
 
 
 class _Step(NamedTuple):
@@ -159,6 +173,186 @@ def inflation(looks: Looks, power: float = 0.8) -> float:
     paths = _paths(looks.z, looks.when / looks.when[-1], looks.sides)
     drift = optimize.brentq(lambda d: _stopping(paths, d)[:, 1].sum() - power, 0, 2 * REACH)
     return float((drift / (stats.norm.isf(looks.alpha / looks.sides) + stats.norm.ppf(power))) ** 2)
+
+
+def follow(
+    estimates: Sequence[Estimate | NotEstimable], looks: Looks, *, better: Literal["higher", "lower"], unit: str = "day"
+) -> list[Reading]:
+    """Read the estimates of the looks so far, the first look first, and say at each whether to stop.
+
+    Where the rule spends error, the bounds follow the information that came, 1 / se**2, and each look spends what was
+    planned for it (Lan and DeMets 1983); otherwise they are as planned. The intervals are repeated confidence intervals
+    (Jennison and Turnbull 1989): all of them contain the truth together with probability 1 - alpha, whether or not one
+    stops. A look that could not be estimated is passed over, and its error is spent at the next.
+
+    Args:
+        estimates: one for each look so far, each over all data up to it; what is over the number of looks is refused.
+        looks: as planned; with one side only harm stops the launch.
+        better: the good direction of the metric.
+        unit: what `looks.when` counts.
+
+    Raises:
+        ParameterError: there are more estimates than looks.
+    """
+    if len(estimates) > len(looks.when):
+        raise ParameterError(f"there are {len(estimates)} estimates, but {len(looks.when)} looks were planned")
+    there = [(k, e) for k, e in enumerate(estimates) if isinstance(e, Estimate)]
+    if not there:
+        return []
+    numbers = np.array([k for k, _ in there])
+    bounds = looks.z[numbers]
+    if looks.rule.startswith("spend_"):
+        bounds = _spending(_information([e for _, e in there]), looks.spent[numbers], looks.sides)
+    readings: list[Reading] = []
+    for (k, e), bound in zip(there, np.minimum(bounds, REACH), strict=True):
+        z, side = e.diff / e.se, _side(looks, better)
+        crossed = side * z >= bound if side else abs(z) >= bound
+        widened = bound / stats.norm.isf((1 - e.level) / 2)
+        interval = _limited(e, e.diff, e.diff - widened * (e.diff - e.low), e.diff + widened * (e.high - e.diff))
+        interval = replace(
+            interval,
+            level=1 - looks.alpha * (2 // looks.sides),
+            mde=e.mde + (widened - 1) * stats.norm.isf((1 - e.level) / 2) * e.se,
+            method=f"{e.method}, repeated interval of look {k + 1} of {len(looks.when)}",
+        )
+        said = f"{unit.capitalize()} {looks.when[k]:g}, look {k + 1} of {len(looks.when)}: "
+        gain, last = (z > 0) == (better == "higher"), k + 1 == len(looks.when)
+        said += _words(interval, crossed=crossed, last=last, gain=gain, sides=looks.sides)
+        readings.append(
+            Reading(
+                look=k + 1,
+                when=float(looks.when[k]),
+                estimate=interval,
+                z=float(z),
+                bound=float(bound),
+                stop=bool(crossed),
+                words=said,
+            )
+        )
+    return readings
+
+
+def settle(
+    estimates: Sequence[Estimate | NotEstimable], looks: Looks, *, better: Literal["higher", "lower"]
+) -> Estimate:
+    """Give the estimate, interval and p of a launch that stopped, corrected for having been able to stop early.
+
+    A launch that stops because its effect looks large overstates it. The corrected estimate lies below the true effect
+    as often as above it; interval and p come from the same order of outcomes, in which an earlier stop is more
+    extreme than a later one (stage-wise ordering: Tsiatis, Rosner and Mehta 1984; Jennison and Turnbull 2000, ch. 8).
+    The values of the arms are as observed. Arguments are those of `follow`.
+
+    Raises:
+        ParameterError: no bound was crossed and looks are left: the launch goes on, and `follow` has its intervals.
+    """
+    readings = follow(estimates, looks, better=better)
+    ended = [i for i, r in enumerate(readings) if r.stop or r.look == len(looks.when)]
+    if not ended:
+        raise ParameterError(
+            f"after {len(estimates)} of {len(looks.when)} looks no bound is crossed: nothing to settle"
+        )
+    past = readings[: ended[0] + 1]
+    seen = [e for e in estimates if isinstance(e, Estimate)][: len(past)]
+    side, last = _side(looks, better) or 1, seen[-1]
+    unit = last.se  # of the effect while it is searched for
+    information = _information(seen) * unit**2
+    steps = _paths(np.array([r.bound for r in past]), information, looks.sides)
+    score = side * past[-1].z * np.sqrt(information[-1])
+
+    def more_extreme(effect: float) -> float:
+        earlier = sum(_above(s, s.high, effect) for s in steps[:-1])
+        return earlier + _above(steps[-1], score, effect)
+
+    def at(probability: float) -> float:
+        near = side * last.diff / unit
+        return float(optimize.brentq(lambda d: more_extreme(d) - probability, near - 2 * REACH, near + 2 * REACH))
+
+    tail = looks.alpha / looks.sides
+    low, middle, high = sorted(side * unit * at(q) for q in (tail, 0.5, 1 - tail))
+    p = more_extreme(0.0)
+    settled = _limited(last, middle, low, high)
+    return replace(
+        settled,
+        p=float(2 * min(p, 1 - p) if looks.sides == 2 else p),
+        level=1 - 2 * tail,
+        mde=last.mde * np.sqrt(inflation(looks)),
+        method=f"{last.method}, median-unbiased after look {past[-1].look} of {len(looks.when)}",
+    )
+
+
+def replay(values: Floats, *, share: float = 0.5, replicates: int = 1_000, rng: np.random.Generator) -> Floats:
+    """Replay launches that do nothing on real days: draw the arms anew, and give z as each day's peek would find it.
+
+    Args:
+        values: (accounts, days) what each account did on each day; those who did nothing count with zeros.
+        share: of accounts in the treatment arm, between 0 and 1.
+        replicates: how many launches.
+        rng: the source of chance.
+
+    Returns:
+        (replicates, days): difference of the means so far, in standard errors.
+
+    Raises:
+        ParameterError: there are fewer than two accounts or days, or a number is out of range.
+    """
+    days = np.asarray(values, dtype=np.float64)
+    if days.ndim != 2 or min(days.shape, default=0) < 2 or not np.isfinite(days).all():
+        raise ParameterError(f"values need a row for each of at least 2 accounts and 2 days, got {days.shape}")
+    if not (0 < share < 1 and replicates >= 1):
+        raise ParameterError(f"share must lie between 0 and 1 and replicates be 1 or more, got {share}, {replicates}")
+    so_far = days.cumsum(axis=1)
+    so_far -= so_far.mean(axis=0)
+    both, total = np.hstack([so_far, so_far**2]), days.shape[1]
+    batch, z = max(1, 4_000_000 // len(days)), []
+    for first in range(0, replicates, batch):
+        treated = (rng.random((min(batch, replicates - first), len(days))) < share).astype(np.float64)
+        sums = treated @ both
+        n = np.stack([treated.sum(axis=1), len(days) - treated.sum(axis=1)])[:, :, None]
+        mean, square = np.split(np.stack([sums, both.sum(axis=0) - sums]) / n, [total], axis=2)
+        variance = (square - mean**2) / (n - 1)
+        z.append((mean[0] - mean[1]) / np.sqrt(variance.sum(axis=0)))
+    return np.concatenate(z)
+
+
+def stopped_by(z: Floats, bounds: npt.ArrayLike) -> Floats:
+    """Give the share of launches (rows of z) whose z has passed a bound, on either side, up to each look.
+
+    >>> stopped_by(np.array([[0.3, 2.2, 0.4], [1.0, 0.5, -2.0]]), 1.96)
+    array([0. , 0.5, 1. ])
+    """
+    return np.maximum.accumulate(np.abs(z) >= np.asarray(bounds), axis=1).mean(axis=0)
+
+
+def _side(looks: Looks, better: str) -> int:
+    """Give the sign of z that stops the launch; 0 where both do."""
+    return 0 if looks.sides == 2 else -1 if better == "higher" else 1
+
+
+def _information(estimates: Sequence[Estimate]) -> Floats:
+    """Give 1 / se**2 of each look; where it does not grow, by the least step that can be followed, on the safe side."""
+    information = [1 / e.se**2 for e in estimates]
+    for k in range(1, len(information)):
+        information[k] = max(information[k], 1.001 * information[k - 1])
+    return np.array(information)
+
+
+def _limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
+    """Give an estimate other limits; the relative ones move in proportion."""
+    rel, rel_low, rel_high = e.rel, e.rel_low, e.rel_high
+    if rel is not None:
+        rel = diff / e.control
+        if e.rel is not None and rel_low is not None and rel_high is not None:
+            rel_low = rel - (e.rel - rel_low) * (diff - low) / (e.diff - e.low)
+            rel_high = rel + (rel_high - e.rel) * (high - diff) / (e.high - e.diff)
+    return replace(e, diff=float(diff), low=float(low), high=float(high), rel=rel, rel_low=rel_low, rel_high=rel_high)
+
+
+def _words(e: Estimate, *, crossed: bool, last: bool, gain: bool, sides: Sides) -> str:
+    limits = f"{e.diff:+.4g} ({e.low:+.4g} to {e.high:+.4g}, at all looks together)"
+    if crossed:
+        return f"stop; a {'gain' if gain else 'loss'} is established: {limits}."
+    open_ = "neither gain nor loss is established" if sides == 2 else "no loss is established"
+    return f"the planned end; {open_}: {limits}." if last else f"go on; {open_} yet: {limits}."
 
 
 def _rising(values: Floats, name: str) -> None:

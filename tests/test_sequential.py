@@ -14,6 +14,7 @@ from scipy import stats
 
 from helpers import sequential
 from helpers.errors import ParameterError
+from helpers.results import Estimate, NotEstimable
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cases"
 TABLE = 5.1e-4  # published tables have three decimals
@@ -161,3 +162,191 @@ def test_bounds_that_do_not_fit_the_looks_are_refused():
         sequential.crossing([2, 2], [1, 2, 3])
     with pytest.raises(ParameterError, match=r"power is 0.01, must lie between alpha \(0.05\) and 1"):
         sequential.inflation(sequential.plan_looks(3), power=0.01)
+
+
+# Looks as they come: repeated intervals, and estimates after stopping
+
+
+def estimate(diff: float, se: float, **changes) -> Estimate:
+    half = 1.959963984540054 * se
+    return Estimate(
+        **{
+            "metric": "hours",
+            "control": 10.0,
+            "treatment": 10 + diff,
+            "diff": diff,
+            "se": se,
+            "low": diff - half,
+            "high": diff + half,
+            "rel": diff / 10,
+            "rel_low": (diff - half) / 10,
+            "rel_high": (diff + half) / 10,
+            "p": 2 * stats.norm.sf(abs(diff / se)),
+            "n_control": 1_000,
+            "n_treatment": 1_000,
+            "method": "Welch t",
+            "mde": 2.8 * se,
+        }
+        | changes
+    )
+
+
+WEEKS = sequential.plan_looks([7, 14, 21, 28])
+
+
+def test_a_launch_goes_on_until_a_bound_is_crossed_and_says_so():
+    se = 1 / np.sqrt([1, 2, 3, 4])
+    readings = sequential.follow([estimate(2.0, se[0]), estimate(2.2, se[1])], WEEKS, better="higher")
+    assert [r.stop for r in readings] == [False, True]
+    assert readings[0].words.startswith("Day 7, look 1 of 4: go on; neither gain nor loss is established yet: +2 (-2.3")
+    assert readings[1].words.startswith("Day 14, look 2 of 4: stop; a gain is established: +2.2 (+0.1")
+    for r, z in zip(
+        readings, WEEKS.z[:2], strict=True
+    ):  # equal information at equally spaced looks: the planned bounds
+        assert r.bound == pytest.approx(z, rel=1e-6)
+        e = r.estimate
+        assert (e.low, e.high) == pytest.approx((e.diff - z * e.se, e.diff + z * e.se), rel=1e-6)
+        assert (e.rel_low, e.rel_high) == pytest.approx((e.low / 10, e.high / 10))
+        assert e.mde == pytest.approx((z + 2.8 - 1.95996) * e.se, rel=1e-4)
+
+
+def test_less_is_a_gain_where_lower_is_better():
+    last = [estimate(-2.0, s) for s in (1, 0.7, 0.5, 0.4)]
+    assert "a gain is established" in sequential.follow(last, WEEKS, better="lower")[-1].words
+    assert "a loss is established" in sequential.follow(last, WEEKS, better="higher")[-1].words
+
+
+def test_one_side_stops_for_harm_only():
+    looks = sequential.plan_looks(2, sides=1)
+    (gain,) = sequential.follow([estimate(9.0, 1.0)], looks, better="higher")
+    (loss,) = sequential.follow([estimate(-9.0, 1.0)], looks, better="higher")
+    assert (gain.stop, loss.stop) == (False, True)
+    assert "no loss is established yet" in gain.words
+    assert sequential.settle([estimate(-9.0, 1.0)], looks, better="higher").p < 1e-9
+
+
+def test_the_planned_end_is_said_and_a_look_without_an_estimate_passed_over():
+    blind = NotEstimable(metric="hours", reason="no data")
+    readings = sequential.follow([blind, blind, blind, estimate(0.1, 0.5)], WEEKS, better="higher")
+    assert [r.look for r in readings] == [4]
+    assert "the planned end; neither gain nor loss is established: +0.1" in readings[0].words
+    assert readings[0].bound == pytest.approx(1.959964, abs=1e-5)  # all error is left for it
+    assert sequential.follow([blind], WEEKS, better="higher") == []
+
+
+def test_bounds_follow_the_information_that_came():
+    info = np.array([0.5, 0.7, 1.0])
+    planned = sequential.plan_looks([1, 2, 3])
+    readings = sequential.follow([estimate(0.0, s) for s in 1 / np.sqrt(info)], planned, better="higher")
+    bounds = np.array([r.bound for r in readings])
+    assert sequential.crossing(bounds, info).sum(axis=1).cumsum() == pytest.approx(planned.spent, rel=1e-7)
+    assert (bounds[0], bounds[1]) == (pytest.approx(planned.z[0]), pytest.approx(planned.z[1], abs=0.05))
+
+
+def test_information_that_does_not_grow_is_borne():
+    readings = sequential.follow([estimate(0.1, s) for s in (0.5, 0.5, 0.6, 0.4)], WEEKS, better="higher")
+    assert len(readings) == 4
+    assert all(2 < r.bound < 6 for r in readings)
+
+
+def test_estimates_after_stopping_are_where_the_bivariate_normal_says():
+    looks, se = sequential.plan_looks(2, rule="pocock"), np.array([1.0, np.sqrt(0.5)])
+    found = sequential.settle([estimate(1.0, se[0]), estimate(1.8, se[1])], looks, better="higher")
+    correlation = np.array([[1, np.sqrt(0.5)], [np.sqrt(0.5), 1]])
+
+    def more_extreme(effect: float) -> float:
+        mean, (bound, _) = effect / se, looks.z
+        joint = stats.multivariate_normal(mean=mean, cov=correlation)
+        stay_and_above = joint.cdf([bound, np.inf], lower_limit=[-bound, 1.8 / se[1]])
+        return stats.norm.sf(bound - mean[0]) + stay_and_above
+
+    assert [more_extreme(d) for d in (found.low, found.diff, found.high)] == pytest.approx(
+        [0.025, 0.5, 0.975], abs=1e-6
+    )
+    assert found.p == pytest.approx(2 * more_extreme(0), abs=1e-6)
+    assert found.diff < 1.8
+    assert "median-unbiased after look 2 of 2" in found.method
+
+
+def test_a_launch_that_stops_at_its_first_look_needs_no_correction():
+    plain = estimate(6.0, 1.0)
+    found = sequential.settle([plain], WEEKS, better="higher")
+    assert (found.diff, found.low, found.high) == pytest.approx((plain.diff, plain.low, plain.high), abs=1e-6)
+    assert found.rel_low == pytest.approx(plain.rel_low)
+
+
+@pytest.mark.parametrize("drift", [0.0, 1.5, 3.0])
+def test_estimates_after_stopping_miss_as_rarely_and_err_to_both_sides_as_often_as_said(drift):
+    rng, info = np.random.default_rng(12), np.array([1 / 3, 2 / 3, 1])
+    looks, launches = sequential.plan_looks(3, rule="pocock"), 300
+    paths = rng.normal(drift / 3, np.sqrt(1 / 3), (launches, 3)).cumsum(axis=1) / info
+    stop = np.where(
+        (np.abs(paths * np.sqrt(info)) >= looks.z).any(axis=1),
+        np.argmax(np.abs(paths * np.sqrt(info)) >= looks.z, axis=1),
+        2,
+    )
+    settled = [
+        sequential.settle([estimate(d, s) for d, s in zip(path[: k + 1], 1 / np.sqrt(info), strict=False)], looks, better="higher")
+        for path, k in zip(paths, stop, strict=True)
+    ]  # fmt: skip
+    covered = np.mean([e.low <= drift <= e.high for e in settled])
+    above = np.mean([e.diff > drift for e in settled])
+    assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / launches))
+    assert above == pytest.approx(0.5, abs=3 * 0.5 / np.sqrt(launches))
+
+
+def test_nothing_is_settled_while_a_launch_goes_on():
+    with pytest.raises(ParameterError, match="after 1 of 4 looks no bound is crossed: nothing to settle"):
+        sequential.settle([estimate(1.0, 1.0)], WEEKS, better="higher")
+    with pytest.raises(ParameterError, match="there are 5 estimates, but 4 looks were planned"):
+        sequential.follow([estimate(1.0, 1.0)] * 5, WEEKS, better="higher")
+
+
+# Replays of chance: the same accounts watched for longer, heavy tails, days that resemble one another
+
+
+def cohort(rng, accounts: int = 2_000, days: int = 28) -> np.ndarray:
+    """Give hours by account and day: heavy tails, lasting differences between accounts, days without viewing."""
+    taste = rng.normal(0, 0.4, (accounts, 1))
+    return rng.lognormal(taste, 1.0, (accounts, days)) * (rng.random((accounts, days)) < 0.4)
+
+
+def test_a_daily_peek_finds_what_is_not_there_and_planned_looks_do_not():
+    rng = np.random.default_rng(13)
+    z = sequential.replay(cohort(rng), share=0.25, replicates=1_000, rng=rng)
+    peeked = sequential.stopped_by(z, stats.norm.isf(0.025))
+    planned = sequential.stopped_by(z, sequential.plan_looks(28).z)
+    assert z.std(axis=0) == pytest.approx(np.ones(28), abs=0.1)
+    assert (np.diff(peeked) >= 0).all()
+    assert peeked[-1] > 0.12
+    assert planned[-1] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1_000)
+
+
+def test_days_that_do_not_resemble_one_another_cost_what_the_integral_says():
+    rng = np.random.default_rng(14)
+    z = sequential.replay(rng.normal(size=(1_000, 28)), replicates=2_000, rng=rng)
+    assert sequential.stopped_by(z, stats.norm.isf(0.025))[-1] == pytest.approx(0.2747, abs=0.03)
+
+
+def test_a_replay_equals_scipys_welch():
+    values = np.array([[1.0, 2.0], [0.0, 1.0], [4.0, 1.0], [2.0, 2.0], [3.0, 0.0], [1.0, 5.0]])
+    z = sequential.replay(values, replicates=1, rng=np.random.default_rng(3))
+    treated = np.random.default_rng(3).random(6) < 0.5
+    assert 2 <= treated.sum() <= 4
+    for day, so_far in enumerate(values.cumsum(axis=1).T):
+        oracle = stats.ttest_ind(so_far[treated], so_far[~treated], equal_var=False).statistic
+        assert z[0, day] == pytest.approx(oracle, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"values": np.ones((1, 5))}, "at least 2 accounts and 2 days"),
+        ({"values": np.full((5, 5), np.nan)}, "values need a row"),
+        ({"share": 1.0}, "share must lie between 0 and 1"),
+        ({"replicates": 0}, "replicates be 1 or more"),
+    ],
+)
+def test_replays_that_cannot_be_are_refused(change, sentence):
+    with pytest.raises(ParameterError, match=sentence):
+        sequential.replay(**({"values": np.ones((5, 5)), "rng": np.random.default_rng(1)} | change))
