@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "anytime": {"errors", "results"},
     "validity": {"anytime", "errors", "results"},
     "decision": {"errors", "metrics", "results"},
+    "preflight": {"errors", "metrics", "results", "schema", "study", "units", "validity"},
     "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
     "roster": {"metrics", "results", "sampling", "study", "units"},
     "report": {"errors", "results"},
