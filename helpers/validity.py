@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 from scipy import stats
 
+from helpers import anytime
 from helpers.errors import ParameterError
 from helpers.results import Check, Estimate, NotEstimable
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
 
-def srm(counts: Mapping[str, int], expected: Mapping[str, float] | None, alpha: float = 0.001) -> Check:
+    Floats = npt.NDArray[np.float64]
+    Integers = npt.NDArray[np.int64]
+
+ALPHA = 0.001  # of each check, whatever it looks at: small, because a failure stops the reading of the launch
+TOLERATED = 0.01  # what a launch itself may do to who is seen and what is logged; beyond it logs are suspected
+RETURNS = 0.9  # the share of regular accounts that must come back for their absence to mean anything
+
+
+def srm(counts: Mapping[str, int], expected: Mapping[str, float] | None, alpha: float = ALPHA) -> Check:
     """Ask whether the arms hold as many accounts as planned (sample ratio mismatch), by Pearson's chi-square.
 
     A pass does not prove that the assignment was sound: losses of equal size in both arms go unseen.
@@ -18,7 +32,7 @@ def srm(counts: Mapping[str, int], expected: Mapping[str, float] | None, alpha: 
     Args:
         counts: observed accounts of each arm.
         expected: planned shares or numbers of the same arms, above 0; None where no split was planned.
-        alpha: how rarely a sound assignment may fail; small, because a failure stops the reading of the launch.
+        alpha: how rarely a sound assignment may fail.
 
     Raises:
         ParameterError: the arms differ between the two, a count is negative, or a planned share is not above 0.
@@ -53,7 +67,162 @@ def srm(counts: Mapping[str, int], expected: Mapping[str, float] | None, alpha: 
     return Check(name=name, passed=False, detail=detail, p=p)
 
 
-def pre_period(estimates: Sequence[Estimate | NotEstimable], alpha: float = 0.001) -> Check:
+def srm_by(counts: pd.DataFrame, alpha: float = ALPHA) -> Check:
+    """Ask whether every slice of the accounts is split as planned, and name the one that is not.
+
+    Each arm's count in a slice is held against a binomial draw (exact, two-sided); the smallest p times the number of
+    such counts is compared with `alpha`. A loss that the total hides shows where it happened: three per cent of an arm
+    are thirty of a group that is a tenth of it. Missing attributes are a level like any other.
+
+    Args:
+        counts: attribute, level, arm, n, and planned (the arm's planned share of the level), a row for each arm.
+        alpha: how rarely a sound assignment may fail over all slices together.
+
+    Raises:
+        ParameterError: a planned share is not between 0 and 1, or a count is negative.
+    """
+    name = "Arm counts by slice"
+    n, planned = counts["n"].to_numpy(np.int64), counts["planned"].to_numpy(np.float64)
+    if (n < 0).any() or not ((planned > 0) & (planned < 1)).all():
+        raise ParameterError("counts by slice need n of 0 or more and planned shares between 0 and 1")
+    total = counts.groupby(["attribute", "level"], sort=False)["n"].transform("sum").to_numpy()
+    table = counts.assign(total=total, p=_binomial(n, total, planned), residual=_residual(n, total, planned))
+    arms = list(dict.fromkeys(table["arm"]))
+    asked = table[(table["total"] > 0) & table["arm"].isin(arms if len(arms) > 2 else arms[1:])]
+    if asked.empty:
+        return Check(name=name, passed=None, detail="There is no attribute by which the arm counts could be split.")
+    worst = asked.iloc[int(asked["p"].argmin())]
+    p = min(1.0, float(worst["p"]) * len(asked))
+    slices, attributes = asked.groupby(["attribute", "level"]).ngroups, ", ".join(dict.fromkeys(asked["attribute"]))
+    where = f"{worst['attribute']} {worst['level']}"
+    said = (
+        f"{worst['arm']} holds {worst['n']:,} accounts where {worst['total'] * worst['planned']:,.0f} were planned "
+        f"({worst['residual']:+.1f} standard errors)"
+    )
+    if p >= alpha:
+        detail = f"In {slices} slices ({attributes}) the arms are split as planned, within chance. "
+        detail += f"Farthest off is {where}: {said}."
+        return Check(name=name, passed=True, detail=detail, p=p)
+    same = (asked["attribute"] == worst["attribute"]) & (asked["arm"] == worst["arm"])
+    rest = asked[same & (asked["level"] != worst["level"])]
+    detail = f"The arms are not split as planned in {where}: {said}."
+    if len(rest):
+        n, total = np.array([rest["n"].sum()]), np.array([rest["total"].sum()])
+        alone = _binomial(n, total, np.array([(rest["total"] * rest["planned"]).sum()]) / total)[0] >= alpha
+        detail += f" The other levels of {worst['attribute']} together are "
+        detail += f"as planned: the cause follows {worst['attribute']}." if alone else "not as planned either."
+    return Check(name=name, passed=False, detail=detail, p=p)
+
+
+def srm_so_far(counts: pd.DataFrame, expected: Mapping[str, float], *, accounts: int, alpha: float = ALPHA) -> Check:
+    """Ask every day whether the arms fill as planned; whoever looks daily raises no more false alarms than once.
+
+    Args:
+        counts: a row for each day, a column for each arm: accounts that came on that day.
+        expected: planned shares or numbers of the same arms, above 0.
+        accounts: how many are to come in all: where the check is most alert.
+        alpha: how rarely a sound assignment may fail, over all days together.
+
+    Raises:
+        ParameterError: the arms differ between the two, or a count or share is out of range.
+    """
+    name = "Arm counts day by day"
+    if set(counts) != set(expected):
+        raise ParameterError(f"the arms counted are {list(counts)}, but those planned are {list(expected)}")
+    if not len(counts) or not counts.to_numpy().sum():
+        return Check(name=name, passed=None, detail="Nobody has come yet, so the arm counts could not be checked.")
+    arms = [str(arm) for arm in counts]
+    p = anytime.split_p(counts.cumsum(), [expected[arm] for arm in arms], tuned_for=accounts, alpha=alpha)
+    days = f"{len(counts)} day{'s' * (len(counts) > 1)}"
+    if p[-1] >= alpha:
+        detail = f"On {days} so far the arms have filled as planned, within chance, however often it was looked at."
+        return Check(name=name, passed=True, detail=detail, p=float(p[-1]))
+    first = int(np.argmax(p < alpha))
+    came, planned = counts.iloc[: first + 1].sum().astype(int), sum(expected.values())
+    split = ", ".join(
+        f"{arm} {n:,} ({n / came.sum():.2%}, planned {expected[arm] / planned:.2%})"
+        for arm, n in zip(arms, came, strict=True)
+    )
+    detail = f"Since {counts.index[first]} the arms are known not to fill as planned; by then {split}."
+    return Check(name=name, passed=False, detail=detail, p=float(p[-1]))
+
+
+def returned(seen: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
+    """Ask whether accounts seen shortly before the launch were seen again equally often, log by log.
+
+    People who came last week come back, whatever a launch does; an arm in which fewer do has lost logs, or people.
+    Only a difference beyond `TOLERATED` (relative to control) counts, because a launch may move a few. Logs that lose
+    some rows of every account go unseen: the rows per account are told, but a launch may change those.
+
+    Args:
+        seen: log, arm, regulars (accounts seen before), again (those of them seen after), rows (per account, after).
+        control: the arm that the others are compared with.
+        alpha: how rarely a sound launch may fail, over all logs and arms together.
+    """
+    name = "Seen again"
+    smooth = (seen["again"] + 1) / (seen["regulars"] + 2)  # keeps the error above 0 where nobody stayed away
+    shares = seen.assign(share=seen["again"] / seen["regulars"], se=np.sqrt(smooth * (1 - smooth) / seen["regulars"]))
+    pairs = _against(shares, control, by="log")
+    asked = pairs[pairs["share_control"] >= RETURNS]
+    if asked.empty:
+        why = "too few of its accounts come back anyway" if len(pairs) else "no log reaches back before the launch"
+        return Check(name=name, passed=None, detail=f"Whether an arm lost logs could not be asked: {why}.")
+    worst, p = _farthest(asked, TOLERATED * asked["share_control"])
+    detail = (
+        f"Of the accounts seen in {worst['log']} before the launch, {worst['share']:.2%} of {worst['arm']} and "
+        f"{worst['share_control']:.2%} of {control} were seen again, with {worst['rows']:.4g} and "
+        f"{worst['rows_control']:.4g} rows an account"
+    )
+    if p >= alpha:
+        return Check(name=name, passed=True, detail=f"{detail}: neither arm has lost logs of whole accounts.", p=p)
+    detail += ": an arm has lost logs, or people, and what is left of it cannot be compared."
+    return Check(name=name, passed=False, detail=detail, p=p)
+
+
+def missing(nulls: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
+    """Ask whether values are missing equally often in all arms, column by column; errors are worked out over accounts.
+
+    Only a difference beyond `TOLERATED` (as a share of rows) counts: a launch may move who uses which device.
+
+    Args:
+        nulls: column, arm, share (of rows without a value) and se (its standard error), a row for each.
+        control: the arm that the others are compared with.
+        alpha: how rarely a sound launch may fail, over all columns and arms together.
+    """
+    name = "Missing values"
+    pairs = _against(nulls, control, by="column")
+    if pairs.empty:
+        return Check(name=name, passed=None, detail="No column that may lack values is used.")
+    worst, p = _farthest(pairs, TOLERATED)
+    said = f"{worst['column']}, {worst['share']:.2%} in {worst['arm']} and {worst['share_control']:.2%} in {control}"
+    if p >= alpha:
+        detail = (
+            f"In {pairs['column'].nunique()} columns values are missing alike in all arms; farthest apart is {said}."
+        )
+        return Check(name=name, passed=True, detail=detail, p=p)
+    detail = f"Values are missing unequally: {said}. Whatever fills or drops them treats the arms differently."
+    return Check(name=name, passed=False, detail=detail, p=p)
+
+
+def one_arm_each(accounts: int, *, repeated: int, switched: int) -> Check:
+    """Say whether every account stands once and in one arm; any that does not makes its comparison meaningless."""
+    name = "One arm each"
+    if not repeated and not switched:
+        return Check(name=name, passed=True, detail=f"Each of {accounts:,} accounts stands once, in one arm.")
+    detail = f"Of {accounts:,} accounts {switched:,} stand in more than one arm and {repeated:,} more than once."
+    return Check(name=name, passed=False, detail=detail)
+
+
+def false_alarms(checks: Iterable[Check], alpha: float = ALPHA) -> str:
+    """Say how often the checks together stop a sound launch: each with a p does so in at most `alpha` of launches."""
+    n = sum(check.p is not None for check in checks)
+    return (
+        f"{n} checks leave room for chance. Each stops at most {alpha:.1%} of sound launches, however many slices or "
+        f"columns it looks at; all together at most {n * alpha:.1%}."
+    )
+
+
+def pre_period(estimates: Sequence[Estimate | NotEstimable], alpha: float = ALPHA) -> Check:
     """Ask whether the arms differed already before the launch, over all metrics at once.
 
     The smallest p times their number is compared with `alpha`: the first step of Holm (1979), which decides whether any
@@ -83,3 +252,27 @@ def pre_period(estimates: Sequence[Estimate | NotEstimable], alpha: float = 0.00
 def gate(checks: Iterable[Check]) -> bool:
     """Say whether effects may be read: no check failed. One that could not be asked does not close the gate."""
     return all(check.passed is not False for check in checks)
+
+
+def _binomial(n: Integers, total: Integers, share: Floats) -> Floats:
+    """Give the two-sided p of counts under binomial draws: twice the smaller tail."""
+    tails = np.minimum(stats.binom.cdf(n, total, share), stats.binom.sf(n - 1, total, share))
+    return np.minimum(2 * tails, 1.0)
+
+
+def _residual(n: Integers, total: Integers, share: Floats) -> Floats:
+    return (n - total * share) / np.sqrt(np.maximum(total * share * (1 - share), 1e-12))
+
+
+def _against(shares: pd.DataFrame, control: str, *, by: str) -> pd.DataFrame:
+    """Put the control's numbers beside those of each other arm."""
+    base = shares[shares["arm"] == control].drop(columns="arm")
+    return shares[shares["arm"] != control].merge(base, on=by, suffixes=("", "_control")).dropna()
+
+
+def _farthest(pairs: pd.DataFrame, tolerated: pd.Series | float) -> tuple[pd.Series, float]:
+    """Find the pair of shares that differs most surely by more than is tolerated; its p times the number of pairs."""
+    gap = np.asarray((pairs["share"] - pairs["share_control"]).abs() - tolerated)
+    se = np.hypot(pairs["se"].to_numpy(), pairs["se_control"].to_numpy())
+    z = np.divide(gap, se, out=np.where(gap > 0, np.inf, -np.inf), where=se > 0)
+    return pairs.iloc[int(np.argmax(z))], min(1.0, float(stats.norm.sf(z.max())) * len(pairs))

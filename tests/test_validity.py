@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,3 +142,179 @@ def test_without_a_comparable_metric_the_pre_period_was_not_asked():
 )
 def test_only_a_failed_check_closes_the_gate(passed, opened):
     assert validity.gate(Check(name="x", passed=p, detail="") for p in passed) is opened
+
+
+# By slice
+
+
+def slices(*levels: tuple[str, str, int, int], planned=0.25) -> pd.DataFrame:
+    """Lay out attribute, level, control and early counts, of which `planned` are to be early."""
+    return pd.DataFrame(
+        [
+            {"attribute": a, "level": level, "arm": arm, "n": n, "planned": share}
+            for a, level, *counts in levels
+            for arm, n, share in zip(EVEN, counts, (1 - planned, planned), strict=True)
+        ]
+    )
+
+
+def drawn(rng, sizes, lost=0, planned=0.25) -> pd.DataFrame:
+    """Split levels of these sizes by chance; the last level then loses early accounts."""
+    early = rng.binomial(sizes, planned)
+    kept = early - lost * (np.arange(len(sizes)) == len(sizes) - 1)
+    levels = zip(map(str, range(len(sizes))), np.asarray(sizes) - early, kept, strict=True)
+    return slices(*(("engagement", *level) for level in levels), planned=planned)
+
+
+def test_a_slice_equals_scipys_binomial_test_times_their_number():
+    counts = slices(("device", "tv", 300, 60), ("device", "phone", 300, 100))
+    oracle = stats.binom.cdf(60, 360, 0.25) * 2
+    assert validity.srm_by(counts).p == pytest.approx(2 * oracle, rel=1e-9)
+    one = slices(("device", "tv", 300, 60), planned=0.5)
+    assert validity.srm_by(one).p == pytest.approx(stats.binomtest(60, 360, 0.5).pvalue, rel=1e-9)
+
+
+def test_the_slice_that_carries_a_loss_is_named_with_what_the_others_say():
+    counts = slices(
+        ("device", "tv", 3000, 1010), ("device", "phone", 3000, 995), ("engagement", "light", 3000, 1005), ("engagement", "heavy", 3000, 700)
+    )  # fmt: skip
+    check = validity.srm_by(counts)
+    assert check.passed is False
+    assert "in engagement heavy: early holds 700 accounts where 925 were planned (-8.5 standard errors)" in check.detail
+    assert "The other levels of engagement together are as planned: the cause follows engagement." in check.detail
+
+
+def test_a_loss_that_spreads_is_told_from_one_that_does_not():
+    check = validity.srm_by(slices(("device", "tv", 3000, 700), ("device", "phone", 3000, 720)))
+    assert "The other levels of device together are not as planned either." in check.detail
+
+
+def test_sound_slices_pass_and_tell_the_farthest():
+    check = validity.srm_by(slices(("device", "tv", 300, 100), ("device", "phone", 300, 110), ("day", "none", 0, 0)))
+    assert check.passed is True
+    assert "In 2 slices (device) the arms are split as planned" in check.detail
+    assert "Farthest off is device phone: early holds 110 accounts where 102 were planned (+0.9" in check.detail
+
+
+def test_with_three_arms_every_arm_is_asked():
+    counts = pd.DataFrame(
+        {"attribute": "device", "level": "tv", "arm": ["control", "b", "c"], "n": [700, 1000, 1000], "planned": 1 / 3}
+    )
+    check = validity.srm_by(counts)
+    assert check.passed is False
+    assert "control holds 700 accounts where 900 were planned" in check.detail
+
+
+def test_without_attributes_slices_were_not_asked():
+    assert validity.srm_by(slices(("device", "tv", 3, 1)).iloc[:0]).passed is None
+
+
+def test_sound_slices_fail_as_rarely_as_alpha_says():
+    rng, sizes = np.random.default_rng(2), [5_000, 800, 2_500, 60, 12_000]
+    failed = [validity.srm_by(drawn(rng, sizes), alpha=0.05).passed is False for _ in range(300)]
+    assert np.mean(failed) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_three_per_cent_lost_among_heavy_viewers_are_found_where_the_totals_hide_them():
+    # 300 of 10,000 early accounts, all of them among the third that is heavy; an exact draw by strata finds it always
+    rng, sizes = np.random.default_rng(3), [13_333, 13_333, 13_334]
+    totals, found = [], []
+    for _ in range(150):
+        counts = drawn(rng, sizes, lost=300)
+        by_arm = counts.groupby("arm")["n"].sum()
+        totals.append(validity.srm(by_arm.to_dict(), {"control": 0.75, "early": 0.25}).passed is False)
+        found.append(validity.srm_by(counts).passed is False)
+    assert np.mean(found) > 0.7
+    assert np.mean(totals) < 0.4
+
+
+# Day by day
+
+
+def test_the_day_is_named_on_which_a_loss_was_known():
+    days = pd.DataFrame({"control": [300] * 20, "early": [100] * 5 + [60] * 15}, index=[f"day {d}" for d in range(20)])
+    check = validity.srm_so_far(days, {"early": 1, "control": 3}, accounts=8_000)
+    assert check.passed is False
+    assert (
+        "Since day 8 the arms are known not to fill as planned; by then control 2,700 (78.49%, planned 75.00%)"
+        in check.detail
+    )
+    assert validity.srm_so_far(days.iloc[:5], {"early": 1, "control": 3}, accounts=8_000).passed is True
+    assert validity.srm_so_far(days.iloc[:0], {"early": 1, "control": 3}, accounts=8_000).passed is None
+    with pytest.raises(ParameterError, match="but those planned are"):
+        validity.srm_so_far(days, {"control": 1}, accounts=8_000)
+
+
+# Logs
+
+
+def log(name="sessions", regulars=(20_000, 10_000), again=(19_700, 9_850), rows=(30.0, 30.0)) -> pd.DataFrame:
+    return pd.DataFrame({"log": name, "arm": list(EVEN), "regulars": regulars, "again": again, "rows": rows})
+
+
+def test_accounts_missing_from_a_log_are_found_and_a_launchs_own_pull_is_borne():
+    lost = validity.returned(log(again=(19_700, 9_850 - 250)), "control")
+    assert lost.passed is False
+    assert "seen in sessions before the launch, 96.00% of early and 98.50% of control were seen again" in lost.detail
+    pulled = validity.returned(log(again=(19_700, 9_850 + 80)), "control")  # 0.8 points more came back
+    assert pulled.passed is True
+    twice = pd.concat([log(), log("plays", again=(19_700, 9_600))])
+    assert validity.returned(twice, "control").p == pytest.approx(2 * lost.p)
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (log(again=(12_000, 6_000)), "too few of its accounts come back anyway"),
+        (log(regulars=(0, 0), again=(0, 0)), "no log reaches back before the launch"),
+        (log().iloc[:0], "no log reaches back before the launch"),
+    ],
+)
+def test_logs_that_cannot_show_a_loss_were_not_asked(seen, why):
+    check = validity.returned(seen, "control")
+    assert (check.passed, check.p) == (None, None)
+    assert why in check.detail
+
+
+def nulls(*shares: tuple[float, float], se=0.001) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"column": f"c{i}", "arm": arm, "share": share, "se": se}
+            for i, both in enumerate(shares)
+            for arm, share in zip(EVEN, both, strict=True)
+        ]
+    )
+
+
+def test_values_missing_in_one_arm_are_found_and_small_differences_borne():
+    found = validity.missing(nulls((0.1, 0.1), (0.02, 0.04)), "control")
+    assert found.passed is False
+    assert "unequally: c1, 4.00% in early and 2.00% in control" in found.detail
+    assert validity.missing(nulls((0.1, 0.1), (0.02, 0.029)), "control").passed is True
+    assert validity.missing(nulls((0.0, 0.0), se=0.0), "control").passed is True
+    assert validity.missing(nulls((0.0, 0.5), se=0.0), "control").passed is False
+    assert validity.missing(nulls().reindex(columns=["column", "arm", "share", "se"]), "control").passed is None
+
+
+def test_sound_logs_fail_as_rarely_as_alpha_says():
+    rng, failed = np.random.default_rng(4), []
+    for _ in range(200):
+        again = rng.binomial([4_000, 2_000], 0.95)
+        failed.append(
+            validity.returned(log(regulars=(4_000, 2_000), again=again), "control", alpha=0.05).passed is False
+        )
+    assert np.mean(failed) < 0.05
+
+
+def test_accounts_in_two_arms_close_the_gate():
+    assert validity.one_arm_each(100, repeated=0, switched=0).passed is True
+    check = validity.one_arm_each(100, repeated=3, switched=2)
+    assert check.passed is False
+    assert "Of 100 accounts 2 stand in more than one arm and 3 more than once" in check.detail
+
+
+def test_all_checks_together_say_how_rarely_they_stop_a_sound_launch():
+    asked = [Check(name=str(i), passed=True, detail="", p=0.5) for i in range(5)]
+    words = validity.false_alarms([*asked, Check(name="x", passed=True, detail="")])
+    assert words.startswith("5 checks leave room for chance. Each stops at most 0.1% of sound launches")
+    assert words.endswith("all together at most 0.5%.")

@@ -1,0 +1,219 @@
+"""Preflight: what validity asks about a study, counted by the engine from its assignments and logs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import ibis
+import numpy as np
+import pandas as pd
+from ibis import _
+
+from helpers import schema, units, validity
+from helpers.metrics import UNITS_TABLE
+from helpers.results import Check
+from helpers.study import Study
+
+ATTRIBUTES = ("device", "region", "tenure", "age_band", "engagement")
+LEVELS = 100  # an attribute with more is an id rather than a slice
+RECENT_DAYS = 7  # whoever was seen this shortly before the launch is expected back
+SEEN = ["regulars", "again", "rows"]
+LOGS = {"app_opens": (), "sessions": ("device", "app_version"), "plays": ("profile",)}  # and what may lack values
+
+
+def checks(data: Study) -> tuple[Check, ...]:
+    """Ask of accounts and logs what has to be so before an effect is read; the totals and the past are asked elsewhere.
+
+    Raises:
+        DataError: the data lack a column that the launch names.
+    """
+    seen, nulls = logged(data)
+    control = data.launch.arms.control
+    return (
+        one_arm_each(data),
+        validity.srm_by(slices(data)),
+        validity.returned(seen, control),
+        validity.missing(nulls, control),
+    )
+
+
+def one_arm_each(data: Study) -> Check:
+    """Count accounts that stand in the assignments more than once, or in more than one arm."""
+    assigned = data.assignments
+    rows, accounts = assigned.aggregate(n=_.count(), accounts=_.account.nunique()).execute().iloc[0]
+    switched = 0
+    if rows != accounts:
+        switched = assigned.aggregate(by="account", arms=_.arm.nunique()).filter(_.arms > 1).count().execute()
+    return validity.one_arm_each(int(accounts), repeated=int(rows - accounts), switched=int(switched))
+
+
+def slices(data: Study) -> pd.DataFrame:
+    """Count the arms in every level of every attribute known before the launch, and on every day of assignment.
+
+    The planned share is that of the launch, or where none was planned that of all accounts together. Where the design
+    treats strata differently, the arms' inclusion probabilities say what was planned for each level.
+
+    Returns:
+        attribute, level, arm, n, planned: a row for each combination; a missing attribute is a level of its own.
+    """
+    assigned, names = _described(data)
+    design = _design(data)
+    keys = [] if design is None else ["stratum"]
+    widths = assigned.aggregate(**{name: assigned[name].nunique() for name in names}).execute().iloc[0] if names else {}
+    whole = _planned(data)
+    parts = []
+    for name in (n for n in names if 1 < widths[n] <= LEVELS):
+        counted = assigned.aggregate(by=[name, "arm", *keys], n=_.count()).execute().rename(columns={name: "level"})
+        total = counted.groupby(["level", *keys])["n"].sum()
+        cells = total.to_frame("total").reset_index().merge(whole.to_frame("share").reset_index(), how="cross")
+        if design is not None:
+            cells = cells.drop(columns="share").merge(design, on=["stratum", "arm"])
+        expected = (cells["total"] * cells["share"]).groupby([cells["level"], cells["arm"]]).sum()
+        n = counted.groupby(["level", "arm"])["n"].sum().reindex(expected.index, fill_value=0)
+        part = pd.DataFrame({"n": n, "planned": expected / expected.groupby("level").transform("sum")})
+        parts.append(part.reset_index().assign(attribute=name.replace("_", " ")))
+    columns = ["attribute", "level", "arm", "n", "planned"]
+    found = pd.concat(parts, ignore_index=True)[columns] if parts else _frame(columns[:3], columns[3:])
+    order = {arm: i for i, arm in enumerate(data.launch.arms.names)}
+    return found.sort_values(["attribute", "level", "arm"], key=lambda c: c.map(order) if c.name == "arm" else c)
+
+
+def arrivals(data: Study) -> pd.DataFrame:
+    """Count the accounts assigned on each day (UTC): a row for each day, a column for each arm, control first."""
+    assigned = data.assignments
+    if "assigned_at" not in assigned.columns:
+        return pd.DataFrame(columns=list(data.launch.arms.names))
+    counted = assigned.aggregate(by=["arm", assigned.assigned_at.date().name("day")], n=_.count()).execute()
+    by_day = counted.pivot_table(index="day", columns="arm", values="n", fill_value=0).astype(int)
+    return by_day[list(data.launch.arms.names)]
+
+
+def logged(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Count who was seen before and after the launch in each log, and which values are missing, by arm.
+
+    Returns:
+        log, arm, regulars, again, rows (per account); and column, arm, share, se (over accounts). Both are empty for
+        a table with a row per account, except that columns whose missing values are dropped are counted.
+    """
+    seen, nulls = [_frame(["log", "arm"], SEEN)], [_frame(["column", "arm"], ["share", "se"])]
+    if UNITS_TABLE in data.tables:
+        return seen[0], _dropped(data) if data.launch.data.missing == "drop" else nulls[0]
+    accounts = data.assignments.aggregate(by="arm", accounts=_.count()).execute().set_index("arm")["accounts"]
+    for name in (log for log in LOGS if log in data.tables):
+        read = _read_log(data, name).set_index("arm").reindex(accounts.index, fill_value=0).astype(float)
+        seen.append(read.assign(log=name, rows=read["rows"] / accounts).reset_index()[["log", "arm", *SEEN]])
+        for column in (c for c in LOGS[name] if f"{c}|nulls" in read):
+            counted = (read[f"{column}|{what}"] for what in ("nulls", "squares", "products"))
+            share = _share(read["rows"], read["squares"], *counted)
+            nulls.append(share.assign(column=f"{column} of {name}").reset_index())
+    return pd.concat(seen[1:] or seen, ignore_index=True), pd.concat(nulls[1:] or nulls, ignore_index=True)
+
+
+def _frame(texts: list[str], numbers: list[str]) -> pd.DataFrame:
+    """Make a table without rows."""
+    return pd.DataFrame({c: pd.Series(dtype=str) for c in texts} | {c: pd.Series(dtype=float) for c in numbers})
+
+
+def _described(data: Study) -> tuple[ibis.Table, list[str]]:
+    """Open the assignments with what was known of each account beforehand, and name those columns."""
+    assigned, wanted = data.assignments, list(dict.fromkeys([*data.launch.segments, *ATTRIBUTES]))
+    if UNITS_TABLE in data.tables:
+        names = list(data.launch.segments)
+    else:
+        accounts = data.tables.get("accounts")
+        names = [] if accounts is None else [n for n in wanted if n in accounts.columns]
+        if accounts is not None and names:
+            mine = accounts.select(*names, account=_.account.cast(assigned.account.type()))
+            kept = assigned.drop(*(n for n in names if n in assigned.columns))
+            assigned = kept.left_join(mine, "account").drop("account_right")
+    assigned = assigned.mutate(**{n: assigned[n].cast("string").fill_null(schema.UNKNOWN) for n in names})
+    if "assigned_at" in assigned.columns:
+        names, assigned = [*names, "day_assigned"], assigned.mutate(day_assigned=_.assigned_at.date().cast("string"))
+    return assigned, names
+
+
+def _planned(data: Study) -> pd.Series:
+    """Give each arm's planned share of all accounts; its share as it is where nothing was planned."""
+    if data.launch.sampling:
+        parts = pd.Series(dict(data.launch.sampling.n), dtype=float)
+    else:
+        parts = data.assignments.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"].astype(float)
+    return (parts / parts.sum()).rename_axis("arm")
+
+
+def _design(data: Study) -> pd.DataFrame | None:
+    """Read the planned share of each arm in each stratum; None where assignments do not say, or contradict the plan."""
+    assigned = data.assignments
+    if not {"stratum", "inclusion_probability"} <= set(assigned.columns):
+        return None
+    found = assigned.aggregate(by=["stratum", "arm"], n=_.count(), chance=_.inclusion_probability.mean()).execute()
+    chance = found.pivot_table(index="stratum", columns="arm", values="chance")
+    if chance.empty or chance.isna().to_numpy().any() or found["stratum"].isna().any():
+        return None
+    share = chance.div(chance.sum(axis=1), axis=0)
+    whole = share.mul(found.groupby("stratum")["n"].sum(), axis=0).sum() / found["n"].sum()
+    planned = _planned(data).reindex(whole.index)
+    if not np.allclose(whole, planned, rtol=0.02):
+        return None
+    return share.reset_index().melt(id_vars="stratum", var_name="arm", value_name="share")
+
+
+def _since(data: Study) -> Any:
+    """Say from when an account counts as launched: its assignment, or the launch's first midnight (UTC)."""
+    if "assigned_at" in data.assignments.columns:
+        return _.assigned_at
+    start = data.launch.dates.start if data.launch.dates else dt.date.min
+    return ibis.literal(dt.datetime.combine(start, dt.time(), tzinfo=dt.UTC))
+
+
+def _read_log(data: Study, name: str) -> pd.DataFrame:
+    """Aggregate one log to a row per arm: who was seen when, rows, and sums of products of rows and missing values."""
+    time, columns = schema.table(name).time, [c for c in LOGS[name] if c in data.table(name).columns]
+    assigned = data.assignments.select("account", "arm", since=_since(data))
+    log = data.table(name).select(*columns, at=_[time], account=_.account.cast(assigned.account.type()))
+    near = log.join(assigned, "account").filter(
+        _["at"] >= _.since - ibis.interval(days=RECENT_DAYS), _["at"] < _.since + ibis.interval(days=data.launch.days)
+    )
+    after = near["at"] >= near.since
+    per_account = near.aggregate(
+        by=["account", "arm"],
+        before=(~after).any(),
+        rows=after.sum(),
+        **{column: (after & near[column].isnull()).sum() for column in columns},
+    )
+    return per_account.aggregate(
+        by="arm",
+        regulars=_.before.sum(),
+        again=(_.before & (_["rows"] > 0)).sum(),
+        rows=_["rows"].sum(),
+        squares=(_["rows"] * _["rows"]).sum(),
+        **{f"{c}|nulls": per_account[c].sum() for c in columns},
+        **{f"{c}|squares": (per_account[c] * per_account[c]).sum() for c in columns},
+        **{f"{c}|products": (per_account[c] * per_account["rows"]).sum() for c in columns},
+    ).execute()
+
+
+def _share(rows: pd.Series, squares: pd.Series, nulls: pd.Series, null_squares: pd.Series, products: pd.Series) -> Any:
+    """Give the share of rows without a value, and its standard error over accounts (the delta method)."""
+    share = nulls / rows
+    scatter = null_squares - 2 * share * products + share**2 * squares
+    return pd.DataFrame({"share": share, "se": np.sqrt(scatter.clip(lower=0)) / rows})
+
+
+def _dropped(data: Study) -> pd.DataFrame:
+    """Count the missing values of own columns, whose accounts are dropped."""
+    columns = {
+        str(m.column)
+        for p in units.measurable(data)
+        for m in (*p.metric.measures, *units.covariates(data, p.metric))
+        if m.table == UNITS_TABLE
+    }
+    table = data.assignments
+    lacks = {}
+    for c in sorted(columns):
+        number = table[c].cast("float64")
+        lacks[c] = (number.isnull() | number.isnan() | number.isinf()).fill_null(True).mean()
+    found = table.aggregate(by="arm", accounts=_.count(), **lacks).execute()
+    long = found.melt(id_vars=["arm", "accounts"], value_vars=sorted(columns), var_name="column", value_name="share")
+    return long.assign(se=np.sqrt(long["share"] * (1 - long["share"]) / long["accounts"])).drop(columns="accounts")

@@ -1,0 +1,200 @@
+"""What validity asks is counted rightly from tables; a planted loss closes the gate, a sound service opens it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import launch, preflight, study, validity
+
+START = pd.Timestamp("2026-09-07", tz="UTC")
+LAUNCH = """\
+name: hand
+data: {source: tables}
+arms: {control: control, treatment: early}
+dates: {start: 2026-09-07, days: 14, pre_days: 14}
+sampling: {n: {control: 3, early: 1}}
+metrics: {north_star: opens_per_account_week}
+segments: [region]
+"""
+
+
+@pytest.fixture
+def tables():
+    """Write a service down: 8,000 accounts with a session in each of four weeks, a few nights without one."""
+    rng, n = np.random.default_rng(5), 8_000
+    accounts = pd.DataFrame(
+        {
+            "account": np.arange(n),
+            "region": rng.choice(["N", "S", None], n),
+            "device": rng.choice(["tv", "phone"], n),
+        }
+    )
+    assignments = pd.DataFrame({"account": np.arange(n), "arm": np.where(np.arange(n) % 4 == 0, "early", "control")})
+    sessions = pd.DataFrame({"account": np.tile(np.arange(n), 4), "week": np.repeat(np.arange(-2, 2), n)})
+    sessions = sessions[rng.random(4 * n) < 0.99]
+    sessions = sessions.assign(
+        session=np.arange(len(sessions)),
+        started_at=START + pd.to_timedelta(7 * sessions["week"] + rng.uniform(0, 7, len(sessions)), unit="D"),
+        seconds_to_first_play=10.0,
+        device=np.where(rng.random(len(sessions)) < 0.02, None, "tv"),
+    ).drop(columns="week")
+    return {"accounts": accounts, "assignments": assignments, "sessions": sessions}
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def write(tables, text=LAUNCH):
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        for name, table in tables.items():
+            table.to_parquet(tmp_path / "tables" / f"{name}.parquet")
+        (tmp_path / "hand.yaml").write_text(text)
+        return study.open(launch.load(tmp_path / "hand.yaml"))
+
+    return write
+
+
+def failed(data):
+    return [check.name for check in preflight.checks(data) if check.passed is False]
+
+
+def test_a_sound_service_passes_every_check(tables, opened):
+    checks = preflight.checks(opened(tables))
+    assert [(c.name, c.passed) for c in checks] == [
+        ("One arm each", True),
+        ("Arm counts by slice", True),
+        ("Seen again", True),
+        ("Missing values", True),
+    ]
+    assert validity.gate(checks)
+
+
+def test_counts_equal_pandas(tables, opened):
+    data = opened(tables)
+    joined = tables["assignments"].merge(tables["accounts"], on="account").fillna({"region": "unknown"})
+    expected = joined.groupby(["region", "arm"]).size()
+    got = preflight.slices(data).query("attribute == 'region'").set_index(["level", "arm"])
+    assert got["n"].to_dict() == expected.to_dict()
+    assert got.xs("early", level="arm")["planned"].tolist() == pytest.approx([0.25] * 3)
+
+    sessions = tables["sessions"].merge(tables["assignments"], on="account")
+    recent = sessions[sessions["started_at"].between(START - pd.Timedelta(days=7), START, inclusive="left")]
+    after = sessions[sessions["started_at"] >= START]
+    seen, nulls = preflight.logged(data)
+    by_arm = seen.set_index("arm")
+    for arm, accounts in tables["assignments"].groupby("arm")["account"]:
+        regulars = set(recent.loc[recent["arm"] == arm, "account"])
+        mine = after[after["arm"] == arm]
+        found = by_arm.loc[arm]
+        assert found["regulars"] == len(regulars)
+        assert found["again"] == len(regulars & set(mine["account"]))
+        assert found["rows"] == pytest.approx(len(mine) / len(accounts))
+        (lacking,) = nulls.query("arm == @arm and column == 'device of sessions'")["share"]
+        assert lacking == pytest.approx(mine["device"].isna().mean())
+        per_account = mine.groupby("account")["device"].agg(nulls=lambda d: d.isna().sum(), rows="size")
+        scatter = ((per_account["nulls"] - lacking * per_account["rows"]) ** 2).sum()
+        (se,) = nulls.query("arm == @arm and column == 'device of sessions'")["se"]
+        assert se == pytest.approx(np.sqrt(scatter) / len(mine))
+
+
+def test_a_region_that_loses_its_treated_accounts_is_named(tables, opened):
+    joined = tables["assignments"].merge(tables["accounts"], on="account")
+    lost = joined.query("arm == 'early' and region == 'N'")["account"].iloc[:200]
+    data = opened(tables | {"assignments": tables["assignments"][~tables["assignments"]["account"].isin(lost)]})
+    assert failed(data) == ["Arm counts by slice"]
+    assert "in region N: early holds" in preflight.checks(data)[1].detail
+
+
+def test_an_app_that_stops_logging_is_found(tables, opened):
+    silent = np.arange(0, 400, 4)  # one in twenty of the early arm
+    gone = tables["sessions"]["account"].isin(silent) & (tables["sessions"]["started_at"] >= START)
+    assert failed(opened(tables | {"sessions": tables["sessions"][~gone]})) == ["Seen again"]
+
+
+def test_values_that_one_arm_does_not_log_are_found(tables, opened):
+    sessions = tables["sessions"].copy()
+    early = (sessions["account"] % 4 == 0) & (sessions["started_at"] >= START)
+    sessions.loc[early & (np.arange(len(sessions)) % 10 == 0), "device"] = None
+    assert failed(opened(tables | {"sessions": sessions})) == ["Missing values"]
+
+
+def test_accounts_in_two_arms_are_counted(tables, opened):
+    again = tables["assignments"].iloc[:3].assign(arm=["early", "early", "control"])  # the first is early already
+    check = preflight.one_arm_each(opened(tables | {"assignments": pd.concat([tables["assignments"], again])}))
+    assert check.passed is False
+    assert "Of 8,000 accounts 1 stand in more than one arm and 3 more than once" in check.detail
+
+
+def test_days_of_assignment_are_a_slice_and_fill_day_by_day(tables, opened):
+    n = len(tables["assignments"])
+    days = START + pd.to_timedelta(np.arange(n) // 1_000, unit="D")
+    assigned = tables["assignments"].assign(assigned_at=days)
+    lost = (assigned["arm"] == "early") & (days >= START + pd.Timedelta(days=6)) & (np.arange(n) % 8 == 0)
+    data = opened(tables | {"assignments": assigned[~lost]})
+    assert (
+        "in day assigned 2026-09-13: early holds 125 accounts where 219"
+        in validity.srm_by(preflight.slices(data)).detail
+    )
+    counts = preflight.arrivals(data)
+    assert counts["early"].tolist() == [250] * 6 + [125] * 2
+    check = validity.srm_so_far(counts, data.launch.sampling.n, accounts=n)
+    assert check.passed is False
+    assert "Since 2026-09-1" in check.detail
+
+
+def test_strata_with_other_splits_are_held_against_their_own_plan(tables, opened):
+    # 40 % of the phones are early and 10 % of the others, as the inclusion probabilities say; without them an alarm
+    joined = tables["assignments"].merge(tables["accounts"], on="account")
+    rng, phone = np.random.default_rng(1), joined["device"] == "phone"
+    size = phone.map({True: phone.sum(), False: (~phone).sum()})
+    early = rng.random(len(joined)) < np.where(phone, 0.4, 0.1)
+    assigned = pd.DataFrame(
+        {
+            "account": joined["account"],
+            "arm": np.where(early, "early", "control"),
+            "stratum": joined["device"],
+            "inclusion_probability": np.where(phone, np.where(early, 0.4, 0.6), np.where(early, 0.1, 0.9)) / size.max() * size.min(),
+        }
+    )  # fmt: skip
+    data = opened(tables | {"assignments": assigned})
+    assert validity.srm_by(preflight.slices(data)).passed is True
+    blind = opened(tables | {"assignments": assigned.assign(inclusion_probability=0.5)})
+    assert validity.srm_by(preflight.slices(blind)).passed is False
+
+
+def test_a_table_with_a_row_per_account_is_asked_what_it_can_answer(players):
+    path, table = players
+    checks = preflight.checks(study.open(launch.load(path)))
+    assert [(c.name, c.passed) for c in checks] == [
+        ("One arm each", True),
+        ("Arm counts by slice", True),
+        ("Seen again", None),
+        ("Missing values", None),
+    ]
+    table.loc[(table["version"] == "new") & (np.arange(len(table)) % 5 == 0), "hours"] = None
+    table.to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text().replace("arm: version}", "arm: version, missing: drop}"))
+    assert failed(study.open(launch.load(path))) == ["Missing values"]
+
+
+def test_a_launch_without_a_planned_split_is_asked_whether_its_slices_are_alike(players):
+    data = study.open(launch.load(players[0]))
+    cells = preflight.slices(data)
+    assert set(cells["attribute"]) == {"country"}
+    assert cells["planned"].tolist() == pytest.approx([0.5] * len(cells))
+    assert set(cells["level"]) == {"NO", "SE", "unknown"}
+
+
+def test_attributes_with_too_many_levels_are_left_out(tables, opened, monkeypatch):
+    monkeypatch.setattr(preflight, "LEVELS", 2)
+    assert set(preflight.slices(opened(tables))["attribute"]) == {"device"}
+
+
+def test_without_an_account_table_or_dates_of_assignment_nothing_is_made_up(tables, opened):
+    data = opened({k: v for k, v in tables.items() if k != "accounts"}, LAUNCH.replace("segments: [region]\n", ""))
+    data = replace(data, tables={k: v for k, v in data.tables.items() if k != "accounts"})
+    assert validity.srm_by(preflight.slices(data)).passed is None
+    assert preflight.arrivals(data).empty

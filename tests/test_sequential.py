@@ -1,0 +1,352 @@
+"""Bounds equal published tables and R; errors and coverage hold over all looks, on paths and on heavy-tailed accounts."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from helpers import sequential
+from helpers.errors import ParameterError
+from helpers.results import Estimate, NotEstimable
+
+CASES = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cases"
+TABLE = 5.1e-4  # published tables have three decimals
+
+
+def case(name: str) -> dict:
+    path = CASES / f"{name}.json"
+    if not path.exists():
+        pytest.skip(f"the reference cases are not here: {path.name}")
+    found = json.loads(path.read_text())
+    return found | {"near": {"rel": found["tolerance"]["rel"], "abs": found["tolerance"]["abs"]}}
+
+
+# Bounds: Jennison and Turnbull (2000), tables 2.1 (Pocock), 2.3 (O'Brien-Fleming) and 2.9 (Wang-Tsiatis, shape 1/4)
+
+PUBLISHED = {
+    ("pocock", 0.05): {1: 1.960, 2: 2.178, 3: 2.289, 4: 2.361, 5: 2.413, 8: 2.512, 10: 2.555, 15: 2.626, 20: 2.672},
+    ("pocock", 0.01): {2: 2.772, 3: 2.873, 4: 2.939, 5: 2.986, 10: 3.117},
+    ("pocock", 0.1): {2: 1.875, 3: 1.992, 4: 2.067, 5: 2.122, 10: 2.270},
+    ("obrien_fleming", 0.05): {2: 1.977, 3: 2.004, 4: 2.024, 5: 2.040, 8: 2.072, 10: 2.087, 15: 2.110, 20: 2.126},
+    ("obrien_fleming", 0.01): {2: 2.580, 3: 2.595, 4: 2.609, 5: 2.621, 10: 2.660},
+    ("obrien_fleming", 0.1): {2: 1.678, 3: 1.710, 4: 1.733, 5: 1.751, 10: 1.801},
+    ("wang_tsiatis", 0.05): {2: 2.038, 3: 2.083, 4: 2.113, 5: 2.136},
+}
+
+
+@pytest.mark.parametrize(("rule", "alpha"), PUBLISHED)
+def test_bounds_equal_the_published_tables(rule, alpha):
+    for looks, constant in PUBLISHED[rule, alpha].items():
+        planned = sequential.plan_looks(looks, rule=rule, alpha=alpha, shape=0.25)
+        assert planned.z[-1] == pytest.approx(constant, abs=TABLE), looks
+        assert planned.spent[-1] == pytest.approx(alpha, rel=1e-9)
+
+
+def test_bounds_equal_r():
+    published = case("group_sequential__obrienfleming_boundaries_K2_10")
+    for row in published["expected"]:
+        found = sequential.plan_looks(row["K"], rule="obrien_fleming")
+        assert found.z == pytest.approx(row["critical"], **published["near"])
+        assert found.to_frame()["p"].tolist() == pytest.approx(row["nominal_p_two"], **published["near"])
+
+
+@pytest.mark.parametrize("name", ["lan_demets_obf_equal", "kim_demets_power_family"])
+def test_spent_error_equals_r(name):
+    published = case(f"group_sequential__{name}")
+    for row in published["expected"]:
+        rule = "spend_obrien_fleming" if row["type"] == "asOF" else "spend_power"
+        found = sequential.plan_looks(row["info"], rule=rule, shape=float(row["type"][-1].replace("F", "1")))
+        assert found.z == pytest.approx(row["critical"], **published["near"])
+        assert found.spent == pytest.approx(row["alpha_spent"], abs=2e-8)  # the case spends a little less than alpha
+
+
+def test_the_price_of_looking_equals_r():
+    published = case("group_sequential__inflation_factors_power_80")
+    rules = {"OBrienFleming": "obrien_fleming", "Pocock": "pocock"}
+    for row in published["expected"]:
+        factor = sequential.inflation(sequential.plan_looks(row["K"], rule=rules[row["type"]]), power=0.8)
+        assert factor == pytest.approx(row["inflation_80"], **published["near"])
+
+
+def test_peeking_at_a_fixed_test_costs_what_is_published():
+    published = case("group_sequential__naive_peeking_type1")
+    for row in published["expected"]:
+        looks = np.arange(1, row["K"] + 1)
+        found = sequential.crossing(np.full(row["K"], stats.norm.isf(0.025)), looks).sum()
+        assert found == pytest.approx(row["alpha"], **published["near"])
+
+
+@pytest.mark.parametrize(("looks", "error"), [(7, 0.16), (14, 0.22), (28, 0.27)])
+def test_a_daily_peek_at_the_usual_threshold_errs_often(looks, error):
+    # the specification of the simulator, section 9
+    found = sequential.crossing(np.full(looks, stats.norm.isf(0.025)), np.arange(1, looks + 1)).sum()
+    assert found == pytest.approx(error, abs=0.0075)
+
+
+RULES = st.sampled_from(["obrien_fleming", "pocock", "spend_obrien_fleming", "spend_pocock", "spend_power"])
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    steps=st.lists(st.floats(0.05, 10), min_size=1, max_size=5),
+    rule=RULES,
+    alpha=st.sampled_from([0.01, 0.05, 0.2]),
+    sides=st.sampled_from([1, 2]),
+)
+def test_any_unequal_looks_spend_alpha_in_all_as_multivariate_normals_say(steps, rule, alpha, sides):
+    at = np.cumsum(steps)
+    planned = sequential.plan_looks(at, rule=rule, alpha=alpha, sides=sides)
+    assert (np.diff(planned.spent) >= 0).all()
+    correlation = np.sqrt(np.minimum.outer(at, at) / np.maximum.outer(at, at))
+    low = -planned.z if sides == 2 else np.full(len(at), -np.inf)
+    cdf = stats.multivariate_normal(cov=correlation, allow_singular=True, maxpts=200_000, abseps=1e-6, seed=1)
+    stay = cdf.cdf(planned.z, lower_limit=low) if len(at) > 1 else stats.norm.cdf(planned.z[0]) - stats.norm.cdf(low[0])
+    assert 1 - stay == pytest.approx(alpha, abs=2e-4)  # the error of the randomised oracle
+
+
+@settings(max_examples=20, deadline=None)
+@given(scale=st.floats(1e-6, 1e6), rule=RULES)
+def test_only_the_spacing_of_looks_counts(scale, rule):
+    at = np.array([1.0, 2.5, 4.0])
+    one, other = (sequential.plan_looks(a, rule=rule) for a in (at, scale * at))
+    assert one.z == pytest.approx(other.z, rel=1e-6)
+
+
+def test_effects_cross_as_often_as_paths_do():
+    rng, information, drift = np.random.default_rng(3), np.array([0.2, 0.5, 1.0]), 2.0
+    planned = sequential.plan_looks(information, rule="pocock")
+    steps = np.diff(information, prepend=0)
+    paths = (rng.normal(drift * steps, np.sqrt(steps), (200_000, 3))).cumsum(axis=1) / np.sqrt(information)
+    above, below = paths > planned.z, paths < -planned.z
+    free = np.cumsum(above | below, axis=1) - (above | below) == 0
+    simulated = np.stack([(below & free).mean(axis=0), (above & free).mean(axis=0)], axis=1)
+    exact = sequential.crossing(planned.z, information, drift=drift)
+    assert simulated == pytest.approx(exact, abs=4 * np.sqrt(0.25 / 200_000))
+
+
+def test_bounds_for_28_looks_take_less_than_a_second():
+    for rule in ("spend_obrien_fleming", "spend_pocock"):
+        began = time.process_time()
+        sequential.plan_looks(28, rule=rule)
+        assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"when": []}, "looks must be 1 to 1,000 finite numbers above 0 that rise"),
+        ({"when": 0}, "looks must be 1 to 1,000"),
+        ({"when": [14, 7]}, "that rise"),
+        ({"when": [0, 7]}, "above 0"),
+        ({"when": [7, float("inf")]}, "finite"),
+        ({"alpha": 0.0}, "alpha is 0.0, must lie between 0 and 0.5"),
+        ({"sides": 3}, "sides is 3, must be 1 or 2"),
+        ({"rule": "obrien"}, "rule is 'obrien'; did you mean 'obrien_fleming'"),
+        ({"rule": "spend_power", "shape": 0}, "shape is 0, must be above 0"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(change, sentence):
+    with pytest.raises(ParameterError, match=sentence):
+        sequential.plan_looks(**({"when": 4} | change))
+
+
+def test_bounds_that_do_not_fit_the_looks_are_refused():
+    with pytest.raises(ParameterError, match="there are 3 looks; expected as many bounds"):
+        sequential.crossing([2, 2], [1, 2, 3])
+    with pytest.raises(ParameterError, match=r"power is 0.01, must lie between alpha \(0.05\) and 1"):
+        sequential.inflation(sequential.plan_looks(3), power=0.01)
+
+
+# Looks as they come: repeated intervals, and estimates after stopping
+
+
+def estimate(diff: float, se: float, **changes) -> Estimate:
+    half = 1.959963984540054 * se
+    return Estimate(
+        **{
+            "metric": "hours",
+            "control": 10.0,
+            "treatment": 10 + diff,
+            "diff": diff,
+            "se": se,
+            "low": diff - half,
+            "high": diff + half,
+            "rel": diff / 10,
+            "rel_low": (diff - half) / 10,
+            "rel_high": (diff + half) / 10,
+            "p": 2 * stats.norm.sf(abs(diff / se)),
+            "n_control": 1_000,
+            "n_treatment": 1_000,
+            "method": "Welch t",
+            "mde": 2.8 * se,
+        }
+        | changes
+    )
+
+
+WEEKS = sequential.plan_looks([7, 14, 21, 28])
+
+
+def test_a_launch_goes_on_until_a_bound_is_crossed_and_says_so():
+    se = 1 / np.sqrt([1, 2, 3, 4])
+    readings = sequential.follow([estimate(2.0, se[0]), estimate(2.2, se[1])], WEEKS, better="higher")
+    assert [r.stop for r in readings] == [False, True]
+    assert readings[0].words.startswith("Day 7, look 1 of 4: go on; neither gain nor loss is established yet: +2 (-2.3")
+    assert readings[1].words.startswith("Day 14, look 2 of 4: stop; a gain is established: +2.2 (+0.1")
+    for r, z in zip(
+        readings, WEEKS.z[:2], strict=True
+    ):  # equal information at equally spaced looks: the planned bounds
+        assert r.bound == pytest.approx(z, rel=1e-6)
+        e = r.estimate
+        assert (e.low, e.high) == pytest.approx((e.diff - z * e.se, e.diff + z * e.se), rel=1e-6)
+        assert (e.rel_low, e.rel_high) == pytest.approx((e.low / 10, e.high / 10))
+        assert e.mde == pytest.approx((z + 2.8 - 1.95996) * e.se, rel=1e-4)
+
+
+def test_less_is_a_gain_where_lower_is_better():
+    last = [estimate(-2.0, s) for s in (1, 0.7, 0.5, 0.4)]
+    assert "a gain is established" in sequential.follow(last, WEEKS, better="lower")[-1].words
+    assert "a loss is established" in sequential.follow(last, WEEKS, better="higher")[-1].words
+
+
+def test_one_side_stops_for_harm_only():
+    looks = sequential.plan_looks(2, sides=1)
+    (gain,) = sequential.follow([estimate(9.0, 1.0)], looks, better="higher")
+    (loss,) = sequential.follow([estimate(-9.0, 1.0)], looks, better="higher")
+    assert (gain.stop, loss.stop) == (False, True)
+    assert "no loss is established yet" in gain.words
+    assert sequential.settle([estimate(-9.0, 1.0)], looks, better="higher").p < 1e-9
+
+
+def test_the_planned_end_is_said_and_a_look_without_an_estimate_passed_over():
+    blind = NotEstimable(metric="hours", reason="no data")
+    readings = sequential.follow([blind, blind, blind, estimate(0.1, 0.5)], WEEKS, better="higher")
+    assert [r.look for r in readings] == [4]
+    assert "the planned end; neither gain nor loss is established: +0.1" in readings[0].words
+    assert readings[0].bound == pytest.approx(1.959964, abs=1e-5)  # all error is left for it
+    assert sequential.follow([blind], WEEKS, better="higher") == []
+
+
+def test_bounds_follow_the_information_that_came():
+    info = np.array([0.5, 0.7, 1.0])
+    planned = sequential.plan_looks([1, 2, 3])
+    readings = sequential.follow([estimate(0.0, s) for s in 1 / np.sqrt(info)], planned, better="higher")
+    bounds = np.array([r.bound for r in readings])
+    assert sequential.crossing(bounds, info).sum(axis=1).cumsum() == pytest.approx(planned.spent, rel=1e-7)
+    assert (bounds[0], bounds[1]) == (pytest.approx(planned.z[0]), pytest.approx(planned.z[1], abs=0.05))
+
+
+def test_information_that_does_not_grow_is_borne():
+    readings = sequential.follow([estimate(0.1, s) for s in (0.5, 0.5, 0.6, 0.4)], WEEKS, better="higher")
+    assert len(readings) == 4
+    assert all(2 < r.bound < 6 for r in readings)
+
+
+def test_estimates_after_stopping_are_where_the_bivariate_normal_says():
+    looks, se = sequential.plan_looks(2, rule="pocock"), np.array([1.0, np.sqrt(0.5)])
+    found = sequential.settle([estimate(1.0, se[0]), estimate(1.8, se[1])], looks, better="higher")
+    correlation = np.array([[1, np.sqrt(0.5)], [np.sqrt(0.5), 1]])
+
+    def more_extreme(effect: float) -> float:
+        mean, (bound, _) = effect / se, looks.z
+        joint = stats.multivariate_normal(mean=mean, cov=correlation)
+        stay_and_above = joint.cdf([bound, np.inf], lower_limit=[-bound, 1.8 / se[1]])
+        return stats.norm.sf(bound - mean[0]) + stay_and_above
+
+    assert [more_extreme(d) for d in (found.low, found.diff, found.high)] == pytest.approx(
+        [0.025, 0.5, 0.975], abs=1e-6
+    )
+    assert found.p == pytest.approx(2 * more_extreme(0), abs=1e-6)
+    assert found.diff < 1.8
+    assert "median-unbiased after look 2 of 2" in found.method
+
+
+def test_a_launch_that_stops_at_its_first_look_needs_no_correction():
+    plain = estimate(6.0, 1.0)
+    found = sequential.settle([plain], WEEKS, better="higher")
+    assert (found.diff, found.low, found.high) == pytest.approx((plain.diff, plain.low, plain.high), abs=1e-6)
+    assert found.rel_low == pytest.approx(plain.rel_low)
+
+
+@pytest.mark.parametrize("drift", [0.0, 1.5, 3.0])
+def test_estimates_after_stopping_miss_as_rarely_and_err_to_both_sides_as_often_as_said(drift):
+    rng, info = np.random.default_rng(12), np.array([1 / 3, 2 / 3, 1])
+    looks, launches = sequential.plan_looks(3, rule="pocock"), 300
+    paths = rng.normal(drift / 3, np.sqrt(1 / 3), (launches, 3)).cumsum(axis=1) / info
+    stop = np.where(
+        (np.abs(paths * np.sqrt(info)) >= looks.z).any(axis=1),
+        np.argmax(np.abs(paths * np.sqrt(info)) >= looks.z, axis=1),
+        2,
+    )
+    settled = [
+        sequential.settle([estimate(d, s) for d, s in zip(path[: k + 1], 1 / np.sqrt(info), strict=False)], looks, better="higher")
+        for path, k in zip(paths, stop, strict=True)
+    ]  # fmt: skip
+    covered = np.mean([e.low <= drift <= e.high for e in settled])
+    above = np.mean([e.diff > drift for e in settled])
+    assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / launches))
+    assert above == pytest.approx(0.5, abs=3 * 0.5 / np.sqrt(launches))
+
+
+def test_nothing_is_settled_while_a_launch_goes_on():
+    with pytest.raises(ParameterError, match="after 1 of 4 looks no bound is crossed: nothing to settle"):
+        sequential.settle([estimate(1.0, 1.0)], WEEKS, better="higher")
+    with pytest.raises(ParameterError, match="there are 5 estimates, but 4 looks were planned"):
+        sequential.follow([estimate(1.0, 1.0)] * 5, WEEKS, better="higher")
+
+
+# Replays of chance: the same accounts watched for longer, heavy tails, days that resemble one another
+
+
+def cohort(rng, accounts: int = 2_000, days: int = 28) -> np.ndarray:
+    """Give hours by account and day: heavy tails, lasting differences between accounts, days without viewing."""
+    taste = rng.normal(0, 0.4, (accounts, 1))
+    return rng.lognormal(taste, 1.0, (accounts, days)) * (rng.random((accounts, days)) < 0.4)
+
+
+def test_a_daily_peek_finds_what_is_not_there_and_planned_looks_do_not():
+    rng = np.random.default_rng(13)
+    z = sequential.replay(cohort(rng), share=0.25, replicates=1_000, rng=rng)
+    peeked = sequential.stopped_by(z, stats.norm.isf(0.025))
+    planned = sequential.stopped_by(z, sequential.plan_looks(28).z)
+    assert z.std(axis=0) == pytest.approx(np.ones(28), abs=0.1)
+    assert (np.diff(peeked) >= 0).all()
+    assert peeked[-1] > 0.12
+    assert planned[-1] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1_000)
+
+
+def test_days_that_do_not_resemble_one_another_cost_what_the_integral_says():
+    rng = np.random.default_rng(14)
+    z = sequential.replay(rng.normal(size=(1_000, 28)), replicates=2_000, rng=rng)
+    assert sequential.stopped_by(z, stats.norm.isf(0.025))[-1] == pytest.approx(0.2747, abs=0.03)
+
+
+def test_a_replay_equals_scipys_welch():
+    values = np.array([[1.0, 2.0], [0.0, 1.0], [4.0, 1.0], [2.0, 2.0], [3.0, 0.0], [1.0, 5.0]])
+    z = sequential.replay(values, replicates=1, rng=np.random.default_rng(3))
+    treated = np.random.default_rng(3).random(6) < 0.5
+    assert 2 <= treated.sum() <= 4
+    for day, so_far in enumerate(values.cumsum(axis=1).T):
+        oracle = stats.ttest_ind(so_far[treated], so_far[~treated], equal_var=False).statistic
+        assert z[0, day] == pytest.approx(oracle, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"values": np.ones((1, 5))}, "at least 2 accounts and 2 days"),
+        ({"values": np.full((5, 5), np.nan)}, "values need a row"),
+        ({"share": 1.0}, "share must lie between 0 and 1"),
+        ({"replicates": 0}, "replicates be 1 or more"),
+    ],
+)
+def test_replays_that_cannot_be_are_refused(change, sentence):
+    with pytest.raises(ParameterError, match=sentence):
+        sequential.replay(**({"values": np.ones((5, 5)), "rng": np.random.default_rng(1)} | change))
