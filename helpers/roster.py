@@ -8,7 +8,7 @@ import ibis
 import pandas as pd
 from ibis import _
 
-from helpers import sampling, study, units
+from helpers import assignment, sampling, units
 from helpers.metrics import UNITS_TABLE
 from helpers.results import Check
 from helpers.study import Study
@@ -47,7 +47,7 @@ def verify(data: Study) -> Check:
             "The data hold no population frame or the launch no 'sampling', so the draw cannot be repeated from them."
         )
         return Check(name=name, passed=None, detail=detail)
-    again = study.draw(data.launch, frame(data)).select("account", redrawn="arm")
+    again = assignment.draw(data.launch, frame(data)).select("account", redrawn="arm")
     both = assigned(data).outer_join(ibis.memtable(again.execute()), "account")
     differ = int(both.filter((_.arm != _.redrawn).fill_null(True)).count().execute())
     n = sum(data.launch.sampling.n.values()) if data.launch.sampling else 0
@@ -91,7 +91,7 @@ def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.Data
     if not can_redraw(data):
         return pd.DataFrame(columns=["draw", "accounts", "shared", "by chance", "largest difference"])
     accounts, own = frame(data), assigned(data)
-    other = ibis.memtable(study.draw(data.launch, accounts, salt=salt).execute())
+    other = ibis.memtable(assignment.draw(data.launch, accounts, salt=salt).execute())
     shared = int(own.join(other, "account").count().execute())
     n, population = int(own.count().execute()), int(accounts.count().execute())
     rows = []

@@ -17,7 +17,7 @@ import pandas as pd
 import platformdirs
 from ibis import _
 
-from helpers import sampling, schema, simulate
+from helpers import assignment, sampling, schema, simulate
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.metrics import UNITS_TABLE
@@ -129,7 +129,7 @@ def _simulated(launch: Launch) -> Path:
     )
     source = sorted(Path(simulate.__file__).parent.glob("*.py"))
     key = hashlib.sha256(
-        b"".join(p.read_bytes() for p in (*source, Path(sampling.__file__)))
+        b"".join(p.read_bytes() for p in (*source, *sorted(Path(sampling.__file__).parent.glob("*.py"))))
         + json.dumps([repr(simulation), launch.sampling.model_dump()], sort_keys=True).encode()
     ).hexdigest()[:16]
     folder = cache_folder() / "simulated" / key
@@ -138,29 +138,13 @@ def _simulated(launch: Launch) -> Path:
             simulate.write(
                 simulation,
                 folder,
-                assign=lambda frame: draw(launch, ibis.memtable(frame)).execute(),
+                assign=lambda frame: assignment.draw(launch, ibis.memtable(frame)).execute(),
                 processes=2 if sum(launch.sampling.n.values()) > 20_000 else 1,
             )
         except OSError:
             if not folder.exists():  # another process may have been first; what it wrote is the same
                 raise
     return folder
-
-
-def draw(launch: Launch, frame: ibis.Table, *, salt: str = "") -> ibis.Table:
-    """Draw the launch's arms from a population frame: treatments first, so that they are allocated over all of it.
-
-    The salt is the launch's own, or its name, unless another one is given.
-    """
-    if launch.sampling is None:
-        raise DataError(f"{launch.name}: has no 'sampling', so there is nothing to draw")
-    wanted = launch.sampling.n
-    return sampling.draw(
-        frame,
-        n={arm: wanted[arm] for arm in (*launch.arms.treatment, launch.arms.control)},
-        strata=launch.sampling.strata,
-        salt=salt or launch.sampling.salt or launch.name,
-    )
 
 
 def connect_embedded(path: Path | None = None) -> Any:

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from helpers.errors import LaunchError
 from helpers.launch import strict_yaml
 from helpers.launch.entry import Column, Plan, Planned, Section, Slug
+from helpers.launch.sampling import Arm, Sampling
 
 _PROSE = {"title", "definition", "owner", "harm"}  # words about a metric that change no conclusion
 
@@ -55,16 +56,6 @@ class Data(Section):
         if self.source == "simulate" and self.units is not None:
             raise PydanticCustomError("place", "'units' and 'source: simulate' exclude one another")
         return self
-
-
-def _as_written(value: Any) -> Any:
-    """Take 0, 1, true and false for the names that they are in the data; a single treatment for a list of one."""
-    if isinstance(value, list):
-        return tuple(_as_written(v) for v in value)
-    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int) else value
-
-
-Arm = Annotated[Column, BeforeValidator(_as_written)]
 
 
 class Arms(Section):
@@ -107,16 +98,6 @@ class Dates(Section):
     def post_days(self) -> int:
         """Count the days after the start."""
         return self.days if self.days is not None else ((self.end or self.start) - self.start).days + 1
-
-
-class Sampling(Section):
-    """How many accounts each arm gets, drawn how."""
-
-    n: dict[Arm, Annotated[int, Field(ge=1)]]
-    objective: Literal["population", "target_audience", "both"] = "population"
-    strata: tuple[Column, ...] = ()
-    oversample: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    salt: str = ""
 
 
 class DecisionRule(Section):
@@ -179,6 +160,11 @@ class Launch(Section):
             for arm in sorted(set(self.sampling.n) ^ set(self.arms.names)):
                 raise PydanticCustomError(
                     "sampling", f"'sampling.n' and 'arms' must name the same arms; '{arm}' stands in only one of them"
+                )
+            treated = [self.sampling.n[arm] for arm in self.arms.treatment]
+            if self.sampling.match and (len(treated) > 1 or self.sampling.n[self.arms.control] % treated[0]):
+                raise PydanticCustomError(
+                    "match", "a matched control needs one treatment, and one, two, three … times its accounts"
                 )
         if self.data.source == "simulate":
             if self.sampling is None or self.dates is None:

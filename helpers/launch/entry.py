@@ -92,12 +92,12 @@ class MeasureSpec(Section):
             table=self.table,
             agg=self.agg,
             column=self.column,
-            where=tuple(_condition(c, v) for c, v in self.where.items()),
+            where=tuple(condition(c, v) for c, v in self.where.items()),
             scale=self.scale,
         )
 
 
-def _condition(column: str, value: Any) -> Condition:
+def condition(column: str, value: Any) -> Condition:
     """Read `crashed: true` as equality and `seconds: {le: 300}` as a comparison."""
     op: Any = "eq"
     if isinstance(value, dict):
