@@ -10,6 +10,7 @@ from scipy import stats
 from helpers import inference, prospect, scorecard, units
 from helpers.launch.entry import Planned
 from helpers.metrics import Measure
+from helpers.prospect import words
 from helpers.report.readout import ROLES, percent
 from helpers.results import Check, Estimate
 from helpers.study import Study
@@ -58,7 +59,7 @@ def sensitivity(data: Study) -> pd.DataFrame:
 
     It is a property of the design, with the spread that the metric has without the launch: see `prospect`.
     """
-    return prospect.table(prospect.measure(data))
+    return words.table(prospect.measure(data))
 
 
 def arm_counts(data: Study) -> Check:
@@ -139,7 +140,7 @@ def headline(data: Study) -> str:
 
 def answer(data: Study) -> tuple[str, ...]:
     """Say in three sentences what was launched, what its size can show of the north star, and what that makes of it."""
-    first, _guardrails, last = prospect.conclude(prospect.measure(data))
+    first, _guardrails, last = words.conclude(prospect.measure(data))
     return headline(data), first, last
 
 

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "roster": {"metrics", "results", "sampling", "study", "units"},
     "report": {"errors", "results"},
     "prospect": {"decision", "errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "study", "units"},
+    "calculator": {"errors", "power", "prospect", "report"},
     "brief": {"inference", "launch", "metrics", "prospect", "report", "results", "scorecard", "study", "units"},
     "plots": {"report", "results"},
     "draft": {"errors", "study"},

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scipy import optimize, special, stats
 
 from helpers.errors import ParameterError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def false_positive_risk(prior: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
@@ -57,6 +62,22 @@ def any_false_alarm(metrics: int, *, alpha: float = 0.05) -> float:
     if metrics < 0 or not 0 < alpha < 1:
         raise ParameterError(f"metrics is {metrics}, must be at least 0, and alpha {alpha:g} between 0 and 1")
     return 1 - (1 - alpha) ** metrics
+
+
+def worth(chances: Sequence[float], *, prior: float, alpha: float = 0.05) -> pd.DataFrame:
+    """Lay out what a significant result is worth at each of these chances of finding the effect."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "power": chance,
+            "false among significant gains": false_positive_risk(prior, power=chance, alpha=alpha),
+            "overstated by a factor of": exaggeration(chance, alpha=alpha),
+            "wrong sign": wrong_sign(chance, alpha=alpha),
+        }
+        for chance in chances
+        if alpha < chance < 1
+    )
 
 
 def _effect(power: float, alpha: float) -> float:
