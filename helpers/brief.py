@@ -7,9 +7,10 @@ import pandas as pd
 from ibis import _
 from scipy import stats
 
-from helpers import inference, scorecard, units
+from helpers import inference, prospect, scorecard, units
 from helpers.launch.entry import Planned
 from helpers.metrics import Measure
+from helpers.prospect import words
 from helpers.report.readout import ROLES, percent
 from helpers.results import Check, Estimate
 from helpers.study import Study
@@ -56,30 +57,9 @@ def formula(p: Planned) -> str:
 def sensitivity(data: Study) -> pd.DataFrame:
     """Say for each metric how small a true change these accounts would show, beside what was asked.
 
-    The change is that of a two-sided test at the launch's error rates, with the spread that the metric really has.
-    It is a property of the design: it does not depend on what came out.
+    It is a property of the design, with the spread that the metric has without the launch: see `prospect`.
     """
-    read = scorecard.pooled(data)
-    rows: list[dict[str, object]] = []
-    for p in data.launch.plan:
-        e = scorecard.estimate(data, read, p.metric, treatment=data.launch.arms.treatment[0], adjust=True)
-        row: dict[str, object] = {"metric": p.metric.title, "asked": _asked(p)}
-        if not isinstance(e, Estimate):
-            rows.append(row | {"can it be seen?": f"not estimable: {e.reason}"})
-            continue
-        visible = e.mde / e.control if e.control > 0 else None
-        bound = p.margin or p.target
-        size = None if bound is None else visible if bound.relative else e.mde
-        rows.append(
-            row
-            | {
-                "control": float(f"{e.control:.4g}"),
-                "smallest visible change": float(f"{e.mde:.3g}"),
-                "relative": "" if visible is None else percent(visible),
-                "can it be seen?": _verdict(size, None if bound is None else abs(bound.value)),
-            }
-        )
-    return pd.DataFrame(rows).astype(object).fillna("")
+    return words.table(prospect.measure(data))
 
 
 def arm_counts(data: Study) -> Check:
@@ -159,28 +139,17 @@ def headline(data: Study) -> str:
 
 
 def answer(data: Study) -> tuple[str, ...]:
-    """Say in three sentences what was launched, what its size can show, and what it cannot."""
-    table = sensitivity(data)
-    star, seen = table.iloc[0], table["can it be seen?"]
-    change = f"a true change of {star['relative']}" if star.get("relative") else "its smallest visible change"
-    blind = table.loc[seen.str.startswith("not estimable"), "metric"].tolist()
-    small = table.loc[seen.str.startswith("no,"), "metric"].tolist()
-    said = f"Target or margin too small for these accounts: {_some(small)}." if small else ""
-    said += f" Not measured: {_some(blind)}." if blind else ""
-    can = f"The north star ({star['metric']}) would show {change} four times out of five."
-    return (
-        headline(data),
-        can if star.get("relative") else "The north star cannot be compared in relative terms.",
-        *([said.strip()] if said else []),
-    )
+    """Say in three sentences what was launched, what its size can show of the north star, and what that makes of it."""
+    first, _guardrails, last = words.conclude(prospect.measure(data))
+    return headline(data), first, last
 
 
 def verdict(data: Study) -> str:
     """Say in one sentence how many targets and margins of the plan these accounts can show."""
-    asked = [row for row in sensitivity(data).to_dict("records") if row["asked"]]
+    asked = [p for p in prospect.measure(data) if p.bound and not p.assumed]
     if not asked:
         return "The plan sets no target and no margin, so nothing says which change would matter."
-    visible = sum(row["can it be seen?"] == "yes" for row in asked)
+    visible = sum(p.reached is True for p in asked)
     return f"{visible} of {len(asked)} targets and margins of the plan are large enough for these accounts to show."
 
 
@@ -197,11 +166,8 @@ def describe(data: Study) -> str:
     ]
     for p, row in zip(launch.plan, table.to_dict("records"), strict=True):
         reason = units.why_not(data, p.metric)
-        tail = (
-            f"cannot: {reason}"
-            if reason
-            else f"would show a change of {row.get('relative') or row.get('smallest visible change') or '–'}"
-        )
+        change = row["relative"] or row["smallest visible change"]
+        tail = f"cannot: {reason}" if reason else f"would show a change of {change}" if change else "see the target"
         asked = f", asked {_asked(p)}: {row['can it be seen?']}" if _asked(p) and not reason else ""
         lines.append(f"  {ROLES.get(p.role, p.role):<12} {p.metric.name:<28} {tail}{asked}")
     return "\n".join(lines)
@@ -222,10 +188,6 @@ def _judged(data: Study) -> str:
     return f"{first} against {data.launch.arms.control}{more}"
 
 
-def _some(names: list[str]) -> str:
-    return "; ".join(names[:4]) + (" …" if len(names) > 4 else "")
-
-
 def _sizes(data: Study) -> pd.Series:
     counted = data.assignments.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
     return counted.reindex(list(data.launch.arms.names)).astype(int)
@@ -233,14 +195,6 @@ def _sizes(data: Study) -> pd.Series:
 
 def _asked(p: Planned) -> str:
     return f"margin {p.margin.text}" if p.margin else f"target {p.target.text}" if p.target else ""
-
-
-def _verdict(visible: float | None, bound: float | None) -> str:
-    if bound is None:
-        return "nothing was asked"
-    if visible is None:
-        return "no relative change, the control value is 0"
-    return "yes" if visible <= bound else "no, more accounts or days are needed"
 
 
 def _words(measure: Measure) -> str:

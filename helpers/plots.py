@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from helpers.report import figure
@@ -78,6 +78,35 @@ def quantiles(curves: pd.DataFrame, *, label: str) -> Axes:
     ax.set_ylabel("Accounts at or below, %")
     ax.set_ylim(0, 101)
     return _legend(ax, loc="lower right")
+
+
+def trade(
+    curve: pd.DataFrame, *, labels: tuple[str, str], marks: Mapping[str, float] | None = None, log: bool = False
+) -> Axes:
+    """Draw what one quantity buys of another: the last column against the first, with levels to reach as dashed lines.
+
+    Args:
+        curve: the points, in order; without rows the chart says that there is nothing.
+        labels: of the two axes.
+        marks: levels on the vertical axis, by name.
+        log: whether both axes are logarithmic.
+    """
+    ax = _axes(8.6, 3.4)
+    x, y = curve.columns[0], curve.columns[-1]
+    if len(curve):
+        ax.plot(curve[x], curve[y], marker="o", markersize=4, label=labels[1].lower())
+        for colour, (name, level) in zip(figure.SERIES[1:], (marks or {}).items(), strict=False):
+            ax.axhline(level, color=colour, linestyle="--", linewidth=1.4, label=name)
+        if log:
+            ax.set(xscale="log", yscale="log")
+            ax.xaxis.set_major_formatter("{x:,.0f}")
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter("{x:g}")
+        else:
+            ax.set_ylim(bottom=0)
+    ax.set_xlabel(labels[0])
+    ax.set_ylabel(labels[1])
+    return _legend(ax, loc="best")
 
 
 def _legend(ax: Axes, **where: Any) -> Axes:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Decision = Literal["INVALID", "ROLL BACK", "DELAY/REWORK", "HOLD", "TARGETED", "PROCEED", "SHIP"]
 Role = Literal["north_star", "supporting", "guardrail", "operational", "satisfaction"]
+Aim = Literal["superiority", "non-inferiority", "equivalence"]
 Status = Literal["met", "not met", "better", "worse", "passed", "breached", "cannot tell", "not estimable"]
 
 
@@ -73,6 +74,30 @@ class NotEstimable:
     slice: Mapping[str, str] = field(default_factory=dict)
     n_control: int = 0
     n_treatment: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """What a design of this size can show about one outcome, and how surely.
+
+    `change` is what the claim is about, as a difference in the outcome's unit (for a time to event, of the hazard in
+    relative terms): the effect to be found for superiority, the margin to be excluded otherwise. `rel` is the same over
+    the control's value, None where that is not above 0. `power` is the chance of the claim if the true difference is
+    `truth`; `alpha` the error rate of one tail of this one test, after correction. `n_exact` is the number of treated
+    accounts before rounding up. None of it says which effect is there.
+    """
+
+    aim: Aim
+    control: float
+    change: float
+    rel: float | None
+    truth: float
+    n_control: int
+    n_treatment: int
+    n_exact: float
+    power: float
+    alpha: float
+    method: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,138 @@
+"""The prospect in words: a table of what can be seen, and three sentences that say what that is good for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from helpers.decision import SUCCESS
+from helpers.prospect import Prospect
+from helpers.report.readout import percent
+from helpers.results import NotEstimable
+
+
+def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
+    """Lay prospects out in words: what was asked, what can be seen or ruled out, and what it would take."""
+    rows = []
+    for p in prospects:
+        row: dict[str, object] = {"metric": p.planned.metric.title, "asked": asked(p), "measured on": p.basis}
+        if isinstance(p.seen, NotEstimable):
+            said = f"not estimable: {p.seen.reason}"
+            if p.precision is not None:
+                said = f"yes, to ±{_points(p.precision)}: {p.seen.reason}"
+            rows.append(row | {"can it be seen?": said})
+            continue
+        row |= {
+            "control": float(f"{p.seen.control:.4g}"),
+            "smallest visible change": float(f"{abs(p.seen.change):.3g}"),
+            "relative": "" if p.seen.rel is None else percent(abs(p.seen.rel)),
+            "harm ruled out": _harm(p),
+            "can it be seen?": _reached(p),
+        }
+        rows.append(row | {"it would take": _cost(p)})
+    columns = [
+        "metric", "asked", "control", "smallest visible change", "relative", "harm ruled out", "can it be seen?",
+        "it would take", "measured on",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns).astype(object).fillna("")
+
+
+def conclude(prospects: Sequence[Prospect]) -> tuple[str, str, str]:
+    """Say in three sentences what the north star would show, which harm can be ruled out, and what that makes of it.
+
+    These accounts decide about the north star only if its smallest visible change is no larger than its target, or than
+    what is plausible where the launch sets none.
+    """
+    star = prospects[0]
+    first = _north_star(star)
+    guards = [p for p in prospects if p.planned.role == "guardrail"]
+    open_ = [p for p in guards if not p.reached]
+    if not guards:
+        second = "The launch names no guardrail, so nothing says which harm would be too much."
+    elif open_:
+        safe = f"{len(guards) - len(open_)} of {len(guards)} guardrails"
+        blind = _some([f"{p.planned.metric.title} ({_short(p)})" for p in open_])
+        second = f"If there is none, harm beyond the margin can be ruled out for {safe}, all at once; not for {blind}."
+    else:
+        second = f"If there is none, harm beyond the margin can be ruled out for all {len(guards)} guardrails at once."
+    return first, second, _meaning(prospects, sees=bool(star.reached), safe=bool(guards) and not open_)
+
+
+def _north_star(star: Prospect) -> str:
+    """Say which change of the north star is found, and whether that is small enough."""
+    title, bound = star.planned.metric.title, star.bound
+    if isinstance(star.seen, NotEstimable) or bound is None:
+        return f"{title}: {star.seen.reason if isinstance(star.seen, NotEstimable) else 'nothing was asked'}."
+    than = f"the plausible {bound.text}" if star.assumed else f"the target of {bound.text}"
+    n = f"{star.seen.n_treatment:,} accounts against {star.seen.n_control:,}"
+    verdict = "enough for" if star.reached else f"more than {than}; that would take {_cost(star)}"
+    return f"{title}: {n} find a change of {_short(star)}, {verdict}{f' {than}' if star.reached else ''}."
+
+
+def _meaning(prospects: Sequence[Prospect], *, sees: bool, safe: bool) -> str:
+    """Say what these accounts are good for."""
+    star = prospects[0].planned.metric.title
+    about = [p for p in prospects[1:] if p.planned.role in SUCCESS and p.reached]
+    evidence = "show-level evidence" if any(p.precision is not None for p in about) else "evidence on what it drives"
+    if sees and safe:
+        return "So these accounts are enough for the decision: they show the gain, and that no margin is broken."
+    if sees:
+        return (
+            "So these accounts can show the gain, but not that nothing broke: for harm they are a stop-if-harm check."
+        )
+    if safe:
+        return f"So these accounts can show that no margin is broken, but not what the launch does to {star}."
+    lead = f"{evidence} and a stop-if-harm check" if about else "a stop-if-harm check and little more"
+    return f"So these accounts are {lead}: what the launch does to {star} stays open whatever comes out."
+
+
+def asked(p: Prospect) -> str:
+    """Say what the launch asks of a metric."""
+    kind = "plausible" if p.assumed else "margin" if p.planned.role == "guardrail" else "target"
+    return "" if p.bound is None else f"{kind} {p.bound.text}"
+
+
+def _harm(p: Prospect) -> str:
+    if p.ruled_out is None:
+        return ""
+    way = "rise" if p.ruled_out.change > 0 else "fall"
+    return f"{way} of {_short(p)}"
+
+
+def _short(p: Prospect) -> str:
+    """Write what is ruled out on the scale of its margin."""
+    if p.limit is None:
+        return "not estimable"
+    if p.limit.rel is not None and (p.bound is None or p.bound.relative):
+        return percent(abs(p.limit.rel))
+    return _points(abs(p.limit.change)) if p.planned.metric.unit == "share" else f"{abs(p.limit.change):.3g}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.2g} percentage points"
+
+
+def _reached(p: Prospect) -> str:
+    if p.bound is None:
+        return "nothing was asked"
+    if p.reached:
+        return "yes"
+    return "no, harm beyond the margin stays possible" if p.ruled_out else "no, more accounts or days are needed"
+
+
+def _cost(p: Prospect) -> str:
+    """Say how many accounts, or days instead, would reach what was asked."""
+    if p.bound is None or p.reached or p.accounts is None:
+        return ""
+    accounts = f"{float(f'{p.accounts:.3g}'):,.0f} treated accounts"
+    if p.days is not None:
+        return f"{accounts}, or {p.days:,} days"
+    waiting = (
+        "; no length is enough" if p.lasting else "; waiting does not help" if p.planned.metric.window_days else ""
+    )
+    return accounts + waiting
+
+
+def _some(names: Sequence[str]) -> str:
+    return "; ".join(names[:3]) + (" …" if len(names) > 3 else "")
