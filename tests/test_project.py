@@ -34,7 +34,10 @@ MAY_IMPORT = {
     "brief": {"inference", "launch", "metrics", "report", "results", "scorecard", "study", "units"},
     "plots": {"report", "results"},
     "draft": {"errors", "study"},
-    "cli": {"brief", "draft", "errors", "launch", "report", "scorecard", "simulate", "study", "units"},
+    "register": {"errors", "launch", "study"},
+    "linter": {"errors", "launch", "metrics", "results", "scorecard", "study"},
+    "plan": {"brief", "errors", "launch", "linter", "metrics", "register", "report", "results"},
+    "cli": {"brief", "draft", "errors", "launch", "linter", "plan", "register", "report", "scorecard", "simulate", "study", "units"},
 }  # fmt: skip
 
 

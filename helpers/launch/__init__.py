@@ -15,9 +15,15 @@ from pydantic_core import PydanticCustomError
 
 from helpers.errors import LaunchError
 from helpers.launch import strict_yaml
+from helpers.launch.context import Actions, Context, Event, Frame, Outliers, Randomisation, Risk, Rollout
 from helpers.launch.entry import Column, Plan, Planned, Section, Slug
 
-_PROSE = {"title", "definition", "owner", "harm"}  # words about a metric that change no conclusion
+_PROSE = {  # words about a metric, and numbers to plan with, that change no conclusion
+    "title", "definition", "owner", "harm", "on_breach", "drives", "customer", "family", "detect", "baseline", "sd",
+}  # fmt: skip
+_WORDS = {  # parts of the launch that change none either
+    "title", "question", "decision_owner", "service", "context", "risks", "calendar", "rollout", "overrides",
+}  # fmt: skip
 
 
 class Data(Section):
@@ -119,8 +125,8 @@ class Sampling(Section):
     salt: str = ""
 
 
-class DecisionRule(Section):
-    """How the answer is read: error rates, correction, and on which days it is looked at."""
+class DecisionRule(Actions):
+    """How the answer is read: error rates, correction, on which days it is looked at, and what is then done."""
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     power: float = Field(default=0.8, gt=0.5, lt=1)
@@ -147,7 +153,8 @@ class Privacy(Section):
 class Launch(Section):
     """One launch: what is asked, of which data, and how the answer is read.
 
-    `folder` is where the file stands: relative paths in `data` start there.
+    `folder` is where the file stands: relative paths in `data` start there. With a `context` it is a full plan, which
+    the linter holds to its rules; without, it is a reading of data, and its pages say so.
     """
 
     name: Slug
@@ -163,7 +170,16 @@ class Launch(Section):
     segments: tuple[Column, ...] = ()
     decision: DecisionRule = DecisionRule()
     privacy: Privacy = Privacy()
+    context: Context | None = None
+    unit: Randomisation | None = None
+    frame: Frame | None = None
+    risks: tuple[Risk, ...] = ()
+    outliers: Outliers | None = None
+    calendar: tuple[Event, ...] | None = None
+    rollout: Rollout | None = None
+    overrides: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
+    _lines: strict_yaml.Lines = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Launch:
@@ -192,8 +208,13 @@ class Launch(Section):
         return self
 
     def model_post_init(self, context: Any) -> None:
-        """Remember where the file stands."""
+        """Remember where the file stands, and on which line each key."""
         self._folder = (context or {}).get("folder", Path())
+        self._lines = (context or {}).get("lines", {})
+
+    def line(self, *at: str | int) -> int:
+        """Say on which line of the file a key stands, or the nearest key around it."""
+        return next((self._lines[at[:i]] for i in range(len(at), -1, -1) if at[:i] in self._lines), 1)
 
     @property
     def plan(self) -> tuple[Planned, ...]:
@@ -221,7 +242,8 @@ class Launch(Section):
 
         Titles and other prose are left out. The data's own content is not part of it: see `Study.fingerprint`.
         """
-        spec = self.model_dump(mode="json", exclude={"metrics", "title", "question", "decision_owner"})
+        spec = self.model_dump(mode="json", exclude={"metrics", *_WORDS})
+        spec["decision"] = {k: v for k, v in spec["decision"].items() if k not in Actions.model_fields}
         spec["plan"] = [_without_prose(asdict(p)) for p in self.plan]
         text = json.dumps(spec, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -242,7 +264,7 @@ def load(path: str | Path) -> Launch:
     path = Path(path)
     data, lines = strict_yaml.read(path)
     try:
-        return Launch.model_validate(data, context={"folder": path.resolve().parent})
+        return Launch.model_validate(data, context={"folder": path.resolve().parent, "lines": lines})
     except ValidationError as error:
         raise LaunchError("\n".join(_sentence(path, e, lines) for e in error.errors()[:5])) from None
 

@@ -1,6 +1,6 @@
 addEventListener("DOMContentLoaded", () => {
   const button = document.getElementById("code");
-  button.onclick = () => {
+  if (button) button.onclick = () => {
     const on = root.toggleAttribute("data-code");
     for (const details of document.querySelectorAll("details.code")) details.open = on;
     button.setAttribute("aria-pressed", on);
