@@ -214,7 +214,7 @@ class Launch(Section):
 
     def line(self, *at: str | int) -> int:
         """Say on which line of the file a key stands, or the nearest key around it."""
-        return next((self._lines[at[:i]] for i in range(len(at), -1, -1) if at[:i] in self._lines), 1)
+        return strict_yaml.line(self._lines, at)
 
     @property
     def plan(self) -> tuple[Planned, ...]:
@@ -288,7 +288,7 @@ def _sentence(path: Path, error: Any, lines: strict_yaml.Lines) -> str:
     at: tuple[str | int, ...] = error["loc"]
     if error["type"] == "unknown_key":
         at = (*at, error["ctx"]["key"])
-    line = next((lines[at[:i]] for i in range(len(at), -1, -1) if at[:i] in lines), 1)
+    line = strict_yaml.line(lines, at)
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".") or "the file"
     message = _EXPECTED.get(error["type"], error["msg"].replace("Input should", "it should"))
     found = error["input"]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers import scorecard
 from helpers.errors import LaunchError, did_you_mean
@@ -20,6 +20,9 @@ from helpers.linter.metrics import family
 from helpers.linter.rule import Finding, Hit, Rule, Severity, Spread, Subject
 from helpers.results import Estimate
 from helpers.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "RULES",
@@ -33,6 +36,8 @@ __all__ = [
     "lint_file",
     "measured",
     "overridden",
+    "sentence",
+    "to_frame",
     "to_json",
     "to_text",
 ]
@@ -128,6 +133,30 @@ def to_text(launch: str, findings: Sequence[Finding]) -> str:
     return "\n".join([*lines, f"{launch}: {counts}" + (f", {overridden} of the E overridden" if overridden else "")])
 
 
+def to_frame(findings: Sequence[Finding]) -> pd.DataFrame:
+    """Lay findings out as a table: rule, what was found, why it matters, how to mend it, whether it is overridden."""
+    import pandas as pd
+
+    columns = ["rule", "found", "why it matters", "how to mend it", "overridden"]
+    rows = [(f"{f.severity} {f.rule}", f.what, f.why, f.fix, f.overridden or None) for f in findings]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def sentence(launch: Launch, findings: Sequence[Finding]) -> str:
+    """Say in one sentence how the plan stands."""
+    grave = sum(f.severity == "E" for f in findings)
+    if launch.context is None:
+        return f"The launch has no written plan; a full one would have to meet {grave} objections that stop a report."
+    if not findings:
+        return "The plan meets every rule."
+    lifted = sum(f.severity == "E" and not f.blocks for f in findings)
+    rest = len(findings) - grave
+    said = f"{grave} objections stop it" if grave else "nothing stops the plan"
+    return (
+        f"Of the rules for a plan, {said}{f' ({lifted} overridden)' if lifted else ''}; {rest} remarks stand beside it."
+    )
+
+
 def to_json(found: Iterable[tuple[str, Sequence[Finding]]]) -> str:
     """Write the findings of several launches for other programs, as one flat list."""
     rows = [{"launch": name} | asdict(f) | {"blocks": f.blocks} for name, findings in found for f in findings]
@@ -174,7 +203,7 @@ def _raw(data: Any, lines: strict_yaml.Lines) -> list[Finding]:
             rule=rule,
             severity=hit.severity,
             place=_place(hit.at),
-            line=next(lines[hit.at[:i]] for i in range(len(hit.at), -1, -1) if hit.at[:i] in lines),
+            line=strict_yaml.line(lines, hit.at),
             what=hit.what,
             why=RULES[rule].why,
             fix=hit.fix,
