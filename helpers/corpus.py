@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +46,8 @@ class Corpus:
 
     The last of the m columns is the long-term outcome. `truth` (K, m) is what each launch really did: for tests and
     cells tagged `reveal` only. `users` holds, for the accounts of the service as it was, the correlation of each
-    metric with the outcome; `slope` how much the chance to leave in twelve weeks falls with one more hour a week,
-    read from accounts.
+    metric with the outcome; `slope` how the chance to leave in twelve weeks changes with one more hour a week, among
+    accounts.
     """
 
     names: tuple[str, ...]
@@ -58,6 +58,7 @@ class Corpus:
     slope: float
     hours: float  # per account and week, where effects are measured from
     stayed: float
+    fifths: Floats  # (5, 2): hours a week before, and share that left in twelve weeks, by fifth of the accounts
 
 
 def past(*, launches: int = 150, accounts: int = 100_000, seed: int = 20261121) -> Corpus:
@@ -93,6 +94,7 @@ def past(*, launches: int = 150, accounts: int = 100_000, seed: int = 20261121) 
         slope=base.slope,
         hours=float(base.mean[_BASE.index("hours")] / 4),
         stayed=float(base.mean[-1]),
+        fifths=base.fifths,
     )
 
 
@@ -148,17 +150,31 @@ def correlation(effects: Floats, errors: Floats) -> Floats:
     return np.clip(np.where((variance[:-1] > 0) & (variance[-1] > 0), found, np.nan), -1, 1)
 
 
-def slopes(corpus: Corpus) -> pd.DataFrame:
-    """Compare how leaving in twelve weeks changes with one more hour a week: among accounts, and among launches."""
+def leaving(corpus: Corpus) -> pd.DataFrame:
+    """Lay the chance to leave in twelve weeks beside hours a week: as accounts differ, and as added hours change it.
+
+    Returns:
+        read_from, hours (a week), left (per cent): five points from accounts by their hours before the launch, and the
+        ends of the line through their middle whose slope is that of the true effects of launches.
+    """
     i = corpus.names.index("Hours per account, four weeks")
     true = np.cov(corpus.effects.T) - corpus.errors.mean(axis=0)
-    launches = -true[i, -1] / true[i, i] * corpus.stayed / corpus.hours
+    slope = -true[i, -1] / true[i, i] * corpus.stayed / corpus.hours
+    hours, left = corpus.fifths.T
+    ends = np.array([0.5, 1.5]) * hours.mean()
     return pd.DataFrame(
         {
-            "read from": ["accounts: those who watch more against those who watch less", "launches drawn by chance"],
-            "percentage points for one more hour a week": [100 * corpus.slope, 100 * launches],
+            "read_from": ["accounts, by how much they watch"] * 5 + ["launches drawn by chance"] * 2,
+            "hours": [*hours, *ends],
+            "left": [*(100 * left), *(100 * (left.mean() + slope * (ends - hours.mean())))],
         }
     )
+
+
+def slopes(corpus: Corpus) -> tuple[float, float]:
+    """Give the change of leaving, in percentage points for one more hour a week: among accounts, and among launches."""
+    line = leaving(corpus).tail(2)
+    return 100 * corpus.slope, float(np.diff(line["left"])[0] / np.diff(line["hours"])[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -170,6 +186,7 @@ class _Lived:
     with_mean: Floats
     with_cov: Floats
     users: Floats
+    fifths: Floats
     slope: float
 
 
@@ -185,10 +202,7 @@ def _mixed(lived: _Lived, share: float) -> tuple[_Lived, _Lived]:
     mean = (1 - share) * lived.mean + share * lived.with_mean
     gap = lived.with_mean - lived.mean
     cov = (1 - share) * lived.cov + share * lived.with_cov + share * (1 - share) * np.outer(gap, gap)
-    return (
-        _Lived(mean=mean, cov=cov, with_mean=mean, with_cov=cov, users=lived.users, slope=lived.slope),
-        lived,
-    )
+    return replace(lived, mean=mean, cov=cov), lived
 
 
 def _lived(idea: str) -> _Lived:
@@ -202,7 +216,7 @@ def _lived(idea: str) -> _Lived:
         partial.write_text(json.dumps(_read(idea)), encoding="utf-8")
         partial.replace(path)
     told = json.loads(path.read_text(encoding="utf-8"))
-    arrays = {name: np.array(told[name]) for name in ("mean", "cov", "with_mean", "with_cov", "users")}
+    arrays = {name: np.array(told[name]) for name in ("mean", "cov", "with_mean", "with_cov", "users", "fifths")}
     return _Lived(**arrays, slope=told["slope"])
 
 
@@ -217,6 +231,7 @@ def _read(idea: str) -> dict[str, object]:
     rows = [slice(None)] * 4 + [watched] + [slice(None)] * 2
     users = [np.corrcoef(x[r], usual[r, -1])[0, 1] for x, r in zip(seen, rows, strict=True)]
     slope = -np.cov(before, usual[:, -1])[0, 1] / before.var(ddof=1)
+    fifth = np.array_split(np.argsort(before, kind="stable"), 5)
     return {
         "mean": usual.mean(axis=0).tolist(),
         "cov": np.cov(usual.T).tolist(),
@@ -224,6 +239,7 @@ def _read(idea: str) -> dict[str, object]:
         "with_cov": np.cov(changed.T).tolist(),
         "users": [float(u) for u in users],
         "slope": float(slope),
+        "fifths": [[float(before[r].mean()), float(1 - usual[r, -1].mean())] for r in fifth],
     }
 
 

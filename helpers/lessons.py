@@ -160,11 +160,12 @@ def _planned(data: Study, nth: int) -> Estimate | None:
 
 def lags(data: Study) -> pd.DataFrame:
     """Say for each metric of the plan after how long it can be read, and which metric would suffer if it were gamed."""
+    titles = {p.metric.name: p.metric.title for p in data.launch.plan}
     return pd.DataFrame(
         {
             "metric": p.metric.title,
             "readable after": f"{p.metric.window_days or data.launch.days} days",
-            "counter-metric": p.counter or None,
+            "counter-metric": titles.get(p.counter, p.counter) or "–",
         }
         for p in data.launch.plan
     )

@@ -90,7 +90,7 @@ def quadrant(read: Quadrant | NotEstimable) -> Axes:
     ax = _axes(6.4, 4.6)
     if isinstance(read, NotEstimable):
         return _legend(ax)
-    reach = [1.25 * max(abs(end) for end in side) or 1.0 for side in (read.x, read.y)]
+    reach = [1.4 * max(abs(end) for end in side) or 1.0 for side in (read.x, read.y)]
     ax.set_xlim(-reach[0], reach[0])
     ax.set_ylim(-reach[1], reach[1])
     for (up, liked), label in LABELS.items():
@@ -127,14 +127,31 @@ def validity(found: pd.DataFrame) -> Axes:
         ax.plot([100 * row["moved"]] * 2, [row["low"], row["high"]], color=colour, linewidth=2)
         ax.plot(100 * row["moved"], row["validity"], "o", color=colour, markersize=8, label=f"{i} {row['metric']}")
         ax.annotate(
-            str(i), (100 * row["moved"], row["validity"]), xytext=(7, 4), textcoords="offset points", weight="bold"
+            str(i),
+            (100 * row["moved"], row["validity"]),
+            xytext=((7, 5), (-14, 5), (7, -13))[i % 3],
+            textcoords="offset points",
+            weight="bold",
         )
     ax.axhline(0, color=figure.MUTED, linewidth=1)
     ax.set_xlim(0, 100)
-    ax.set_ylim(-0.55, 1.08)
+    ax.set_ylim(-0.7, 1.08)
     ax.set_xlabel("Sensitivity: past launches in which it moved, %")
     ax.set_ylabel("Validity: agreement with twelve weeks")
     return _legend(ax, loc="lower right", fontsize=9)
+
+
+def leaving(found: pd.DataFrame) -> Axes:
+    """Draw who left by how much they watch, and the line that added hours follow."""
+    ax = _axes(8.6, 3.4)
+    for colour, style, (name, rows) in zip(
+        figure.SERIES, ("o-", "--"), found.groupby("read_from", sort=False), strict=False
+    ):
+        ax.plot(rows["hours"], rows["left"], style, color=colour, label=name)
+    ax.set_ylim(0, None)
+    ax.set_xlabel("Hours watched a week")
+    ax.set_ylabel("Left within twelve weeks, %")
+    return _legend(ax, loc="upper right")
 
 
 def totals(found: pd.DataFrame, *, label: str) -> Axes:

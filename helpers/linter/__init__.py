@@ -138,7 +138,7 @@ def to_frame(findings: Sequence[Finding]) -> pd.DataFrame:
     import pandas as pd
 
     columns = ["rule", "found", "why it matters", "how to mend it", "overridden"]
-    rows = [(f"{f.severity} {f.rule}", f.what, f.why, f.fix, f.overridden or None) for f in findings]
+    rows = [(f"{f.severity} {f.rule}", f.what, f.why, f.fix, f.overridden or "–") for f in findings]
     return pd.DataFrame(rows, columns=columns)
 
 
