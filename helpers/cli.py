@@ -1,4 +1,4 @@
-"""The command line: check, draft, publish, simulate. A fault to mend is one sentence and exit code 2."""
+"""The command line: check, draft, plan, publish, simulate. A fault to mend is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from helpers.errors import ParameterError, PremiereError
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-EPILOG = "Exit codes: 0 done, 1 a notebook or a check failed, 2 the input needs mending (one sentence says what)."
+EPILOG = "Exit codes: 0 done, 1 a notebook, check or rule failed, 2 the input needs mending (one sentence says what)."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +42,19 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("table", type=Path, help="one row per account, with a column for the arm")
     new.add_argument("--out", type=Path, help="the launch file to write (default: launches/<table>.yaml)")
     new.set_defaults(run=_new)
+
+    lint = commands.add_parser("lint", help="say what an experienced reader would object to in a plan, before data")
+    lint.add_argument("launch", nargs="+", type=Path)
+    lint.add_argument("--format", choices=("text", "json"), default="text")
+    lint.add_argument(
+        "--data", action="store_true", help="take the spread of the metrics from the data where the plan gives none"
+    )
+    lint.set_defaults(run=_lint)
+
+    plan = commands.add_parser("plan", help="write the measurement plan of a launch as one page")
+    plan.add_argument("launch", type=Path)
+    plan.add_argument("--out", type=Path, metavar="FILE", help="the page (default: reports/plans/<name>.html)")
+    plan.set_defaults(run=_plan)
 
     report = commands.add_parser("report", help="run the notebooks on a launch and publish dated pages")
     report.add_argument("launch", nargs="+", type=Path)
@@ -134,11 +147,34 @@ def _new(args: argparse.Namespace) -> int:
     return 0
 
 
+def _lint(args: argparse.Namespace) -> int:
+    from helpers import launch, linter, study
+
+    found = []
+    for path in args.launch:
+        spreads = linter.measured(study.open(launch.load(path))) if args.data else None
+        found.append((path.name, linter.lint_file(path, spreads)))
+    if args.format == "json":
+        print(linter.to_json(found))
+    else:
+        print("\n".join(linter.to_text(name, findings) for name, findings in found))
+    return 1 if any(f.blocks for _, findings in found for f in findings) else 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from helpers import launch, plan
+
+    one = launch.load(args.launch)
+    out = plan.write(one, args.out or Path("reports") / "plans" / f"{one.name}.html")
+    print(f"wrote {out}")
+    return 0
+
+
 def _report(args: argparse.Namespace) -> int:
-    """Check everything that can be checked, then run: launches, parameters, data, and only then kernels."""
+    """Check everything that can be checked, then run: launches, plans, parameters, data, and only then kernels."""
     from dataclasses import replace
 
-    from helpers import launch, scorecard, study, units
+    from helpers import launch, linter, register, scorecard, study, units
     from helpers.report import runner
 
     date = _date(args.date)
@@ -155,10 +191,20 @@ def _report(args: argparse.Namespace) -> int:
     runner.plan(subjects, NOTEBOOKS, given, args.only)
     for one in launches:
         scorecard.check_treatment(one, given.get("treatment", ""))
+        linter.check(one, linter.lint(one))
     for i, one in enumerate(launches):
         data = study.open(one)
         units.load(data)
-        subjects[i] = replace(subjects[i], data_hash=data.fingerprint or "not known")
+        findings = linter.lint(one, linter.measured(data))
+        linter.check(one, findings)
+        register.note(one, data.fingerprint, dt.datetime.now(dt.UTC).date())
+        standing = register.standing(one)
+        subjects[i] = replace(
+            subjects[i],
+            data_hash=data.fingerprint or "not known",
+            label=standing.label,
+            remarks=(*standing.why, *linter.overridden(findings)),
+        )
     jobs = runner.plan(subjects, NOTEBOOKS, given, args.only)
     return runner.run(jobs, out=args.out, date=date, workers=args.jobs, replace=args.replace)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from helpers.quadrant import LABELS
 from helpers.report import figure
-from helpers.results import Claim, Estimate
+from helpers.results import Claim, Estimate, NotEstimable
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from helpers.quadrant import Quadrant
 
 
 def _axes(width: float, height: float) -> Axes:
@@ -107,6 +110,88 @@ def trade(
     ax.set_xlabel(labels[0])
     ax.set_ylabel(labels[1])
     return _legend(ax, loc="best")
+
+
+def quadrant(read: Quadrant | NotEstimable) -> Axes:
+    """Draw where a launch lies between engagement and satisfaction, with its joint interval as a rectangle."""
+    from matplotlib.patches import Rectangle
+
+    ax = _axes(6.4, 4.6)
+    if isinstance(read, NotEstimable):
+        return _legend(ax)
+    reach = [1.4 * max(abs(end) for end in side) or 1.0 for side in (read.x, read.y)]
+    ax.set_xlim(-reach[0], reach[0])
+    ax.set_ylim(-reach[1], reach[1])
+    for (up, liked), label in LABELS.items():
+        place = (0.98 if up else 0.02, 0.97 if liked else 0.03)
+        ax.text(
+            *place,
+            label,
+            transform=ax.transAxes,
+            ha="right" if up else "left",
+            va="top" if liked else "bottom",
+            color=figure.INK if label == read.label else figure.MUTED,
+            weight="bold" if label == read.label else "normal",
+        )
+    colour = {"healthy growth": figure.GOOD, "cannot tell": figure.NEUTRAL, "fewer but better": figure.WARN}.get(
+        read.label, figure.BAD
+    )
+    corner, size = (read.x[0], read.y[0]), (read.x[2] - read.x[0], read.y[2] - read.y[0])
+    ax.add_patch(Rectangle(corner, *size, color=colour, alpha=0.25, linewidth=0))
+    ax.plot(read.x[1], read.y[1], "o", color=colour, markersize=8)
+    ax.axhline(0, color=figure.MUTED, linewidth=1)
+    ax.axvline(0, color=figure.MUTED, linewidth=1)
+    words = [f"{title}, {'%' if rel else 'own unit'}" for title, rel in zip(read.titles, read.relative, strict=True)]
+    ax.set_xlabel(f"Better →   {words[0]}")
+    ax.set_ylabel(f"Better →   {words[1]}")
+    return ax
+
+
+def validity(found: pd.DataFrame) -> Axes:
+    """Draw each metric by how often it moves (across) and how well it agrees with the long term (up)."""
+    ax = _axes(8.6, 4.8)
+    rows = found.dropna(subset=["validity"])
+    for i, (_, row) in enumerate(rows.iterrows(), start=1):
+        colour = figure.SERIES[(i - 1) % len(figure.SERIES)]
+        ax.plot([100 * row["moved"]] * 2, [row["low"], row["high"]], color=colour, linewidth=2)
+        ax.plot(100 * row["moved"], row["validity"], "o", color=colour, markersize=8, label=f"{i} {row['metric']}")
+        ax.annotate(
+            str(i),
+            (100 * row["moved"], row["validity"]),
+            xytext=((7, 5), (-14, 5), (7, -13))[i % 3],
+            textcoords="offset points",
+            weight="bold",
+        )
+    ax.axhline(0, color=figure.MUTED, linewidth=1)
+    ax.set_xlim(0, 100)
+    ax.set_ylim(-0.7, 1.08)
+    ax.set_xlabel("Sensitivity: past launches in which it moved, %")
+    ax.set_ylabel("Validity: agreement with twelve weeks")
+    return _legend(ax, loc="lower right", fontsize=9)
+
+
+def leaving(found: pd.DataFrame) -> Axes:
+    """Draw who left by how much they watch, and the line that added hours follow."""
+    ax = _axes(8.6, 3.4)
+    for colour, style, (name, rows) in zip(
+        figure.SERIES, ("o-", "--"), found.groupby("read_from", sort=False), strict=False
+    ):
+        ax.plot(rows["hours"], rows["left"], style, color=colour, label=name)
+    ax.set_ylim(0, None)
+    ax.set_xlabel("Hours watched a week")
+    ax.set_ylabel("Left within twelve weeks, %")
+    return _legend(ax, loc="upper right")
+
+
+def totals(found: pd.DataFrame, *, label: str) -> Axes:
+    """Draw running totals by day, a line for each arm."""
+    ax = _axes(8.6, 3.2)
+    styles = ("-", "--", "-.", ":")
+    for colour, style, (arm, rows) in zip(figure.SERIES, styles, found.groupby("arm"), strict=False):
+        ax.plot(rows["day"], rows["total"], color=colour, linestyle=style, label=arm)
+    ax.set_xlabel("Day of the launch")
+    ax.set_ylabel(label)
+    return _legend(ax, loc="upper left")
 
 
 def _legend(ax: Axes, **where: Any) -> Axes:

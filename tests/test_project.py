@@ -39,10 +39,16 @@ MAY_IMPORT = {
     "prospect": {"decision", "errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "study", "units"},
     "calculator": {"errors", "power", "prospect", "report"},
     "brief": {"inference", "launch", "metrics", "prospect", "report", "results", "scorecard", "study", "units"},
-    "plots": {"report", "results"},
+    "plots": {"quadrant", "report", "results"},
     "draft": {"errors", "study"},
     "portrait": {"errors", "report", "simulate"},
-    "cli": {"brief", "draft", "errors", "launch", "portrait", "report", "scorecard", "simulate", "study", "units"},
+    "cli": {"brief", "draft", "errors", "launch", "linter", "plan", "portrait", "register", "report", "scorecard", "simulate", "study", "units"},
+    "quadrant": {"results"},
+    "corpus": {"errors", "simulate", "study"},
+    "lessons": {"launch", "metrics", "results", "scorecard", "study"},
+    "register": {"errors", "launch", "study"},
+    "linter": {"errors", "launch", "metrics", "results", "scorecard", "study"},
+    "plan": {"brief", "errors", "launch", "linter", "metrics", "register", "report", "results"},
 }  # fmt: skip
 
 

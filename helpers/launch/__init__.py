@@ -15,10 +15,16 @@ from pydantic_core import PydanticCustomError
 
 from helpers.errors import LaunchError
 from helpers.launch import strict_yaml
+from helpers.launch.context import Actions, Context, Event, Frame, Outliers, Randomisation, Risk, Rollout
 from helpers.launch.entry import Column, Plan, Planned, Section, Slug
 from helpers.launch.sampling import Arm, Sampling
 
-_PROSE = {"title", "definition", "owner", "harm"}  # words about a metric that change no conclusion
+_PROSE = {  # words about a metric, and numbers to plan with, that change no conclusion
+    "title", "definition", "owner", "harm", "on_breach", "drives", "customer", "family", "detect", "baseline", "sd",
+}  # fmt: skip
+_WORDS = {  # parts of the launch that change none either
+    "title", "question", "decision_owner", "service", "context", "risks", "calendar", "rollout", "overrides",
+}  # fmt: skip
 
 
 class Data(Section):
@@ -100,8 +106,8 @@ class Dates(Section):
         return self.days if self.days is not None else ((self.end or self.start) - self.start).days + 1
 
 
-class DecisionRule(Section):
-    """How the answer is read: error rates, correction, and on which days it is looked at."""
+class DecisionRule(Actions):
+    """How the answer is read: error rates, correction, on which days it is looked at, and what is then done."""
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     power: float = Field(default=0.8, gt=0.5, lt=1)
@@ -128,7 +134,8 @@ class Privacy(Section):
 class Launch(Section):
     """One launch: what is asked, of which data, and how the answer is read.
 
-    `folder` is where the file stands: relative paths in `data` start there.
+    `folder` is where the file stands: relative paths in `data` start there. With a `context` it is a full plan, which
+    the linter holds to its rules; without, it is a reading of data, and its pages say so.
     """
 
     name: Slug
@@ -144,7 +151,16 @@ class Launch(Section):
     segments: tuple[Column, ...] = ()
     decision: DecisionRule = DecisionRule()
     privacy: Privacy = Privacy()
+    context: Context | None = None
+    unit: Randomisation | None = None
+    frame: Frame | None = None
+    risks: tuple[Risk, ...] = ()
+    outliers: Outliers | None = None
+    calendar: tuple[Event, ...] | None = None
+    rollout: Rollout | None = None
+    overrides: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
+    _lines: strict_yaml.Lines = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Launch:
@@ -178,8 +194,13 @@ class Launch(Section):
         return self
 
     def model_post_init(self, context: Any) -> None:
-        """Remember where the file stands."""
+        """Remember where the file stands, and on which line each key."""
         self._folder = (context or {}).get("folder", Path())
+        self._lines = (context or {}).get("lines", {})
+
+    def line(self, *at: str | int) -> int:
+        """Say on which line of the file a key stands, or the nearest key around it."""
+        return strict_yaml.line(self._lines, at)
 
     @property
     def plan(self) -> tuple[Planned, ...]:
@@ -207,7 +228,8 @@ class Launch(Section):
 
         Titles and other prose are left out. The data's own content is not part of it: see `Study.fingerprint`.
         """
-        spec = self.model_dump(mode="json", exclude={"metrics", "title", "question", "decision_owner"})
+        spec = self.model_dump(mode="json", exclude={"metrics", *_WORDS})
+        spec["decision"] = {k: v for k, v in spec["decision"].items() if k not in Actions.model_fields}
         spec["plan"] = [_without_prose(asdict(p)) for p in self.plan]
         text = json.dumps(spec, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -228,7 +250,7 @@ def load(path: str | Path) -> Launch:
     path = Path(path)
     data, lines = strict_yaml.read(path)
     try:
-        return Launch.model_validate(data, context={"folder": path.resolve().parent})
+        return Launch.model_validate(data, context={"folder": path.resolve().parent, "lines": lines})
     except ValidationError as error:
         raise LaunchError("\n".join(_sentence(path, e, lines) for e in error.errors()[:5])) from None
 
@@ -252,7 +274,7 @@ def _sentence(path: Path, error: Any, lines: strict_yaml.Lines) -> str:
     at: tuple[str | int, ...] = error["loc"]
     if error["type"] == "unknown_key":
         at = (*at, error["ctx"]["key"])
-    line = next((lines[at[:i]] for i in range(len(at), -1, -1) if at[:i] in lines), 1)
+    line = strict_yaml.line(lines, at)
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".") or "the file"
     message = _EXPECTED.get(error["type"], error["msg"].replace("Input should", "it should"))
     found = error["input"]

@@ -18,7 +18,12 @@ from helpers.results import Role
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A metric and what the launch asks of it."""
+    """A metric and what the launch asks of it.
+
+    `drives` names the metric that it is meant to move, `customer` says in the customer's terms what it stands for,
+    `family` what a guardrail protects. `detect` is the change that the design must be able to see, where no target
+    is set; `baseline` and `sd` (between accounts, what the past explains taken out) are numbers to plan with.
+    """
 
     metric: Metric
     role: Role
@@ -28,6 +33,12 @@ class Planned:
     harm: str = ""
     owner: str = ""
     on_breach: str = ""
+    drives: str = ""
+    customer: str = ""
+    family: str = ""
+    detect: Bound | None = None
+    baseline: float | None = None
+    sd: float | None = None
 
 
 def _parse_bound(value: object) -> object:
@@ -137,6 +148,12 @@ class Entry(Section):
     harm: str = ""
     owner: str = ""
     on_breach: str = ""
+    drives: str = ""
+    customer: str = ""
+    family: Literal["", "retention", "satisfaction", "technical", "ecosystem", "support"] = ""
+    detect: AsBound = None
+    baseline: float | None = None
+    sd: float | None = Field(default=None, gt=0)
     _resolved: Metric = PrivateAttr()
 
     @model_validator(mode="before")
@@ -225,6 +242,12 @@ class Entry(Section):
             harm=self.harm,
             owner=self.owner,
             on_breach=self.on_breach,
+            drives=self.drives,
+            customer=self.customer,
+            family=self.family,
+            detect=self.detect,
+            baseline=self.baseline,
+            sd=self.sd,
         )
 
 

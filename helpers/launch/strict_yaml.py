@@ -37,6 +37,15 @@ _StrictLoader.add_implicit_resolver(
 Lines = dict[tuple[str | int, ...], int]
 
 
+def line(lines: Lines, place: tuple[str | int, ...]) -> int:
+    """Say on which line a key stands, or the nearest key around it; 1 where nothing is known.
+
+    >>> line({(): 1, ("metrics",): 4}, ("metrics", "north_star"))
+    4
+    """
+    return next((lines[place[:i]] for i in range(len(place), -1, -1) if place[:i] in lines), 1)
+
+
 def read(path: Path) -> tuple[Any, Lines]:
     """Read a YAML file into plain values, with the line on which each key stands."""
     if path.is_dir():

@@ -15,13 +15,18 @@ _PACKAGES = ("pandas", "numpy", "scipy", "statsmodels", "ibis-framework", "duckd
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """One launch that notebooks are run on; the hashes are of what it asks and of the data it opens."""
+    """One launch that notebooks are run on; the hashes are of what it asks and of the data it opens.
+
+    `label` is what a result may call itself (confirmatory or exploratory), `remarks` the sentences that say why.
+    """
 
     name: str
     title: str
     path: Path
     content_hash: str
     data_hash: str
+    label: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,8 @@ class Record:
     versions: dict[str, str]
     parameters: tuple[Setting, ...] = ()
     error: str = ""
+    label: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def status(self) -> Literal["finished", "failed"]:
@@ -81,7 +88,8 @@ class Record:
         """
         if values.get("format") != FORMAT:
             raise ValueError("it is no report of this format")
-        fields = {name: values[name] for name in cls.__dataclass_fields__}
+        fields = {name: values[name] for name in cls.__dataclass_fields__ if name not in {"label", "remarks"}}
+        fields |= {"label": str(values.get("label", "")), "remarks": tuple(map(str, values.get("remarks", ())))}
         for name in ("notebook", "title", "launch", "launch_title", "date", "started", "error"):
             if not isinstance(fields[name], str):
                 raise TypeError(f"{name} is not a text")

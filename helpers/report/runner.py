@@ -282,6 +282,8 @@ def _run_one(job: Job, batch: _Batch, publish: Callable[[_Done], None]) -> None:
             versions=batch.versions,
             parameters=job.settings,
             error=page.shorten(error, job.path.parent.resolve().parent),
+            label=subject.label,
+            remarks=subject.remarks,
         ),
     )
     publish(result)

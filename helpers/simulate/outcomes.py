@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 from helpers.errors import ParameterError
 from helpers.simulate import people, viewing, worlds
 from helpers.simulate.simulation import Simulation
+
+Read = Callable[[viewing.Chances, worlds.Life, int], list[np.ndarray]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +44,15 @@ class Pool:
 
 
 COLUMNS = ("hours_before", "hours", "sessions", "started", "cancelled")
+LONG = ("hours_before", "hours_7d", "hours", "sessions", "viewed", "cancelled", "cancelled_later")
 
 
-def pool(simulation: Simulation) -> Pool:
+def pool(simulation: Simulation, *, long: bool = False) -> Pool:
     """Live all accounts of a simulation through its first two worlds, and keep their outcomes alone.
 
     No event is written: only what chance decides about sessions is drawn. It is the process of the event tables, so
-    that means, variances, correlations and tails are the same; the accounts are others.
+    that means, variances, correlations and tails are the same; the accounts are others. With `long`, the columns are
+    those of `LONG`: what a launch measures in its first 7 and 28 days, and who cancelled in all days simulated.
 
     Raises:
         ParameterError: an account would not live one of the services: the scenario recruits, loses or mixes accounts.
@@ -57,37 +62,53 @@ def pool(simulation: Simulation) -> Pool:
     if simulation.pool or logs.lost or logs.leak or logs.control_gains or logs.luck != 1:
         raise ParameterError(f"scenario {simulation.scenario!r} changes who is in which world; simulate its events")
     found = [
-        _block(simulation, nth, seed)
+        _block(simulation, nth, seed, _long if long else _usual)
         for nth, seed in enumerate(people.seeds(simulation, np.random.SeedSequence(simulation.seed)))
     ]
     control, treatment = (np.concatenate([block[world] for block in found]) for world in (0, 1))
-    return Pool(columns=COLUMNS, control=control, treatment=treatment)
+    return Pool(columns=LONG if long else COLUMNS, control=control, treatment=treatment)
 
 
-def _block(simulation: Simulation, nth: int, seed: np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
+def _block(simulation: Simulation, nth: int, seed: np.random.SeedSequence, read: Read) -> tuple[np.ndarray, np.ndarray]:
     own, seed = seed.spawn(2)
     accounts = people.block(simulation, nth, own)
     parts = [accounts.iloc[first : first + 5_000] for first in range(0, len(accounts), 5_000)]
-    lived = [_lived(simulation, part, one) for part, one in zip(parts, seed.spawn(len(parts)), strict=True)]
+    lived = [_lived(simulation, part, one, read) for part, one in zip(parts, seed.spawn(len(parts)), strict=True)]
     control, treatment = (np.concatenate([part[world] for part in lived]) for world in (0, 1))
     return control, treatment
 
 
-def _lived(simulation: Simulation, accounts: pd.DataFrame, seed: np.random.SeedSequence) -> list[np.ndarray]:
+def _lived(
+    simulation: Simulation, accounts: pd.DataFrame, seed: np.random.SeedSequence, read: Read
+) -> list[np.ndarray]:
     services = simulation.services
     chances = viewing.draw(simulation, accounts, worlds.busiest(services), np.random.default_rng(seed))
     usual = worlds.live(simulation, chances, services[0])
     lives = (usual, worlds.live(simulation, chances, services[1], usual.hours))
+    return [np.column_stack(read(chances, life, simulation.pre_days)).astype(np.float32) for life in lives]
+
+
+def _usual(chances: viewing.Chances, life: worlds.Life, _: int) -> list[np.ndarray]:
     after = chances.launched
     return [
-        np.column_stack(
-            [
-                chances.per_account(life.seconds * ~after) / 3600,
-                chances.per_account(life.seconds * after) / 3600,
-                chances.per_account(life.happens & after),
-                life.show.starters,
-                life.cancelled < 28,
-            ]
-        ).astype(np.float32)
-        for life in lives
+        chances.per_account(life.seconds * ~after) / 3600,
+        chances.per_account(life.seconds * after) / 3600,
+        chances.per_account(life.happens & after),
+        life.show.starters,
+        life.cancelled < 28,
+    ]
+
+
+def _long(chances: viewing.Chances, life: worlds.Life, pre_days: int) -> list[np.ndarray]:
+    after = chances.launched
+    first = after & (chances.day < pre_days + 28)
+    hours = chances.per_account(life.seconds * first) / 3600
+    return [
+        chances.per_account(life.seconds * ~after) / 3600,
+        chances.per_account(life.seconds * (after & (chances.day < pre_days + 7))) / 3600,
+        hours,
+        chances.per_account(life.happens & first),
+        hours > 0,
+        life.cancelled < 28,
+        np.isfinite(life.cancelled),
     ]

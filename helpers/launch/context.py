@@ -1,0 +1,108 @@
+"""What a plan says besides its metrics: who it is for, what could go wrong, when, and what is done about it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from helpers.errors import did_you_mean
+from helpers.launch.entry import AsBound, Section
+from helpers.results import Decision
+
+Unit = Literal["region", "household", "account", "profile", "device", "session", "play", "impression"]
+UNITS: tuple[str, ...] = get_args(Unit)  # from coarse to fine
+
+
+class Context(Section):
+    """What is launched, for whom, where and when, within which limits, and which decision waits for the answer.
+
+    A launch file with a context is a plan: the linter holds it to every rule before a page is published.
+    """
+
+    feature: str = ""
+    who: str = ""
+    where: str = ""
+    when: str = ""
+    constraint: str = ""
+    decision: str = ""
+    planned_on: dt.date | None = None
+
+
+class Risk(Section):
+    """What could go wrong, and the metric that would show it, or who accepted it and why."""
+
+    risk: Annotated[str, Field(min_length=1)]
+    metric: str = ""
+    accepted: str = ""
+
+
+class Event(Section):
+    """Something outside the launch that moves viewing: a holiday, a campaign, a change of price."""
+
+    event: Annotated[str, Field(min_length=1)]
+    start: dt.date
+    end: dt.date | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Event:
+        if self.end is not None and self.end < self.start:
+            raise PydanticCustomError("event", f"'end' ({self.end}) is before 'start' ({self.start})")
+        return self
+
+    @property
+    def last(self) -> dt.date:
+        """Give its last day."""
+        return self.end or self.start
+
+
+class Randomisation(Section):
+    """What was drawn into arms, what is analysed, and how the error is worked out where the two differ."""
+
+    randomised: Unit
+    analysed: Unit = "account"
+    errors: Literal["", "cluster", "delta"] = ""
+
+
+class Frame(Section):
+    """How accounts came into the frame that is drawn from, and whom it leaves out."""
+
+    recruited: Literal["random", "invited", "volunteers"]
+    left_out: tuple[str, ...] = ()
+    devices_left_out: tuple[str, ...] = ()
+    weights: str = ""
+
+
+class Outliers(Section):
+    """How extreme accounts are treated, decided before they are seen, and whether caps are common to the arms."""
+
+    rule: Annotated[str, Field(min_length=1)]
+    caps: Literal["pooled", "per_arm"] = "pooled"
+
+
+class Rollout(Section):
+    """What comes after: who stays without, how much load is borne, and who takes it back."""
+
+    holdback: str = ""
+    capacity_limit: str = ""
+    rollback_owner: str = ""
+
+
+class Actions(Section):
+    """What is done at each verdict, and by whom."""
+
+    actions: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    stopping: str = ""
+    novelty: str = ""
+    past_lifts: AsBound = None
+
+    @model_validator(mode="after")
+    def _known_verdicts(self) -> Actions:
+        for verdict in self.actions:
+            if verdict not in get_args(Decision):
+                raise PydanticCustomError(
+                    "actions", f"no verdict is called '{verdict}'; {did_you_mean(verdict, get_args(Decision))}"
+                )
+        return self

@@ -1,0 +1,207 @@
+"""The measurement plan of a launch as one offline page: what is asked, how it is judged, and what follows from it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from scipy import stats
+
+from helpers import brief, linter, register
+from helpers.errors import ReportError
+from helpers.launch import Launch
+from helpers.launch.entry import Planned
+from helpers.linter import Finding
+from helpers.linter.rule import Subject, power, size
+from helpers.metrics import Bound
+from helpers.report import index, theme
+from helpers.report.readout import DECISIONS, number, percent
+from helpers.results import Decision
+
+
+class Framing(NamedTuple):
+    """How a service speaks of success: the chain from a metric to the business, and what to be careful about."""
+
+    heading: str
+    lead: str
+    chain: tuple[str, ...]
+    caution: str
+
+
+FRAMINGS = {
+    "netflix": Framing(
+        heading="Why these metrics: the value chain",
+        lead="The business lives on members who stay. A metric is worth moving if moving it moves the next link.",
+        chain=(
+            "People find something that they chose",
+            "they watch it, and are glad that they did",
+            "they come back by themselves",
+            "they stay members",
+            "what they pay makes the next title",
+        ),
+        caution="That those who watch more leave less is true of any service, and no proof: both may come from being "
+        "keen. Only launches that were drawn by chance show whether *more* viewing makes people stay.",
+    ),
+    "prime": Framing(
+        heading="Why these metrics: the flywheel",
+        lead="Work backwards from the customer. Each metric stands beside what it means in the customer's own terms, "
+        "and each turn of the wheel has to be easier than the last.",
+        chain=(
+            "Choosing takes less effort",
+            "customers find more of what their membership includes",
+            "they come back, and keep the membership",
+            "more customers attract more selection",
+            "selection and scale lower the cost, which makes choosing easier and the membership worth more",
+        ),
+        caution="A wheel also turns the other way: what is recommended trains what is recommended next, in both arms. "
+        "Where the arms share a model, the difference between them is smaller than what the launch does.",
+    ),
+}
+LAYERS = {
+    "north_star": "North star",
+    "supporting": "Supporting: what drives it",
+    "guardrail": "Guardrails: what must not break",
+    "operational": "Operational: does it work technically?",
+    "satisfaction": "Satisfaction: are people glad?",
+}
+TONES = {"E": "bad", "W": "warn", "I": "plain"}
+
+
+def write(launch: Launch, out: Path, *, today: dt.date | None = None) -> Path:
+    """Write the plan as a page that needs no server and no network.
+
+    Raises:
+        ReportError: the page cannot be written there.
+    """
+    html = render(launch, linter.lint(launch), today or dt.datetime.now(dt.UTC).date())
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        index.write_whole(out, html)
+    except OSError as error:
+        raise ReportError(f"the plan cannot be written to {out}: {error.strerror}") from None
+    return out
+
+
+def render(launch: Launch, findings: Sequence[Finding], today: dt.date) -> str:
+    """Fill the page of a plan."""
+    told = launch.context.model_dump() if launch.context else {}
+    subject = Subject(launch=launch)
+    layers = [(title, [p for p in launch.plan if p.role == role]) for role, title in LAYERS.items()]
+    return theme.render(
+        "plan.html.j2",
+        script="page.js",
+        launch=launch,
+        title=launch.title or launch.name,
+        date=(told.get("planned_on") or today).isoformat(),
+        standing=register.standing(launch),
+        framing=FRAMINGS[launch.service],
+        context=[(name.capitalize(), told.get(name)) for name in ("feature", "who", "where", "when", "constraint")]
+        + [("Decision", told.get("decision")), ("Decided by", launch.decision_owner)],
+        layers=[(title, [_metric(p, subject, launch) for p in layer]) for title, layer in layers if layer],
+        customer=launch.service == "prime",
+        risks=[_risk(launch, risk.risk, risk.metric, risk.accepted) for risk in launch.risks],
+        method=_method(launch),
+        decisions=[
+            (verdict, DECISIONS[verdict][0], DECISIONS[verdict][1], launch.decision.actions.get(verdict))
+            for verdict in get_args(Decision)
+        ],
+        findings=findings,
+        tones=TONES,
+        blocking=linter.blocking(launch, findings),
+    )
+
+
+def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
+    """Prepare one line of the dictionary."""
+    m = p.metric
+    asked = p.target or p.margin
+    spread = subject.spread(p)
+    row: dict[str, Any] = {
+        "p": p,
+        "formula": brief.formula(p),
+        "window": f"{m.window_days or launch.days} days from assignment",
+        "kind": m.kind.replace("_", " ") + (f", capped at the {m.cap:.1%} quantile of both arms" if m.cap else ""),
+        "asked": "" if asked is None else f"{'margin' if p.margin else 'target'} {asked.text}",
+        "both": "" if asked is None else _both_ways(asked, p.baseline, m.unit),
+        "drives": p.drives or (launch.plan[0].metric.name if p.role == "supporting" else ""),
+        "family": linter.family(p) if p.role == "guardrail" else "",
+        "power": "",
+        "visible": "",
+    }
+    if spread and spread.baseline:
+        rule = launch.decision
+        visible = (stats.norm.isf(rule.alpha / 2) + stats.norm.ppf(rule.power)) * spread.se / abs(spread.baseline)
+        row["visible"] = percent(visible)
+        if bound := p.margin or p.target or p.detect:
+            row["power"] = percent(power(size(bound, spread.baseline), spread.se, rule.alpha), digits=0)
+            row["power_of"] = bound.text
+    return row
+
+
+def _both_ways(bound: Bound, baseline: float | None, unit: str) -> str:
+    """Write a bound in the other scale too, relative or absolute, where the launch gives the level to expect.
+
+    >>> _both_ways(Bound(value=0.25, relative=True, text="+25%"), 0.02, "share")
+    '0.5 percentage points at a level of 2%'
+    """
+    if not baseline:
+        return ""
+    scale, word, mark = (100, "percentage points", "%") if unit == "share" else (1, unit, "")
+    level = f"a level of {baseline * scale:g}{mark}"
+    if not bound.relative:
+        return f"{percent(bound.value / baseline, signed=True)} of {level}"
+    return f"{abs(bound.value * baseline) * scale:.3g} {word} at {level}".replace("  ", " ")
+
+
+def _risk(launch: Launch, risk: str, metric: str, accepted: str) -> tuple[str, str]:
+    titles = {p.metric.name: p.metric.title for p in launch.plan}
+    if metric:
+        return risk, f"Watched: {titles.get(metric, metric)}"
+    return risk, f"Accepted {accepted}" if accepted else "Neither watched nor accepted"
+
+
+def _method(launch: Launch) -> list[tuple[str, str]]:
+    """Lay out how the answer is found."""
+    rule, unit, privacy = launch.decision, launch.unit, launch.privacy
+    n = launch.sampling.n if launch.sampling else {}
+    dates = launch.dates
+    rows = {
+        "Accounts": ", ".join(f"{arm} {size:,}" for arm, size in n.items()),
+        "Drawn": ", ".join(launch.sampling.strata) and f"by chance within {', '.join(launch.sampling.strata)}"
+        if launch.sampling
+        else "",
+        "Frame": launch.frame.recruited if launch.frame else "",
+        "Unit": f"{unit.randomised} drawn, {unit.analysed} analysed" if unit else "",
+        "Window": f"{dates.post_days} days from {dates.start}, {dates.pre_days} days before" if dates else "",
+        "Error rates": f"{rule.alpha:.0%} false alarms, {rule.power:.0%} power",
+        "Several successes": {"holm": "corrected together (Holm)"}.get(rule.correction, rule.correction),
+        "Stopping": rule.stopping,
+        "Looks": ", ".join(f"day {day}" for day in rule.looks) or "one, at the end",
+        "Novelty": rule.novelty,
+        "Outliers": f"{launch.outliers.rule}; caps {launch.outliers.caps.replace('_', ' ')}" if launch.outliers else "",
+        "Segments": ", ".join(launch.segments),
+        "Calendar": _calendar(launch),
+        "Holdback": launch.rollout.holdback if launch.rollout else "",
+        "Capacity": launch.rollout.capacity_limit if launch.rollout else "",
+        "Taken back by": launch.rollout.rollback_owner if launch.rollout else "",
+        "Privacy": "; ".join(
+            filter(
+                None,
+                (
+                    privacy.legal_basis,
+                    f"kept {number(privacy.retention_days, 0)} days" if privacy.retention_days else "",
+                    f"minors {privacy.minors}",
+                    f"no group below {privacy.k}",
+                ),
+            )
+        ),
+    }
+    return list(rows.items())
+
+
+def _calendar(launch: Launch) -> str:
+    if launch.calendar is None:
+        return ""
+    return ", ".join(f"{e.event} ({e.start} to {e.last})" for e in launch.calendar) or "nothing known"
