@@ -9,7 +9,7 @@ from scipy import stats
 
 from helpers import inference, prospect, scorecard, units
 from helpers.launch.entry import Planned
-from helpers.metrics import Measure
+from helpers.metrics import Condition, Measure
 from helpers.prospect import words
 from helpers.report.readout import ROLES, percent
 from helpers.results import Check, Estimate
@@ -51,6 +51,9 @@ def plan(data: Study) -> pd.DataFrame:
 def formula(p: Planned) -> str:
     """Write a metric as a formula in the words of its tables."""
     words = [_words(m) for m in p.metric.measures]
+    if not p.metric.averaged:
+        kind = f"{p.metric.quantile:g} quantile" if p.metric.quantile else p.metric.kind.replace("_", " ")
+        return f"{kind}: {words[0]}" + (f" by {p.metric.over}" if p.metric.over else "")
     return " / ".join(words) + (" / accounts" if len(words) == 1 else "") + (" / weeks" if p.metric.per_week else "")
 
 
@@ -201,12 +204,42 @@ def _words(measure: Measure) -> str:
     """Write a measure in words: sum of watch_minutes in plays where is_launch_title is true."""
     if measure.agg == "value":
         return str(measure.column)
-    signs = {"eq": "=", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "in": "in", "not_in": "not in"}
-    where = " and ".join(
-        f"{c.column} {signs[c.op]} {', '.join(map(str, c.value)) if isinstance(c.value, tuple) else c.value}"
-        for c in measure.where
+    said = _where(measure.where)
+    said += [f"{measure.gap_minutes:g} min after the previous"] if measure.gap_minutes else []
+    if after := measure.after:
+        earlier = " and ".join(
+            [f"{after.table} of the same {' and '.join(after.on or ('account',))}", *_where(after.where)]
+        )
+        said += [f"at most {after.hours:g} h after {earlier}"]
+    what = _AGGREGATES.get(measure.agg, "{agg} of {column}").format(
+        table=measure.table, agg=measure.agg, column=measure.column
     )
-    what = {"count": f"{measure.table}", "any": f"any {measure.table}"}.get(
-        measure.agg, f"{measure.agg} of {measure.column}"
-    )
-    return what + (f" where {where}" if where else "")
+    what += f" with {measure.column}" if measure.agg == "count" and measure.column else ""
+    words = what + (f" where {' and '.join(said)}" if said else "")
+    sign = " or " if measure.agg in {"any", "until"} else " + "
+    words += "".join(f"{sign}{'' if m.scale == 1 else f'{m.scale:g} × '}{_words(m)}" for m in measure.also)
+    words += f" / the account's {_words(measure.per)}" if measure.per else ""
+    return words + (f" ≥ {measure.at_least:g}" if measure.at_least is not None else "")
+
+
+_AGGREGATES = {
+    "count": "{table}",
+    "nunique": "different {column}s of {table}",
+    "any": "any {table}",
+    "days": "days with {table}",
+    "days_but_last": "days but the last with {table}",
+    "returns": "days with {table} followed by another",
+    "until": "days until the first of {table}",
+    "each": "{column} of {table}",
+}
+_SIGNS = {"eq": "=", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "in": "in", "not_in": "not in"}
+
+
+def _where(conditions: tuple[Condition, ...]) -> list[str]:
+    """Write conditions as formulas."""
+    return [
+        f"{c.column} is {'' if c.value else 'not '}missing"
+        if c.op == "missing"
+        else f"{c.column} {_SIGNS[c.op]} {', '.join(map(str, c.value)) if isinstance(c.value, tuple) else c.value}"
+        for c in conditions
+    ]

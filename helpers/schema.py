@@ -82,6 +82,7 @@ class Table:
 ASSIGNED = ForeignKey(columns=("account",), table="assignments")
 IN_SESSION = ForeignKey(columns=("account", "session"), table="sessions")
 OF_TITLE = ForeignKey(columns=("title",), table="titles")
+RECEIVED = Column("received_at", "time", optional=True, null=True)  # by the service, whose clock is right
 
 _ALL = (
     Table(
@@ -127,6 +128,7 @@ _ALL = (
             Column("account", "id"),
             Column("opened_at", "time"),
             Column("background", "flag", optional=True),
+            RECEIVED,
         ),
         foreign_keys=(ASSIGNED,),
         unlocks="how often people return",
@@ -144,6 +146,8 @@ _ALL = (
             Column("rebuffer_ratio", "number", optional=True, null=True, low=0, high=1),
             Column("start_failed", "flag", optional=True),
             Column("app_version", "text", optional=True, null=True),
+            Column("recommendation_ms", "number", optional=True, null=True, low=0, unit="milliseconds"),
+            RECEIVED,
         ),
         key=("account", "session"),
         foreign_keys=(ASSIGNED,),
@@ -175,6 +179,7 @@ _ALL = (
             ),
             Column("recommended", "flag", optional=True),
             Column("shadow_recommended", "flag", optional=True),
+            RECEIVED,
         ),
         foreign_keys=(ASSIGNED, IN_SESSION, OF_TITLE),
         unlocks="hours watched, starts and completion of titles, deliberate viewing, discovery",
@@ -211,6 +216,7 @@ _ALL = (
             Column("account", "id"),
             Column("cancelled_at", "time"),
             Column("kind", "text", optional=True, values=("voluntary", "payment")),
+            Column("resubscribed_at", "time", optional=True, null=True),
         ),
         key=("account", "cancelled_at"),
         foreign_keys=(ASSIGNED,),
@@ -247,6 +253,7 @@ _ALL = (
             Column("responded_at", "time", null=True),
             Column("score", "count", optional=True, null=True, low=1, high=5),
             Column("nps", "count", optional=True, null=True, low=0, high=10),
+            Column("effort", "count", optional=True, null=True, low=1, high=7),
             Column("incentive", "flag", optional=True),
         ),
         key=("account", "prompted_at"),

@@ -92,7 +92,7 @@ def pooled(data: Study, by: Sequence[str] = ()) -> Moments:
     weighted = _weighted(data, table)
     columns: dict[str, None] = {}
     pairs: set[tuple[str, str]] = set()
-    for p in units.measurable(data):
+    for p in (p for p in units.measurable(data) if p.metric.per_account):
         mine, together = inference.needed(p.metric, adjust=bool(units.covariates(data, p.metric)), weighted=weighted)
         columns |= dict.fromkeys(mine)
         pairs |= set(together)

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Form", "adjust_family", "average", "compare", "covariates", "form", "holm", "kish", "needed"]
 
+_UNTOLD = {
+    "quantile": "a quantile needs the accounts' own values, not their means and covariances",
+    "time_to_event": "a time to event needs the accounts' own values, not their means and covariances",
+    "gini": "a Gini coefficient describes an arm as a whole: it has no value for each account, and so no interval here",
+    "coverage": "coverage describes an arm as a whole and grows with its accounts: it has no interval here",
+}
 ROUNDING = 1e-12  # a variance below this share of its own terms is rounding, not variation
 
 
@@ -86,8 +92,8 @@ def compare(
     if relative not in get_args(Relative):
         raise ParameterError(f"relative is {relative!r}; {did_you_mean(relative, get_args(Relative))}")
     names = (control, treatment)
-    if metric.kind in ("quantile", "time_to_event"):
-        reason = f"a {metric.kind.replace('_', ' ')} needs the accounts' own values, not their means and covariances"
+    if not metric.averaged:
+        reason = _UNTOLD[metric.kind]
         arms = _pooled(moments, stratum).split(arm, names)
         return [_not_estimable(metric, reason, row, counts) for row, counts in _slices(arms)]
 

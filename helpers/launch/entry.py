@@ -12,7 +12,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from pydantic_core import PydanticCustomError
 
 from helpers.errors import did_you_mean
-from helpers.metrics import CATALOGUE, UNITS_TABLE, Aggregation, Bound, Condition, Kind, Measure, Metric, Operator
+from helpers.metrics import (
+    CATALOGUE,
+    UNITS_TABLE,
+    After,
+    Aggregation,
+    Bound,
+    Condition,
+    Kind,
+    Measure,
+    Metric,
+    Operator,
+)
 from helpers.results import Role
 
 
@@ -52,6 +63,8 @@ def _parse_bound(value: object) -> object:
     return Bound(value=number / 100 if sign else number, relative=sign == "%", text=str(value).strip())
 
 
+WITHOUT_COLUMN = {"count", "any", "days", "days_but_last", "returns", "until"}
+COUNTED = {"gap_minutes", "also", "per", "at_least"}
 AsBound = Annotated[Bound | None, BeforeValidator(_parse_bound)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Column = Annotated[str, Field(min_length=1)]
@@ -72,6 +85,19 @@ class Section(BaseModel):
         return data
 
 
+class AfterSpec(Section):
+    """An order between events as the file writes it: how long after one of which table."""
+
+    table: str
+    hours: float = Field(gt=0)
+    same: tuple[Column, ...] = ()
+    where: dict[str, Any] = Field(default_factory=dict)
+
+    def after(self) -> After:
+        """Build the order."""
+        return After(table=self.table, hours=self.hours, on=self.same, where=_conditions(self.where))
+
+
 class MeasureSpec(Section):
     """A measure as the file writes it: a column of the units table, or an aggregate of an event table."""
 
@@ -79,7 +105,12 @@ class MeasureSpec(Section):
     agg: Aggregation = "value"
     column: Column | None = None
     where: dict[str, Any] = Field(default_factory=dict)
-    scale: float = Field(default=1.0, gt=0)
+    scale: float = 1.0
+    gap_minutes: float | None = Field(default=None, gt=0)
+    after: AfterSpec | None = None
+    also: tuple[MeasureSpec, ...] = ()
+    per: MeasureSpec | None = None
+    at_least: float | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -87,13 +118,29 @@ class MeasureSpec(Section):
         return {"column": data} if isinstance(data, str) else data
 
     @model_validator(mode="after")
-    def _column_given(self) -> MeasureSpec:
-        if self.column is None and self.agg not in {"count", "any"}:
+    def _sound(self) -> MeasureSpec:
+        """Refuse what cannot be computed, or has no meaning."""
+        if self.column is None and self.agg not in WITHOUT_COLUMN:
             raise PydanticCustomError("measure", f"aggregation '{self.agg}' needs a 'column'")
+        if self.column is not None and self.agg in WITHOUT_COLUMN - {"count", "any"}:
+            raise PydanticCustomError("measure", f"aggregation '{self.agg}' is about events and takes no 'column'")
         if (self.table == UNITS_TABLE) != (self.agg == "value"):
             raise PydanticCustomError(
                 "measure", "an event table needs an 'agg' (count, sum, ...), the units table none"
             )
+        no = {"value": {"where", "after", *COUNTED}, "each": COUNTED}.get(self.agg, set()) & self.model_fields_set
+        if no:
+            raise PydanticCustomError("measure", f"'{min(no)}' is for numbers that are counted from events")
+        if self.gap_minutes is not None and self.agg != "count":
+            raise PydanticCustomError("measure", f"'gap_minutes' is for counts; this is a {self.agg}")
+        if self.scale == 0:
+            raise PydanticCustomError("measure", "'scale' is 0, which would erase the measure")
+        parts = (*self.also, *([self.per] if self.per else []))
+        if any(part.agg in {"value", "each"} for part in parts):
+            raise PydanticCustomError("measure", "'also' and 'per' take aggregates of event tables, with an 'agg'")
+        for agg in ("until", "any"):
+            if any((self.agg == agg) != (other.agg == agg) for other in self.also):
+                raise PydanticCustomError("measure", f"'also' joins '{agg}' with '{agg}' only")
         self.measure()
         return self
 
@@ -103,19 +150,31 @@ class MeasureSpec(Section):
             table=self.table,
             agg=self.agg,
             column=self.column,
-            where=tuple(condition(c, v) for c, v in self.where.items()),
+            where=_conditions(self.where),
             scale=self.scale,
+            gap_minutes=self.gap_minutes,
+            after=None if self.after is None else self.after.after(),
+            also=tuple(other.measure() for other in self.also),
+            per=None if self.per is None else self.per.measure(),
+            at_least=self.at_least,
         )
 
 
+def _conditions(where: Mapping[str, Any]) -> tuple[Condition, ...]:
+    return tuple(condition(column, value) for column, value in where.items())
+
+
 def condition(column: str, value: Any) -> Condition:
-    """Read `crashed: true` as equality and `seconds: {le: 300}` as a comparison."""
+    """Read `crashed: true` as equality, `seconds: {le: 300}` as a comparison, `seconds: missing` as a gap."""
     op: Any = "eq"
+    value = {"missing": True} if value == "missing" else value
     if isinstance(value, dict):
         if len(value) != 1 or next(iter(value)) not in get_args(Operator):
             raise PydanticCustomError("where", f"a condition is one of {', '.join(get_args(Operator))}: value")
         op, value = next(iter(value.items()))
     value = tuple(value) if isinstance(value, list) else value
+    if op == "missing" and not isinstance(value, bool):
+        raise PydanticCustomError("where", "'missing' is true or false")
     scalars = value if isinstance(value, tuple) else (value,)
     wants_list = op in {"in", "not_in"}
     if wants_list != isinstance(value, tuple) or not all(isinstance(s, str | int | float) for s in scalars):
@@ -141,6 +200,8 @@ class Entry(Section):
     window_days: int | None = Field(default=None, ge=1)
     per_week: bool | None = None
     cap: float | None = Field(default=None, gt=0.5, lt=1)
+    quantile: float | None = Field(default=None, gt=0, lt=1)
+    over: Column | None = None
     covariates: tuple[MeasureSpec, ...] | None = None
     target: AsBound = None
     margin: AsBound = None
@@ -169,6 +230,7 @@ class Entry(Section):
             raise PydanticCustomError("cap", f"'cap' is for means and counts; '{metric.name}' is a {metric.kind}")
         if (metric.kind == "ratio") != (metric.denominator is not None):
             raise PydanticCustomError("ratio", f"'{metric.name}': a ratio has a 'denominator', other kinds have none")
+        self._check_kind(metric)
         good = 1 if metric.better == "higher" else -1
         if self.target is not None and self.target.value * good <= 0:
             raise PydanticCustomError(
@@ -183,11 +245,30 @@ class Entry(Section):
             )
         return self
 
+    @staticmethod
+    def _check_kind(metric: Metric) -> None:
+        """Refuse a kind that its measures or its other words do not fit."""
+        kind, measures, said = metric.kind, metric.measures, f"'{metric.name}' is a {metric.kind}:"
+        if (kind == "quantile") != (metric.quantile is not None):
+            raise PydanticCustomError("kind", f"{said} 'quantile: 0.95' says which, for the kind 'quantile' alone")
+        if (kind in {"gini", "coverage"}) != (metric.over is not None):
+            raise PydanticCustomError(
+                "kind", f"{said} 'over' names the column that shares, for gini and coverage alone"
+            )
+        if kind != "quantile" and any(m.agg == "each" for m in measures):
+            raise PydanticCustomError("kind", f"{said} 'each' stands for the events' own values, for quantiles alone")
+        if kind == "time_to_event" and metric.numerator.agg not in {"until", "value"}:
+            raise PydanticCustomError("kind", f"{said} its numerator counts the days 'until' an event")
+        if any(m.scale < 0 for m in measures):
+            raise PydanticCustomError("kind", f"{said} a negative 'scale' is for measures under 'also'")
+
     def _given(self, *names: str) -> dict[str, Any]:
         return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
 
     def _from_catalogue(self) -> Metric:
-        own = self._given("name", "kind", "column", "numerator", "denominator", "better", "unit", "per_week")
+        own = self._given(
+            "name", "kind", "column", "numerator", "denominator", "better", "unit", "per_week", "quantile", "over"
+        )
         if own:
             raise PydanticCustomError(
                 "entry", f"'metric' takes a definition from the catalogue; '{min(own)}' belongs to a metric of your own"
@@ -212,10 +293,7 @@ class Entry(Section):
         numerator = (
             self.numerator.measure() if self.numerator else Measure(table=UNITS_TABLE, agg="value", column=self.column)
         )
-        covariates: tuple[Measure, ...] | Literal["own"] = () if numerator.table == UNITS_TABLE else "own"
-        if self.covariates is not None:
-            covariates = tuple(c.measure() for c in self.covariates)
-        return Metric(
+        metric = Metric(
             name=self.name,
             title=self.title or self.name.replace("_", " ").capitalize(),
             kind=self.kind,
@@ -226,10 +304,14 @@ class Entry(Section):
             definition=self.definition or "",
             window_days=self.window_days,
             per_week=bool(self.per_week),
-            covariates=covariates,
+            covariates=tuple(c.measure() for c in self.covariates or ()),
             cap=self.cap,
+            quantile=self.quantile,
+            over=self.over,
             owner=self.owner,
         )
+        has_past = self.covariates is None and metric.averaged and numerator.table != UNITS_TABLE
+        return replace(metric, covariates="own") if has_past else metric
 
     def planned(self, role: Role) -> Planned:
         """Join the metric with what the launch asks of it."""
@@ -263,6 +345,10 @@ class Plan(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
         names = [p.metric.name for p in self.planned]
+        if not (star := self.planned[0].metric).averaged:
+            raise PydanticCustomError(
+                "plan", f"the north star is a mean, proportion, count or ratio, not a {star.kind}"
+            )
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise PydanticCustomError("plan", f"metric '{twice[0]}' stands in the plan twice; one role each")

@@ -9,8 +9,9 @@ import datetime as dt
 import hashlib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ibis
 import numpy as np
@@ -20,9 +21,26 @@ from ibis import _
 from helpers import metrics, schema, study
 from helpers.errors import DataError, did_you_mean
 from helpers.launch.entry import Planned
-from helpers.metrics import UNITS_TABLE, Condition, Measure, Metric, Window
+from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.study import Study
+from helpers.units import query
+from helpers.units.query import STRATUM, Cell, design, values
+
+__all__ = [
+    "STRATUM",
+    "Cell",
+    "build",
+    "cells",
+    "check",
+    "covariates",
+    "design",
+    "distribution",
+    "load",
+    "measurable",
+    "values",
+    "why_not",
+]
 
 HOURS = {
     "h": 1.0,
@@ -31,22 +49,6 @@ HOURS = {
     "min": 1 / 60,
     "minutes": 1 / 60,
 }  # units of time on own tables, in hours
-
-
-STRATUM = "sampling_stratum"
-
-
-class Cell(NamedTuple):
-    """One column of the units table: a measure over a window."""
-
-    measure: Measure
-    window: Window
-    days: int | None
-
-    @property
-    def name(self) -> str:
-        """Name the column."""
-        return self.measure.name(self.window, self.days)
 
 
 def measurable(data: Study) -> list[Planned]:
@@ -60,31 +62,44 @@ def why_not(data: Study, metric: Metric) -> str | None:
     Raises:
         DataError: the launch names a column of its own table that is not there.
     """
-    for measure in metric.measures:
+    bases = [base for measure in metric.measures for base in measure.bases]
+    for measure in bases:
         if measure.table == UNITS_TABLE and UNITS_TABLE in data.tables:
             _own_column(data, measure, f"metric {metric.name!r}")
         elif measure.table == UNITS_TABLE:
             return "it reads a column of a table with a row per account; these data are event tables"
         elif UNITS_TABLE in data.tables:
             return f"it needs the event table {measure.table!r}; these data are one table with a row per account"
-        elif measure.table not in data.tables:
-            schema.table(measure.table)
-            return f"it needs table {measure.table!r}, which is not among the data"
-        elif absent := [c for c in _used(measure) if c not in _joined(data, measure.table).columns]:
-            schema.table(measure.table)
-            return f"it needs column {absent[0]!r} of table {measure.table!r}, which is not among the data"
+        elif reason := _lacking(data, query.reads(measure)):
+            return reason
+    if metric.over and (reason := _lacking(data, [(metric.numerator.table, [metric.over])])):
+        return reason
     if metric.window_days is not None and metric.window_days > data.launch.days:
         return f"it needs {metric.window_days} days after assignment; the launch observes {data.launch.days}"
+    days = metric.window_days or data.launch.days
+    if days > (most := min(map(query.longest, bases))):
+        return f"it counts days one by one, at most {most:.0f}; its window has {days}: give it 'window_days'"
+    return None
+
+
+def _lacking(data: Study, reads: Iterable[tuple[str, list[str]]]) -> str | None:
+    """Say which table or column of event data is not there; None when all are."""
+    for table, columns in reads:
+        if table not in data.tables:
+            schema.table(table)
+            return f"it needs table {table!r}, which is not among the data"
+        if absent := [c for c in columns if c not in query.columns(data, table)]:
+            return f"it needs column {absent[0]!r} of table {table!r}, which is not among the data"
     return None
 
 
 def covariates(data: Study, metric: Metric) -> tuple[Measure, ...]:
     """List the measures before assignment that these data have for a metric: all that it names, or none."""
     named = metric.measures if metric.covariates == "own" else metric.covariates
-    for measure in named:
+    for measure in (base for one in named for base in one.bases):
         if measure.table == UNITS_TABLE and UNITS_TABLE in data.tables:
             _own_column(data, measure, f"the adjustment of {metric.name!r}")
-        elif measure.table not in data.tables or data.launch.pre_days == 0:
+        elif measure.table not in data.tables or not 0 < data.launch.pre_days <= query.longest(measure):
             return ()
     return tuple(named)
 
@@ -92,25 +107,11 @@ def covariates(data: Study, metric: Metric) -> tuple[Measure, ...]:
 def cells(data: Study) -> list[Cell]:
     """List the columns that the measurable metrics need, each once."""
     found: dict[str, Cell] = {}
-    for planned in measurable(data):
-        metric = planned.metric
+    for metric in (p.metric for p in measurable(data) if p.metric.per_account):
         post = [Cell(m, "post", metric.window_days) for m in metric.measures]
         pre = [Cell(m, "pre", None) for m in covariates(data, metric)]
         found |= {cell.name: cell for cell in (*post, *pre)}
     return list(found.values())
-
-
-def design(data: Study) -> tuple[str, ...]:
-    """Name the columns that say how the accounts were drawn: their weight and stratum, or neither.
-
-    The weight is the inverse of the inclusion probability, 1 on average in each arm, so that sums stay numbers of
-    accounts.
-    """
-    if UNITS_TABLE in data.tables:
-        own = data.launch.data
-        return (WEIGHT,) * (own.weight is not None) + (STRATUM,) * (own.stratum is not None)
-    there = data.assignments.columns
-    return (WEIGHT,) * ("inclusion_probability" in there) + (STRATUM,) * ("stratum" in there)
 
 
 def load(data: Study) -> ibis.Table:
@@ -188,7 +189,7 @@ def _check_arms(data: Study) -> None:
 
 def _check_window(data: Study, name: str) -> None:
     """Refuse an event log that ends before the launch's window does: its last days would all read as zeros."""
-    end = data.assignments.select(end=_anchor(data) + ibis.interval(days=data.launch.days)).end.max()
+    end = data.assignments.select(end=query.anchor(data) + ibis.interval(days=data.launch.days)).end.max()
     time = data.table(name)[schema.table(name).time]
     last, newest = end.execute(), time.max().execute()
     if pd.isna(newest) or newest < last - dt.timedelta(days=1):
@@ -201,127 +202,7 @@ def _check_window(data: Study, name: str) -> None:
 
 def build(data: Study) -> ibis.Table:
     """Compile the launch's metrics to one query: one row per assigned account, one scan per event table."""
-    wanted = cells(data)
-    if UNITS_TABLE in data.tables:
-        return _drawn(data).select(
-            "account",
-            "arm",
-            *design(data),
-            **{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments},
-            **{c.name: _finite(data, c.name) for c in wanted},
-        )
-    accounts = _windows(data, wanted)
-    result = accounts.select("account", "arm", *design(data))
-    if data.launch.segments:
-        result = _beside(result, _segments(data))
-        result = result.mutate(**{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments})
-    for table in sorted({c.measure.table for c in wanted}):
-        result = _beside(result, _per_account(data, table, accounts, [c for c in wanted if c.measure.table == table]))
-    return result.mutate(**{c.name: _[c.name].cast("float64").fill_null(0.0) for c in wanted})
-
-
-def _drawn(data: Study) -> ibis.Table:
-    """Open the assigned accounts, with the weight and stratum that they were drawn with."""
-    rows, columns = data.assignments, design(data)
-    own = UNITS_TABLE in data.tables
-    if WEIGHT in columns:
-        weight = _[data.launch.data.weight].cast("float64") if own else 1 / _.inclusion_probability
-        rows = rows.mutate(**{WEIGHT: weight})
-        rows = rows.mutate(**{WEIGHT: _[WEIGHT] / _[WEIGHT].mean().over(group_by="arm")})
-    if STRATUM in columns:
-        stratum = _[data.launch.data.stratum] if own else _.stratum
-        rows = rows.mutate(**{STRATUM: stratum.cast("string").fill_null(schema.UNKNOWN)})
-    return rows
-
-
-def _windows(data: Study, wanted: list[Cell]) -> ibis.Table:
-    """Lay out each account's instants: `first` before, `anchor`, and the end of every window in use."""
-    launch = data.launch
-    anchored = _drawn(data).select("account", "arm", *design(data), anchor=_anchor(data))
-    ends = {
-        _end(days): _.anchor + ibis.interval(days=days)
-        for days in {launch.days, *(c.days or launch.days for c in wanted)}
-    }
-    return anchored.mutate(first=_.anchor - ibis.interval(days=launch.pre_days), **ends)
-
-
-def _end(days: int) -> str:
-    return f"end_{days}d"
-
-
-def _beside(left: ibis.Table, right: ibis.Table) -> ibis.Table:
-    """Put the columns of `right` beside the accounts of `left`, which all stay."""
-    return left.left_join(right, "account").drop("account_right")
-
-
-def _segments(data: Study) -> ibis.Table:
-    accounts = data.table("accounts")
-    for segment in data.launch.segments:
-        if segment not in accounts.columns:
-            raise DataError(
-                f"{data.launch.name}: segment {segment!r} is not a column of 'accounts'; "
-                f"{did_you_mean(segment, accounts.columns)}"
-            )
-    return accounts.select(*data.launch.segments, account=_.account.cast(data.assignments.account.type()))
-
-
-def _anchor(data: Study) -> Any:
-    """Say from which instant an account's window counts: its assignment, or the launch's first midnight (UTC)."""
-    if "assigned_at" in data.assignments.columns:
-        return _.assigned_at
-    start = data.launch.dates.start if data.launch.dates else dt.date.min
-    return ibis.literal(dt.datetime.combine(start, dt.time(), tzinfo=dt.UTC))
-
-
-def _events(data: Study, table: str) -> ibis.Table:
-    """Open an event table, its account ids of the type that they have in the assignments."""
-    return data.table(table).mutate(account=_.account.cast(data.assignments.account.type()))
-
-
-def _joined(data: Study, table: str) -> ibis.Table:
-    """Open an event table, with the columns of `titles` where it names a title."""
-    events = _events(data, table)
-    if "title" in events.columns and "titles" in data.tables:
-        titles = data.tables["titles"]
-        return events.left_join(titles.select("title", *set(titles.columns) - set(events.columns)), "title")
-    return events
-
-
-def _used(measure: Measure) -> list[str]:
-    """Name the columns that a measure reads."""
-    return [c for c in (measure.column, *(condition.column for condition in measure.where)) if c is not None]
-
-
-def _per_account(data: Study, table: str, accounts: ibis.Table, wanted: list[Cell]) -> ibis.Table:
-    """Aggregate one event table to a row per account that has events in the windows."""
-    used = {column for cell in wanted for column in _used(cell.measure)}
-    events = _joined(data, table) if used - set(data.table(table).columns) else _events(data, table)
-    time = schema.table(table).time
-    events = events.select("account", time, *used - {"account", time})
-    near = events.join(accounts, "account").filter((_[time] >= _["first"]) & (_[time] < _[_end(data.launch.days)]))
-    return near.aggregate(by="account", **{c.name: _aggregate(near, time, c, data.launch.days) for c in wanted})
-
-
-def _aggregate(events: ibis.Table, time: str, cell: Cell, days: int) -> Any:
-    """Compile one cell: its aggregate over the events in its window that meet its conditions."""
-    if cell.window == "pre":
-        where = events[time] < events.anchor
-    else:
-        where = (events[time] >= events.anchor) & (events[time] < events[_end(cell.days or days)])
-    for condition in cell.measure.where:
-        where &= _holds(events[condition.column], condition)
-    agg, column = cell.measure.agg, cell.measure.column
-    if agg in {"count", "any"}:
-        counted = events.count(where=where) if column is None else events[column].count(where=where)
-        return counted if agg == "count" else (counted > 0).cast("float64")
-    return getattr(events[str(column)], agg)(where=where)
-
-
-def _holds(column: Any, condition: Condition) -> Any:
-    if condition.op in {"in", "not_in"}:
-        inside = column.isin(list(condition.value))  # type: ignore[arg-type]  # the launch checked that it is a list
-        return inside if condition.op == "in" else ~inside
-    return getattr(column, f"__{condition.op}__")(condition.value)
+    return query.build(data, cells(data))
 
 
 def _own_column(data: Study, measure: Measure, user: str) -> None:
@@ -339,17 +220,6 @@ def _own_column(data: Study, measure: Measure, user: str) -> None:
         )
         example = f" such as {other.iloc[0, 0]!r}" if len(other) else ""
         raise DataError(f"{where}, which holds {table[name].type()}{example}; expected numbers or true and false")
-
-
-def _finite(data: Study, name: str) -> Any:
-    """Read an own column as a number, null where it is missing, NaN or infinite."""
-    column = data.tables[UNITS_TABLE][name]
-    number = _[name].cast("float64")
-    return (
-        number.isinf().__or__(number.isnan()).ifelse(ibis.null("float64"), number)
-        if column.type().is_floating()
-        else number
-    )
 
 
 def _keep(data: Study, path: Path) -> None:
@@ -406,7 +276,7 @@ def _rules(data: Study, cell: Cell) -> dict[str, Any]:
         hours = next((HOURS[m.unit] for m in mine if m.unit in HOURS), None)
         limit = None if hours is None else 24 * launch.days / hours
     else:
-        timed = cell.measure.agg == "sum" and cell.measure.column == "watch_minutes"
+        timed = cell.measure.simple and (cell.measure.agg, cell.measure.column) == ("sum", "watch_minutes")
         limit = 24 * 60 * max(launch.days, launch.pre_days) if timed else None
     if limit is not None:
         rules["have a negative time; clean them first"] = lambda v: v < 0
@@ -463,5 +333,7 @@ def distribution(
 
 def _key(data: Study) -> str:
     """Name a units table by everything that it depends on: launch, data and this code."""
-    code = b"".join(Path(str(m.__file__)).read_bytes() for m in (metrics, schema, study, sys.modules[__name__]))
+    packages = [Path(str(m.__file__)).parent for m in (metrics, sys.modules[__name__])]
+    files = [p for folder in packages for p in sorted(folder.glob("*.py"))]
+    code = b"".join(p.read_bytes() for p in (*files, Path(schema.__file__), Path(study.__file__)))
     return hashlib.sha256(f"{data.launch.content_hash}{data.fingerprint}".encode() + code).hexdigest()[:16]

@@ -1,0 +1,319 @@
+"""The query behind the units table: measures compiled to Ibis, one scan for each event table."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import Any, NamedTuple
+
+import ibis
+from ibis import _
+
+from helpers import schema
+from helpers.errors import DataError, did_you_mean
+from helpers.metrics import UNITS_TABLE, After, Condition, Measure, Metric, Window
+from helpers.moments import WEIGHT
+from helpers.study import Study
+
+DAY = 86_400  # seconds
+MOST_DAYS = 62  # that fit in the bits of one whole number
+STRATUM = "sampling_stratum"
+OF_DAYS = {"days", "days_but_last", "returns"}
+
+
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def bit_count(bits: int) -> int:  # type: ignore[empty-body]
+    """Count the ones of a whole number in the engine."""
+
+
+class Cell(NamedTuple):
+    """One column of the units table: a measure over a window."""
+
+    measure: Measure
+    window: Window
+    days: int | None
+
+    @property
+    def name(self) -> str:
+        """Name the column."""
+        return self.measure.name(self.window, self.days)
+
+    def of(self, measure: Measure) -> Cell:
+        """Take another measure over the same window."""
+        return self._replace(measure=measure)
+
+
+def build(data: Study, wanted: Sequence[Cell]) -> ibis.Table:
+    """Compile cells to one query: one row per assigned account, each event table scanned once.
+
+    An order between tables (`after`) reads both of them once more, for the columns of that comparison alone.
+    """
+    if UNITS_TABLE in data.tables:
+        return _drawn(data).select(
+            "account",
+            "arm",
+            *design(data),
+            **{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments},
+            **{c.name: _finite(data, c.name) for c in wanted},
+        )
+    bases = {base.name: base for cell in wanted for base in map(cell.of, cell.measure.bases)}
+    accounts = _windows(data, bases.values())
+    result = accounts.select("account", "arm", *design(data))
+    if data.launch.segments:
+        result = _beside(result, _segments(data))
+        result = result.mutate(**{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments})
+    for table, after in sorted({(c.measure.table, c.measure.after) for c in bases.values()}, key=str):
+        mine = [c for c in bases.values() if (c.measure.table, c.measure.after) == (table, after)]
+        result = _beside(result, _per_account(data, table, after, accounts, mine))
+    nothing = {c.name: float(_length(data, c)) if c.measure.agg == "until" else 0.0 for c in bases.values()}
+    result = result.mutate(**{name: _[name].cast("float64").fill_null(nothing[name]) for name in bases})
+    return result.select(
+        "account", "arm", *design(data), *data.launch.segments, **{c.name: _composed(result, c) for c in wanted}
+    )
+
+
+def design(data: Study) -> tuple[str, ...]:
+    """Name the columns that say how the accounts were drawn: their weight and stratum, or neither.
+
+    The weight is the inverse of the inclusion probability, 1 on average in each arm, so that sums stay numbers of
+    accounts.
+    """
+    if UNITS_TABLE in data.tables:
+        own = data.launch.data
+        return (WEIGHT,) * (own.weight is not None) + (STRATUM,) * (own.stratum is not None)
+    there = data.assignments.columns
+    return (WEIGHT,) * ("inclusion_probability" in there) + (STRATUM,) * ("stratum" in there)
+
+
+def values(data: Study, metric: Metric) -> ibis.Table:
+    """Open the values that a metric over events is about: a row for each event in its window, with account and arm.
+
+    Values of one account resemble each other: an interval must treat the account, not the event, as drawn by chance.
+    """
+    measure = metric.numerator
+    cell = Cell(measure, "post", metric.window_days)
+    time = schema.table(measure.table).time
+    near = _near(data, measure.table, measure.after, _windows(data, [cell]), [cell])
+    kept = near.filter(_inside(near, time, cell, data.launch.days), near[str(measure.column)].notnull())
+    return kept.select("account", "arm", *design(data), value=kept[str(measure.column)].cast("float64") * measure.scale)
+
+
+def reads(measure: Measure) -> list[tuple[str, list[str]]]:
+    """Name the tables that a measure without parts reads, each with its columns."""
+    after = measure.after
+    own = [c for c in (measure.column, *(c.column for c in measure.where), *(after.on if after else ())) if c]
+    earlier = [(after.table, [*after.on, *(c.column for c in after.where)])] if after else []
+    return [(measure.table, own), *earlier]
+
+
+def longest(measure: Measure) -> float:
+    """Say how many days a window of this measure, which has no parts, may have."""
+    return MOST_DAYS if measure.agg in OF_DAYS else math.inf
+
+
+def columns(data: Study, table: str) -> set[str]:
+    """Name what an event table holds, with the columns of `titles` where it names a title."""
+    own = set(data.table(table).columns)
+    return own | set(data.tables["titles"].columns) if "title" in own and "titles" in data.tables else own
+
+
+def anchor(data: Study) -> Any:
+    """Say from which instant an account's window counts: its assignment, or the launch's first midnight (UTC)."""
+    if "assigned_at" in data.assignments.columns:
+        return _.assigned_at
+    start = data.launch.dates.start if data.launch.dates else dt.date.min
+    return ibis.literal(dt.datetime.combine(start, dt.time(), tzinfo=dt.UTC))
+
+
+def _composed(table: ibis.Table, cell: Cell) -> Any:
+    """Compute a measure from the columns of its parts."""
+    measure = cell.measure
+    value = table[cell.of(measure.base).name]
+    others = [(other.scale, _composed(table, cell.of(other))) for other in measure.also]
+    if others and measure.agg == "until":
+        value = ibis.least(value, *(other for _scale, other in others))
+    elif others and measure.agg == "any":
+        value = ibis.greatest(value, *(other for _scale, other in others))
+    elif others:
+        value = reduce(lambda total, other: total + other[0] * other[1], others, value)
+    if measure.per is not None:
+        divisor = _composed(table, cell.of(measure.per)) * measure.per.scale
+        value = (divisor > 0).ifelse(value / divisor, 0.0)
+    return value if measure.at_least is None else (value >= measure.at_least).cast("float64")
+
+
+def _drawn(data: Study) -> ibis.Table:
+    """Open the assigned accounts, with the weight and stratum that they were drawn with."""
+    rows, columns = data.assignments, design(data)
+    own = UNITS_TABLE in data.tables
+    if WEIGHT in columns:
+        weight = _[data.launch.data.weight].cast("float64") if own else 1 / _.inclusion_probability
+        rows = rows.mutate(**{WEIGHT: weight})
+        rows = rows.mutate(**{WEIGHT: _[WEIGHT] / _[WEIGHT].mean().over(group_by="arm")})
+    if STRATUM in columns:
+        stratum = _[data.launch.data.stratum] if own else _.stratum
+        rows = rows.mutate(**{STRATUM: stratum.cast("string").fill_null(schema.UNKNOWN)})
+    return rows
+
+
+def _windows(data: Study, wanted: Iterable[Cell]) -> ibis.Table:
+    """Lay out each account's instants: `first` before, `anchor`, and the end of every window in use."""
+    launch = data.launch
+    anchored = _drawn(data).select("account", "arm", *design(data), anchor=anchor(data))
+    ends = {
+        _end(days): _.anchor + ibis.interval(days=days)
+        for days in {launch.days, *(c.days or launch.days for c in wanted)}
+    }
+    return anchored.mutate(first=_.anchor - ibis.interval(days=launch.pre_days), **ends)
+
+
+def _end(days: int) -> str:
+    return f"end_{days}d"
+
+
+def _length(data: Study, cell: Cell) -> int:
+    """Count the days of a cell's window."""
+    return data.launch.pre_days if cell.window == "pre" else cell.days or data.launch.days
+
+
+def _beside(left: ibis.Table, right: ibis.Table) -> ibis.Table:
+    """Put the columns of `right` beside the accounts of `left`, which all stay."""
+    return left.left_join(right, "account").drop("account_right")
+
+
+def _segments(data: Study) -> ibis.Table:
+    accounts = data.table("accounts")
+    for segment in data.launch.segments:
+        if segment not in accounts.columns:
+            raise DataError(
+                f"{data.launch.name}: segment {segment!r} is not a column of 'accounts'; "
+                f"{did_you_mean(segment, accounts.columns)}"
+            )
+    return accounts.select(*data.launch.segments, account=_.account.cast(data.assignments.account.type()))
+
+
+def _events(data: Study, table: str) -> ibis.Table:
+    """Open an event table, its account ids of the type that they have in the assignments."""
+    return data.table(table).mutate(account=_.account.cast(data.assignments.account.type()))
+
+
+def _with(data: Study, table: str, needed: Iterable[str]) -> ibis.Table:
+    """Open an event table, joined with `titles` where some column that is needed stands there."""
+    events = _events(data, table)
+    if set(needed) <= set(events.columns):
+        return events
+    titles = data.tables["titles"]
+    return events.left_join(titles.select("title", *set(titles.columns) - set(events.columns)), "title")
+
+
+def _near(data: Study, table: str, after: After | None, accounts: ibis.Table, wanted: Sequence[Cell]) -> ibis.Table:
+    """Open the events of the assigned accounts in any window, with the instants of their account."""
+    needed = {column for cell in wanted for column in reads(cell.measure)[0][1]}
+    time = schema.table(table).time
+    events = _with(data, table, needed).select("account", time, *needed - {"account", time})
+    near = events.join(accounts, "account").filter((_[time] >= _["first"]) & (_[time] < _[_end(data.launch.days)]))
+    return near if after is None else _following(data, near, time, after)
+
+
+def _following(data: Study, events: ibis.Table, time: str, after: After) -> ibis.Table:
+    """Keep the events that come so soon after one of another table."""
+    other = _with(data, after.table, [c.column for c in after.where])
+    for condition in after.where:
+        other = other.filter(_holds(other[condition.column], condition))
+    same = ("account", *after.on)
+    other = other.select(*same, earlier=other[schema.table(after.table).time])
+    last = other.earlier + ibis.interval(seconds=round(3600 * after.hours))
+    return events.semi_join(
+        other, [*(events[c] == other[c] for c in same), other.earlier <= events[time], events[time] <= last]
+    )
+
+
+def _per_account(
+    data: Study, table: str, after: After | None, accounts: ibis.Table, wanted: Sequence[Cell]
+) -> ibis.Table:
+    """Aggregate one event table to a row per account that has events in the windows."""
+    time = schema.table(table).time
+    near = _near(data, table, after, accounts, wanted)
+    gaps = {_previous(c): c.measure for c in wanted if c.measure.gap_minutes}
+    earlier = ibis.window(group_by="account", order_by=time, preceding=(None, 1))
+    near = near.mutate(
+        **{
+            name: reduce(lambda kept, c: kept & _holds(near[c.column], c), m.where, ibis.literal(True))
+            .ifelse(near[time], ibis.null(near[time].type()))
+            .max()
+            .over(earlier)
+            for name, m in gaps.items()
+        }
+    )
+    return near.aggregate(by="account", **{c.name: _aggregate(data, near, time, c) for c in wanted})
+
+
+def _previous(cell: Cell) -> str:
+    """Name the column that holds the account's previous event of this measure."""
+    return f"previous of {replace(cell.measure, agg='count', column=None)}"
+
+
+def _inside(events: ibis.Table, time: str, cell: Cell, days: int) -> Any:
+    """Say of each event whether it lies in a cell's window and meets its conditions."""
+    if cell.window == "pre":
+        where = events[time] < events.anchor
+    else:
+        where = (events[time] >= events.anchor) & (events[time] < events[_end(cell.days or days)])
+    for condition in cell.measure.where:
+        where &= _holds(events[condition.column], condition)
+    return where
+
+
+def _aggregate(data: Study, events: ibis.Table, time: str, cell: Cell) -> Any:
+    """Compile one cell: its aggregate over the events in its window that meet its conditions."""
+    where = _inside(events, time, cell, data.launch.days)
+    measure, agg, column = cell.measure, cell.measure.agg, cell.measure.column
+    if measure.gap_minutes:
+        previous = events[_previous(cell)]
+        gap = ibis.interval(seconds=round(60 * measure.gap_minutes))
+        where &= previous.isnull() | (events[time] >= previous + gap)
+    if agg in {"count", "any"}:
+        counted = events.count(where=where) if column is None else events[column].count(where=where)
+        return counted if agg == "count" else (counted > 0).cast("float64")
+    if agg == "until" or agg in OF_DAYS:
+        begin = events["first"] if cell.window == "pre" else events.anchor
+        seconds = events[time].epoch_seconds() - begin.epoch_seconds()
+        return (
+            seconds.min(where=where) / DAY
+            if agg == "until"
+            else _of_days(seconds // DAY, where, agg, _length(data, cell))
+        )
+    return getattr(events[str(column)], agg)(where=where)
+
+
+def _of_days(day: Any, where: Any, agg: str, length: int) -> Any:
+    """Count days with events, each of them one bit of a whole number."""
+    bits = (ibis.literal(1, "int64") << ibis.least(ibis.greatest(day, 0), MOST_DAYS)).bit_or(where=where)
+    if agg == "returns":
+        bits = bits & (bits >> 1)
+    elif agg == "days_but_last":
+        bits = bits & ibis.literal((1 << (length - 1)) - 1, "int64")
+    return bit_count(bits)
+
+
+def _holds(column: Any, condition: Condition) -> Any:
+    if condition.op == "missing":
+        return column.isnull() if condition.value else column.notnull()
+    if condition.op in {"in", "not_in"}:
+        inside = column.isin(list(condition.value))  # type: ignore[arg-type]  # the launch checked that it is a list
+        return inside if condition.op == "in" else ~inside
+    return getattr(column, f"__{condition.op}__")(condition.value)
+
+
+def _finite(data: Study, name: str) -> Any:
+    """Read an own column as a number, null where it is missing, NaN or infinite."""
+    column = data.tables[UNITS_TABLE][name]
+    number = _[name].cast("float64")
+    return (
+        number.isinf().__or__(number.isnan()).ifelse(ibis.null("float64"), number)
+        if column.type().is_floating()
+        else number
+    )
