@@ -191,7 +191,7 @@ def compare(
         diff = value[1] - value[0]
         se = np.sqrt((variance / n).sum(axis=0))
         low, high = diff - np.hypot(below[1], above[0]), diff + np.hypot(above[1], below[0])
-        rel, rel_low, rel_high = _relative(value, below, above, q * np.sqrt(variance / n), relative)
+        rel, rel_low, rel_high = relative_limits(value, below, above, q * np.sqrt(variance / n), relative)
     mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
 
     answers: list[Estimate | NotEstimable] = []
@@ -342,7 +342,7 @@ def _score(value: Floats, n: Floats, scale: float, level: float) -> tuple[Floats
     return share * (1 - share) * scale**2, q, below, above, 2 * stats.norm.sf(np.abs(z))
 
 
-def _relative(
+def relative_limits(
     value: Floats, below: Floats, above: Floats, half: Floats, how: Relative
 ) -> tuple[Floats, Floats, Floats]:
     """Give treatment / control - 1 with its limits; NaN where the control is not above 0 or the interval has no end.

@@ -383,7 +383,7 @@ def test_delta_and_fieller_intervals_equal_r():
     value = np.array([[control.mean()], [treatment.mean()]])
     half = stats.norm.isf(0.025) * np.array([[stats.sem(control)], [stats.sem(treatment)]])
     for how in ("delta", "fieller"):
-        rel, low, high = inference._relative(value, half, half, half, how)
+        rel, low, high = inference.relative_limits(value, half, half, half, how)
         assert [rel[0], low[0], high[0]] == near(c, [want["rel"], *want[f"ci_{how}"]])
 
 

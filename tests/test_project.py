@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "decision": {"errors", "metrics", "results"},
     "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
     "roster": {"metrics", "results", "sampling", "study", "units"},
+    "robust": {"errors", "inference", "metrics", "results", "study", "units"},
     "report": {"errors", "results"},
     "brief": {"inference", "launch", "metrics", "report", "results", "scorecard", "study", "units"},
     "plots": {"report", "results"},
