@@ -94,10 +94,13 @@ def quantile_differences(curve: pd.DataFrame, *, label: str) -> Axes:
     ax = _axes(8.6, 3.6)
     x = 100 * curve["share"]
     if len(curve):
-        band = {"color": figure.SERIES[0], "linewidth": 0}
-        ax.fill_between(x, curve["band_low"], curve["band_high"], alpha=0.15, label="all shares at once", **band)
-        ax.fill_between(x, curve["low"], curve["high"], alpha=0.3, label="each share alone", **band)
-        ax.plot(x, curve["diff"], color=figure.SERIES[0])
+        colour = figure.SERIES[0]
+        for low, high, alpha, what in (
+            ("band_low", "band_high", 0.15, "all at once"),
+            ("low", "high", 0.3, "each alone"),
+        ):
+            ax.fill_between(x, curve[low], curve[high], color=colour, alpha=alpha, linewidth=0, label=f"95 %, {what}")
+        ax.plot(x, curve["diff"], color=colour, label="difference")
     ax.axhline(0, color=figure.MUTED, linewidth=1)
     ax.set_xlabel("Accounts at or below, %")
     ax.set_ylabel(label)
@@ -105,7 +108,7 @@ def quantile_differences(curve: pd.DataFrame, *, label: str) -> Axes:
 
 
 def leave_out(curves: pd.DataFrame, *, label: str) -> Axes:
-    """Draw what is left of a difference without the heaviest accounts; a line for each story where there are several."""
+    """Draw what is left of a difference without the heaviest accounts, a line for each story if there are several."""
     ax = _axes(8.6, 3.6)
     styles = ("-", "--", "-.", ":")
     stories = curves.groupby("story", sort=False) if "story" in curves else [("", curves)]

@@ -409,7 +409,7 @@ def test_means_are_those_of_the_scorecard():
     read = moments.from_rows(frame, columns=["y", "before"], by=["arm"])
     for adjust in (False, True):
         (theirs,) = inference.compare(read, metric, control="c", treatment="t", days=28, pre_days=28, adjust=adjust)
-        cut = {a: rows for a, rows in frame.groupby("arm")}
+        cut = dict(iter(frame.groupby("arm")))
         b = {a: rows[["before"]].to_numpy() if adjust else np.empty((len(rows), 0)) for a, rows in cut.items()}
         arms = accounts.Arms(
             metric="y", control=cut["c"]["y"].to_numpy(), treatment=cut["t"]["y"].to_numpy(),
@@ -553,31 +553,38 @@ def test_an_effect_of_a_few_is_called_concentrated_and_a_broad_one_broad():
     assert sum(c.passed is True for c in all_) >= 30
     assert not any(c.passed is False for c in all_)
     assert sum(c.passed is not None for c in none) <= 6  # no effect to divide
-    assert few[0].detail.startswith("Concentrated: the heaviest 1% of accounts bring")
+    assert next(c for c in few if c.passed is False).detail.startswith(
+        "Concentrated: the heaviest 1% of accounts (above"
+    )
 
 
 def test_the_two_parts_are_the_effect_and_the_interval_covers_the_share():
-    rng = np.random.default_rng(16)
-    hit = []
-    truth = None
-    for arms in launches(rng, 300, lambda x: x + 400 * (rng.random(len(x)) < 0.01)):
-        s = influence.share(arms, 0.02)
-        assert s.part + s.rest == pytest.approx(estimators.mean(arms).diff)
-        if truth is None:
-            (big,) = launches(rng, 1, lambda x: x + 400 * (rng.random(len(x)) < 0.01), n=1_000_000)
-            truth = influence.share(big, 0.02).share
-        hit += [s.low <= truth <= s.high] if s.low is not None else []
-    assert len(hit) > 270
-    assert 0.92 <= np.mean(hit) <= 0.985, np.mean(hit)
+    def story(x):
+        return x + 400 * (rng.random(len(x)) < 0.01)
+
+    rng, hit = np.random.default_rng(16), []
+    (big,) = launches(rng, 1, story, n=1_000_000)
+    truth = influence.split(big, 0.02)
+    for arms in launches(rng, 250, story, n=4_000):
+        s = influence.split(arms, 0.02)
+        assert s.effect == pytest.approx(estimators.mean(arms).diff)
+        rest = estimators.capped(arms, s.above)
+        assert s.beyond.amount + rest.diff == pytest.approx(s.effect)
+        if s.heavy.low is not None:
+            parts = (s.heavy, truth.heavy), (s.beyond, truth.beyond)
+            hit.append([mine.low <= true.share <= mine.high for mine, true in parts])
+    assert len(hit) > 230
+    assert ((np.mean(hit, axis=0) >= 0.91) & (np.mean(hit, axis=0) <= 0.99)).all(), np.mean(hit, axis=0)
 
 
 def test_arms_exchanged_have_the_same_share_from_the_top():
     rng = np.random.default_rng(17)
     arms = accounts.of(hours(rng, 3_000), hours(rng, 3_000) + 5)
-    turned = accounts.of(arms.treatment, arms.control)
-    one, other = influence.share(arms), influence.share(turned)
-    assert (one.share, one.low, one.high) == pytest.approx((other.share, other.low, other.high))
-    assert one.part == pytest.approx(-other.part)
+    one, other = (influence.split(a) for a in (arms, accounts.of(arms.treatment, arms.control)))
+    assert (one.heavy.share, one.heavy.low, one.heavy.high) == pytest.approx(
+        (other.heavy.share, other.heavy.low, other.heavy.high)
+    )
+    assert one.beyond.amount == pytest.approx(-other.beyond.amount)
 
 
 def test_without_the_heaviest_a_narrow_effect_is_gone_and_a_broad_one_is_not():
@@ -612,11 +619,11 @@ def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     assert influence.check(kept).passed is True
     few = accounts.of(hours(rng, 100), hours(rng, 100))
     assert influence.check(few).passed is None
-    assert influence.shares(few).empty
+    assert influence.splits(few).empty
     assert influence.leave_out(accounts.of([], [])).empty
     assert estimators.caps(accounts.of([], [])).empty
     with pytest.raises(ParameterError, match="at most 0.5"):
-        influence.share(few, 0.9)
+        influence.split(few, 0.9)
 
 
 def test_impossible_accounts_go_from_both_arms_by_one_rule():
@@ -626,5 +633,5 @@ def test_impossible_accounts_go_from_both_arms_by_one_rule():
     assert check.passed is False
     assert check.p == pytest.approx(stats.fisher_exact([[1, 40], [500, 500]]).pvalue)
     assert accounts.screen(kept, None)[1].passed is None
-    with pytest.raises(ParameterError, match="impossible_above is 0"):
+    with pytest.raises(ParameterError, match="impossible_above is 0, must"):
         accounts.screen(kept, 0)

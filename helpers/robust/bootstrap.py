@@ -146,7 +146,7 @@ def difference(
     >>> rng = np.random.default_rng(1)
     >>> found = difference(rng.gamma(2, 5, 4_000), 1 + rng.gamma(2, 5, 4_000), rng=rng)
     >>> f"{found.diff:.2f} ({found.low:.2f} to {found.high:.2f})"
-    '0.87 (0.56 to 1.17)'
+    '1.27 (0.97 to 1.57)'
     """
     values.check(level, power)
     for name, given, known in (("interval", interval, Interval), ("draw", draw, Draw)):

@@ -30,42 +30,52 @@ LEAST = 10  # accounts in the top; fewer have no average worth a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """How much of the difference of two means comes from accounts above an amount that few of both arms exceed.
+class Part:
+    """A part of an effect: in the metric's unit, and as a share with Fieller's interval.
 
-    `above` is that amount, `top` the share of all accounts that exceed it, `accounts` how many of each arm do. `part`
-    is what they bring to the difference, in the metric's unit, `rest` what all others do; the two add up to the effect.
-    `share`, part / effect, lies below 0 or above 1 where the two point in different ways. `low` to `high` is Fieller's
-    interval, None where the effect itself cannot be told from 0: a share of nothing can be anything.
+    The limits are None where the effect itself cannot be told from 0: a share of nothing can be anything. A share lies
+    below 0 or above 1 where the part and the rest point in different ways.
+    """
+
+    amount: float
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The effect on a mean, split at an amount that only a share `top` of all accounts exceed.
+
+    `heavy` is what the accounts above it bring with all that they have, `beyond` only what they have beyond it; the
+    first counts too much as theirs, the second too little. `accounts` are so many of control and treatment.
     """
 
     top: float
     above: float
     accounts: tuple[int, int]
-    part: float
-    rest: float
-    share: float
-    low: float | None
-    high: float | None
+    effect: float
+    heavy: Part
+    beyond: Part
     verdict: Verdict
-    why: str
 
 
-def share(arms: Arms, top: float = 0.01, *, level: float = 0.95) -> Share | None:
-    """Split the effect into what the heaviest accounts bring and what all others bring.
+def split(arms: Arms, top: float = 0.01, *, level: float = 0.95) -> Split | None:
+    """Split an effect into what the heaviest accounts bring and what all others bring.
 
     Heavy is whoever has more than the amount t that a share 1 - top of all accounts, both arms together, stays at or
-    below: one limit, found without looking at the arm. With x the amount of an account,
+    below: one limit, found without looking at the arm. With x the amount of an account, and in each arm,
 
         mean(x) = mean(x where x > t, else 0) + mean(x where x <= t, else 0)
+        mean(x) = mean(x - t where x > t, else 0) + mean(x, capped at t)
 
-    in each arm, and so for their difference. Both terms are means over accounts, the past is taken out of both, and
-    their ratio has Fieller's interval (1954). An account that the launch lifts above t brings all of its amount to the
-    first term, so that a gain of a few per cent for everybody shows there as well, with about a fifth to a quarter
-    of itself at the top hundredth of usual viewing. Hence one half, not the top's share of accounts, is the mark.
+    so that the difference of the arms splits likewise. All terms are means over accounts; the past is taken out of all
+    of them, and the ratio of the first term to the effect has Fieller's interval (1954).
 
-    The verdict is *concentrated* if the top brings surely more than half of the effect, *broad* if surely less, else
-    *cannot tell*; *cannot tell* too where no effect stands out from chance.
+    The verdict is *concentrated* if the heavy accounts surely bring more than half of the effect. Else it is *broad* if
+    surely less than half is lost when no account counts for more than t. Else it is *cannot tell*, and so it is where
+    no effect stands out from chance. A gain of the same few per cent for everybody lifts some accounts above t, which
+    then bring there all that they have: at the top hundredth of usual viewing about a third of the gain, not half.
 
     Args:
         arms: the accounts.
@@ -84,57 +94,59 @@ def share(arms: Arms, top: float = 0.01, *, level: float = 0.95) -> Share | None
     if min(arms.n) < 2:
         return None
     above = float(np.quantile(arms.pooled, 1 - top))
-    heavy = (int((arms.control > above).sum()), int((arms.treatment > above).sum()))
-    if sum(heavy) < LEAST:
+    counted = (int((arms.control > above).sum()), int((arms.treatment > above).sum()))
+    if sum(counted) < LEAST:
         return None
-    mean, cov, _ = accounts.means(
-        arms, *(np.column_stack([x, x * (x > above)]) for x in (arms.control, arms.treatment))
-    )
-    (effect, part), v = mean[1] - mean[0], cov.sum(axis=0)
-    z = float(stats.norm.isf((1 - level) / 2))
-    if abs(effect) <= z * np.sqrt(v[0, 0]):
-        why = "no effect stands out from chance, so that none can be divided among accounts"
-        verdict: Verdict = "cannot tell"
-        low = high = None
-    else:
-        a, b, c = effect**2 - z**2 * v[0, 0], effect * part - z**2 * v[0, 1], part**2 - z**2 * v[1, 1]
-        wide = np.sqrt(max(b**2 - a * c, 0.0))
-        low, high = float((b - wide) / a), float((b + wide) / a)
-        verdict = "concentrated" if low > HALF else "broad" if high < HALF else "cannot tell"
-        why = "" if verdict != "cannot tell" else "the interval holds shares below and above one half"
-    return Share(
+    columns = (np.column_stack([x, x * (x > above), np.maximum(x - above, 0)]) for x in (arms.control, arms.treatment))
+    mean, cov, _ = accounts.means(arms, *columns)
+    found, error = mean[1] - mean[0], cov.sum(axis=0)
+    heavy, beyond = (_part(found[[0, i]], error[np.ix_([0, i], [0, i])], level) for i in (1, 2))
+    verdict: Verdict = "cannot tell"
+    if heavy.low is not None and heavy.low > HALF:
+        verdict = "concentrated"
+    elif beyond.high is not None and beyond.high < HALF:
+        verdict = "broad"
+    return Split(
         top=top,
         above=above,
-        accounts=heavy,
-        part=float(part),
-        rest=float(effect - part),
-        share=float(part / effect) if effect else float("nan"),
-        low=low,
-        high=high,
+        accounts=counted,
+        effect=float(found[0]),
+        heavy=heavy,
+        beyond=beyond,
         verdict=verdict,
-        why=why,
     )
 
 
-def shares(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> pd.DataFrame:
+def _part(found: Floats, error: Floats, level: float) -> Part:
+    """Give a part of an effect from (effect, part) and their covariance, with Fieller's interval for its share."""
+    effect, amount = map(float, found)
+    z = float(stats.norm.isf((1 - level) / 2))
+    a, b, c = (found[i] * found[j] - z**2 * error[i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
+    if not a > 0:
+        return Part(amount=amount, share=None, low=None, high=None)
+    wide = np.sqrt(max(b**2 - a * c, 0.0))
+    return Part(amount=amount, share=amount / effect, low=float((b - wide) / a), high=float((b + wide) / a))
+
+
+def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> pd.DataFrame:
     """Split the effect at several tops; a top with fewer than ten accounts is left out.
 
     Returns:
-        top (in words), above (the amount), accounts (in control and treatment), from the top, from all others, share,
-        low, high, verdict.
+        top (in words), above (the amount), control and treatment (heavy accounts), effect, brought (by the heavy
+        accounts), share with low and high (of the effect), beyond with its own limits (only what exceeds the amount).
     """
-    found = [s for top in tops if (s := share(arms, top, level=level)) is not None]
+    found = [s for top in tops if (s := split(arms, top, level=level)) is not None]
     return pd.DataFrame(
         {
             "top": [f"{s.top:.1%}" for s in found],
             "above": [s.above for s in found],
-            "accounts": [f"{s.accounts[0]:,} and {s.accounts[1]:,}" for s in found],
-            "from the top": [s.part for s in found],
-            "from all others": [s.rest for s in found],
-            "share": [s.share if s.low is not None else None for s in found],
-            "low": [s.low for s in found],
-            "high": [s.high for s in found],
-            "verdict": [s.verdict for s in found],
+            "control": [s.accounts[0] for s in found],
+            "treatment": [s.accounts[1] for s in found],
+            "effect": [s.effect for s in found],
+            "brought": [s.heavy.amount for s in found],
+            **{key: [getattr(s.heavy, key) for s in found] for key in ("share", "low", "high")},
+            "beyond": [s.beyond.share for s in found],
+            **{f"beyond_{key}": [getattr(s.beyond, key) for s in found] for key in ("low", "high")},
         }
     )
 
@@ -171,23 +183,36 @@ def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = Fal
     if arms.shares:
         detail = "Every account counts at most once in a share, so that a few cannot carry it."
         return Check(name=name, passed=True, detail=detail)
-    found = share(arms, top, level=level)
-    heaviest = f"the heaviest {top:.4g}".replace(f"{top:.4g}", f"{100 * top:.3g}%") + " of accounts"
+    found = split(arms, top, level=level)
     if found is None:
-        detail = f"Cannot tell: {heaviest} are fewer than {LEAST}, too few to ask what they bring."
+        detail = f"Cannot tell: fewer than {LEAST} accounts are among the heaviest {_percent(top)}."
         return Check(name=name, passed=None, detail=detail)
-    if found.low is None or found.high is None:
-        return Check(name=name, passed=None, detail=f"Cannot tell: {found.why}.")
-    number = f"{found.share:.0%} of the effect (between {found.low:.0%} and {found.high:.0%})".replace("-", "−")
-    if found.verdict == "cannot tell":
-        return Check(name=name, passed=None, detail=f"Cannot tell: {heaviest} bring {number}; {found.why}.")
+    limit = f"{found.above:,.4g} {arms.unit}".rstrip()
+    if found.heavy.share is None:
+        detail = "Cannot tell: no effect stands out from chance, so that none can be divided among accounts."
+        return Check(name=name, passed=None, detail=detail)
+    brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_of_effect(found.heavy)}"
+    beyond = f"{_of_effect(found.beyond)} would be lost if no account counted for more than {limit}"
     if found.verdict == "broad":
-        return Check(name=name, passed=True, detail=f"Broad: {heaviest} bring {number}.")
+        return Check(name=name, passed=True, detail=f"Broad: {beyond}.")
+    if found.verdict == "cannot tell":
+        return Check(name=name, passed=None, detail=f"Cannot tell: {brought}; {beyond}.")
     if heavy_viewers_are_target:
-        detail = f"Concentrated, as intended: {heaviest} bring {number}, and the launch was made for them."
+        detail = f"Concentrated, as intended: {brought}, and the launch was made for them."
         return Check(name=name, passed=True, detail=detail)
-    detail = f"Concentrated: {heaviest} bring {number}. What the average gained, most accounts did not."
+    detail = f"Concentrated: {brought}. What the average account gained, most accounts did not."
     return Check(name=name, passed=False, detail=detail)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
+
+
+def _of_effect(part: Part) -> str:
+    if part.share is None or part.low is None or part.high is None:
+        return "an unknown part of the effect"
+    text = f"{part.share:.0%} of the effect (between {part.low:.0%} and {part.high:.0%})"
+    return text.replace("-", "−")
 
 
 def concentration(

@@ -88,7 +88,7 @@ def difference(
     >>> rng = np.random.default_rng(1)
     >>> (median,) = difference(rng.gamma(2, 5, 4_000), 1 + rng.gamma(2, 5, 4_000), [0.5])
     >>> f"{median.diff:.2f} ({median.low:.2f} to {median.high:.2f})"
-    '0.95 (0.57 to 1.32)'
+    '1.16 (0.83 to 1.51)'
     """
     _check(shares, level, power)
     pair = [s if isinstance(s, Values) else values.finite(s) for s in (control, treatment)]
