@@ -201,3 +201,36 @@ def _legend(ax: Axes, **where: Any) -> Axes:
     else:
         ax.text(0.5, 0.5, "Nothing to draw: these data do not hold it", ha="center", transform=ax.transAxes)
     return ax
+
+
+def quantile_differences(curve: pd.DataFrame, *, label: str) -> Axes:
+    """Draw the difference between two distributions along their quantiles, with limits and the band for all at once."""
+    ax = _axes(8.6, 3.6)
+    x = 100 * curve["share"]
+    if len(curve):
+        colour = figure.SERIES[0]
+        for low, high, alpha, what in (
+            ("band_low", "band_high", 0.15, "all at once"),
+            ("low", "high", 0.3, "each alone"),
+        ):
+            ax.fill_between(x, curve[low], curve[high], color=colour, alpha=alpha, linewidth=0, label=f"95 %, {what}")
+        ax.plot(x, curve["diff"], color=colour, label="difference")
+    ax.axhline(0, color=figure.MUTED, linewidth=1)
+    ax.set_xlabel("Accounts at or below, %")
+    ax.set_ylabel(label)
+    return _legend(ax, loc="upper left")
+
+
+def leave_out(curves: pd.DataFrame, *, label: str) -> Axes:
+    """Draw what is left of a difference without the heaviest accounts, a line for each story if there are several."""
+    ax = _axes(8.6, 3.6)
+    styles = ("-", "--", "-.", ":")
+    stories = curves.groupby("story", sort=False) if "story" in curves else [("", curves)]
+    for colour, style, (story, rows) in zip(figure.SERIES, styles, stories, strict=False):
+        x = 100 * rows["left_out"]
+        ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
+        ax.plot(x, rows["diff"], color=colour, linestyle=style, marker="o", markersize=4, label=story or "difference")
+    ax.axhline(0, color=figure.MUTED, linewidth=1)
+    ax.set_xlabel("Heaviest accounts left out, % of both arms together")
+    ax.set_ylabel(label)
+    return _legend(ax, loc="upper right")

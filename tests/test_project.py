@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "preflight": {"errors", "metrics", "results", "schema", "study", "units", "validity"},
     "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "study", "units"},
+    "robust": {"errors", "inference", "metrics", "results", "study", "units"},
     "report": {"errors", "results"},
     "prospect": {"decision", "errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "study", "units"},
     "calculator": {"errors", "power", "prospect", "report"},

@@ -1,0 +1,1 @@
+"""Heavy tails: quantiles, ranks, trimming, resampling, and the question how few accounts carry an effect."""

@@ -1,0 +1,252 @@
+"""Averages of amounts with a few heavy accounts: all of it, capped, trimmed, or on another scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from helpers.errors import ParameterError
+from helpers.results import Estimate, NotEstimable
+from helpers.robust import accounts, values
+from helpers.robust.accounts import Arms
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+CAPS = (0.9, 0.95, 0.99, 0.995, 0.999, 0.9999)
+
+
+def mean(arms: Arms, *, level: float = 0.95, power: float = 0.8) -> Estimate | NotEstimable:
+    """Compare the means by Welch's t, past taken out: what the average account gains, and so the whole service.
+
+    It is the only one of these that adds up to a total. It says nothing about how many accounts gained.
+    """
+    return _means(arms, arms.control, arms.treatment, "Welch t on all amounts", level=level, power=power)
+
+
+def capped(arms: Arms, cap: float, *, level: float = 0.95, power: float = 0.8) -> Estimate | NotEstimable:
+    """Compare the means when no account counts for more than the cap (winsorised above), by Welch's t, past taken out.
+
+    The cap is one number for both arms, set in the plan or found by `cap_at` on pooled or past amounts. A quantile of
+    each arm would cap the arm with more heavy accounts higher, and hide just what was to be limited.
+
+    Raises:
+        ParameterError: the cap is not above 0.
+    """
+    if not cap > 0:
+        raise ParameterError(f"the cap is {cap}, must be above 0; `cap_at` finds one")
+    over = [float((x > cap).mean()) if len(x) else 0.0 for x in (arms.control, arms.treatment)]
+    note = f"the cap of {cap:,.4g} holds back {over[0]:.2%} of control and {over[1]:.2%} of treatment"
+    return _means(
+        arms,
+        np.minimum(arms.control, cap),
+        np.minimum(arms.treatment, cap),
+        f"Welch t on amounts up to {cap:,.4g}",
+        level=level,
+        power=power,
+        note=note,
+    )
+
+
+def cap_at(pooled: Floats, share: float) -> float:
+    """Find the amount that a share of all accounts, both arms together, stays at or below.
+
+    Where so few accounts have anything that this amount is 0, a cap there would erase the metric; the share is then
+    taken among the accounts that have something.
+
+    Args:
+        pooled: amounts of both arms, or amounts from before the launch; 0 or more.
+        share: above 0, below 1.
+
+    Raises:
+        ParameterError: the share is out of range, or nobody has anything.
+
+    >>> cap_at(np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 3]), 0.5)
+    2.0
+    """
+    if not 0 < share < 1:
+        raise ParameterError(f"the share of a cap is {share}, must lie between 0 and 1")
+    limit = float(np.quantile(pooled, share))
+    if limit > 0:
+        return limit
+    if not (pooled > 0).any():
+        raise ParameterError("there is no amount above 0, so there is nothing to cap")
+    return float(np.quantile(pooled[pooled > 0], share))
+
+
+def capped_ratio(numerator: Floats, denominator: Floats, cap: float) -> tuple[Floats, Floats]:
+    """Limit an account's numerator to the cap, and shrink its denominator by the same factor.
+
+    A ratio of sums weighs accounts by their denominators. Capping only one side would change the account's own ratio;
+    so it keeps that and loses weight.
+
+    >>> capped_ratio(np.array([10.0, 90.0]), np.array([5.0, 30.0]), 30.0)
+    (array([10., 30.]), array([ 5., 10.]))
+    """
+    factor = cap / np.maximum(numerator, cap)
+    return numerator * factor, denominator * factor
+
+
+def caps(arms: Arms, shares: Sequence[float] = CAPS, *, level: float = 0.95, power: float = 0.8) -> pd.DataFrame:
+    """Repeat the comparison under caps at several pooled quantiles, and without one: does the answer hang on the cap?
+
+    Returns:
+        cap (a share, or "none"), at (the amount), over_control and over_treatment (shares of accounts above it), diff,
+        low, high, p, mde; without rows where the arms cannot be compared.
+    """
+    rows = []
+    for share in (*shares, None):
+        positive = (arms.pooled > 0).any()
+        limit = np.inf if share is None or not positive else cap_at(arms.pooled, share)
+        e = capped(arms, limit, level=level, power=power)
+        if isinstance(e, Estimate):
+            over = [float((x > limit).mean()) for x in (arms.control, arms.treatment)]
+            row = {"cap": "none" if share is None else f"{share:.2%}", "at": None if share is None else limit}
+            row |= dict(zip(("over_control", "over_treatment"), over, strict=True))
+            rows.append(row | {key: getattr(e, key) for key in ("diff", "low", "high", "p", "mde")})
+    return pd.DataFrame(
+        rows, columns=["cap", "at", "over_control", "over_treatment", "diff", "low", "high", "p", "mde"]
+    )
+
+
+def trimmed(arms: Arms, share: float = 0.2, *, level: float = 0.95, power: float = 0.8) -> Estimate | NotEstimable:
+    """Compare trimmed means by Yuen's t (1974): the average of those in the middle of each arm.
+
+    Each arm loses the lowest and the highest share of its own accounts, so the middles are of the two distributions,
+    not of the same people. A launch that moves only the heaviest fifth does not exist for it.
+
+    Args:
+        arms: the accounts.
+        share: trimmed at each end, at least 0 and below 0.5.
+        level: confidence level.
+        power: with which `mde` would be found.
+
+    Raises:
+        ParameterError: the share is out of range.
+    """
+    values.check(level, power)
+    if not 0 <= share < 0.5:
+        raise ParameterError(f"the trimmed share is {share}, must be at least 0 and below 0.5")
+    middle, error, kept = np.empty(2), np.empty(2), np.empty(2)
+    for i, rows in enumerate((arms.control, arms.treatment)):
+        cut, n = int(share * len(rows)), len(rows)
+        if n - 2 * cut < 2:
+            return arms.unable(f"{arms.names[i]} has {n} accounts, too few to trim")
+        x = np.sort(rows)
+        middle[i], kept[i] = x[cut : n - cut].mean(), n - 2 * cut
+        winsorised = np.clip(x, x[cut], x[n - cut - 1])
+        error[i] = (n - 1) * winsorised.var(ddof=1) / (kept[i] * (kept[i] - 1))
+    return _welch(arms, middle, error, kept, f"Yuen t, {share:.0%} trimmed at each end", level=level, power=power)
+
+
+def power_mean(
+    arms: Arms, exponent: float = 0.0, offset: float = 0.0, *, level: float = 0.95, power: float = 0.8
+) -> Estimate | NotEstimable:
+    """Compare means of log(x + offset), or of (x + offset)^exponent, turned back into the metric's unit.
+
+    With exponent 0 the values are geometric means of x + offset, and the relative effect is their ratio less 1: by
+    which factor amounts changed, if all changed by one factor. Zeros have no logarithm. Adding an offset lets them in
+    and makes the answer depend on the unit in which it was added, as strongly as one likes (Chen and Roth 2024);
+    leaving zeros out compares people whom the launch may have chosen. Hence no offset is added unasked.
+
+    Args:
+        arms: the accounts.
+        exponent: 0 for the logarithm; `box_cox` finds one.
+        offset: added to every amount, in the metric's unit, 0 or more.
+        level: confidence level.
+        power: with which `mde` would be found.
+
+    Raises:
+        ParameterError: the offset is negative, or the exponent is not finite.
+    """
+    values.check(level, power)
+    if not (offset >= 0 and np.isfinite(exponent)):
+        raise ParameterError(f"offset is {offset} and exponent {exponent}; expected 0 or more, and a finite number")
+    if few := values.too_few(arms.metric, arms.n):
+        return few
+    if (arms.pooled + offset).min() <= 0:
+        none = [float((x + offset <= 0).mean()) for x in (arms.control, arms.treatment)]
+        what = "logarithm" if exponent == 0 else "power mean"
+        reason = f"{none[0]:.1%} of control and {none[1]:.1%} of treatment have nothing, which has no {what}"
+        return arms.unable(f"{reason}; an offset would let them in, and decide the answer")
+    rows = [x + offset for x in (arms.control, arms.treatment)]
+    made = [np.log(x) if exponent == 0 else x**exponent for x in rows]
+    n = np.array(arms.n)
+    middle, error = np.array([y.mean() for y in made]), np.array([y.var(ddof=1) for y in made]) / n
+    if not error.sum() > 0:
+        return arms.unable("the values do not vary within either arm")
+    q, p = _t(middle, error, n, level)
+    half = q * np.sqrt(error)
+
+    def back(y: Floats) -> Floats:
+        return np.exp(y) if exponent == 0 else np.maximum(y, 0) ** (1 / exponent)
+
+    value, ends = back(middle), np.sort([back(middle - half), back(middle + half)], axis=0)
+    name = "geometric means" if exponent == 0 else f"power means (exponent {exponent:.3g})"
+    told = f" of amounts plus {offset:,.4g}" if offset else ""
+    e = values.contrast(
+        arms.metric,
+        value,
+        value - ends[0],
+        ends[1] - value,
+        n=arms.n,
+        p=p,
+        q=q,
+        method=f"{name}{told}, Welch t before turning back",
+        level=level,
+        power=power,
+        note=f"zeros count as {offset:,.4g}; another offset gives another answer" if offset else "",
+    )
+    if exponent == 0:  # the limits of a ratio are exact on the scale of the logarithm
+        log, wide = middle[1] - middle[0], float(np.hypot(*half))
+        e = replace(e, rel_low=float(np.expm1(log - wide)), rel_high=float(np.expm1(log + wide)))
+    return e
+
+
+def box_cox(arms: Arms, offset: float = 0.0) -> float | None:
+    """Find the exponent that makes both arms together most nearly normal (Box and Cox 1964); None for x + offset <= 0.
+
+    It is found without looking at the arm. The comparison that follows treats it as known.
+    """
+    x = arms.pooled + offset
+    if len(x) < 2 or x.min() <= 0 or np.ptp(x) == 0:
+        return None
+    return float(stats.boxcox_normmax(x, method="mle"))
+
+
+def _means(
+    arms: Arms, control: Floats, treatment: Floats, method: str, *, level: float, power: float, note: str = ""
+) -> Estimate | NotEstimable:
+    values.check(level, power)
+    if few := values.too_few(arms.metric, arms.n):
+        return few
+    mean, cov, used = accounts.means(arms, control[:, None], treatment[:, None])
+    method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
+    return _welch(arms, mean[:, 0], cov[:, 0, 0], np.array(arms.n), method, level=level, power=power, note=note)
+
+
+def _welch(
+    arms: Arms, middle: Floats, error: Floats, n: Floats, method: str, *, level: float, power: float, note: str = ""
+) -> Estimate | NotEstimable:
+    """Compare two averages with squared errors (2,) from so many values each."""
+    if not error.sum() > 1e-24 * (middle**2).sum():
+        return arms.unable("the values do not vary within either arm")
+    q, p = _t(middle, error, n, level)
+    half = q * np.sqrt(error)
+    return values.contrast(
+        arms.metric, middle, half, half, n=arms.n, p=p, q=q, method=method, level=level, power=power, note=note
+    )
+
+
+def _t(middle: Floats, error: Floats, n: Floats, level: float) -> tuple[float, float]:
+    """Give the t quantile of the level and the two-sided p (Welch 1947)."""
+    df = error.sum() ** 2 / (error**2 / (n - 1)).sum()
+    t = abs(middle[1] - middle[0]) / np.sqrt(error.sum())
+    return float(stats.t.isf((1 - level) / 2, df)), float(2 * stats.t.sf(t, df))

@@ -1,0 +1,299 @@
+"""Do a few accounts carry the result? How much of an effect comes from the heaviest, and what is left without them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from helpers.errors import ParameterError
+from helpers.results import Check, Estimate
+from helpers.robust import accounts, estimators, values
+from helpers.robust.accounts import Arms
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from helpers.study import Study
+
+    Floats = npt.NDArray[np.float64]
+
+Verdict = Literal["broad", "concentrated", "cannot tell"]
+TOPS = (0.001, 0.005, 0.01)
+LEFT_OUT = (0.0, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05)
+HALF = 0.5  # of the effect: more than that from the top is concentrated
+LEAST = 10  # accounts in the top; fewer have no average worth a name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of an effect: in the metric's unit, and as a share with Fieller's interval.
+
+    The limits are None where the effect itself cannot be told from 0: a share of nothing can be anything. A share lies
+    below 0 or above 1 where the part and the rest point in different ways.
+    """
+
+    amount: float
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The effect on a mean, split at an amount that only a share `top` of all accounts exceed.
+
+    `heavy` is what the accounts above it bring with all that they have, `beyond` only what they have beyond it; the
+    first counts too much as theirs, the second too little. `accounts` are so many of control and treatment.
+    """
+
+    top: float
+    above: float
+    accounts: tuple[int, int]
+    effect: float
+    heavy: Part
+    beyond: Part
+    verdict: Verdict
+
+
+def split(arms: Arms, top: float = 0.01, *, level: float = 0.95) -> Split | None:
+    """Split an effect into what the heaviest accounts bring and what all others bring.
+
+    Heavy is whoever has more than the amount t that a share 1 - top of all accounts, both arms together, stays at or
+    below: one limit, found without looking at the arm. With x the amount of an account, and in each arm,
+
+        mean(x) = mean(x where x > t, else 0) + mean(x where x <= t, else 0)
+        mean(x) = mean(x - t where x > t, else 0) + mean(x, capped at t)
+
+    so that the difference of the arms splits likewise. All terms are means over accounts; the past is taken out of all
+    of them, and the ratio of the first term to the effect has Fieller's interval (1954).
+
+    The verdict is *concentrated* if the heavy accounts surely bring more than half of the effect. Else it is *broad* if
+    surely less than half is lost when no account counts for more than t. Else it is *cannot tell*, and so it is where
+    no effect stands out from chance. A gain of the same few per cent for everybody lifts some accounts above t, which
+    then bring there all that they have: at the top hundredth of usual viewing about a third of the gain, not half.
+
+    Args:
+        arms: the accounts.
+        top: share of all accounts called heavy, above 0 and at most one half.
+        level: confidence level.
+
+    Returns:
+        None where fewer than ten accounts are heavy.
+
+    Raises:
+        ParameterError: `top` or `level` is out of range.
+    """
+    values.check(level)
+    if not 0 < top <= HALF:
+        raise ParameterError(f"top is {top}, must be above 0 and at most {HALF}")
+    if min(arms.n) < 2:
+        return None
+    above = float(np.quantile(arms.pooled, 1 - top))
+    counted = (int((arms.control > above).sum()), int((arms.treatment > above).sum()))
+    if sum(counted) < LEAST:
+        return None
+    columns = (np.column_stack([x, x * (x > above), np.maximum(x - above, 0)]) for x in (arms.control, arms.treatment))
+    mean, cov, _ = accounts.means(arms, *columns)
+    found, error = mean[1] - mean[0], cov.sum(axis=0)
+    heavy, beyond = (_part(found[[0, i]], error[np.ix_([0, i], [0, i])], level) for i in (1, 2))
+    verdict: Verdict = "cannot tell"
+    if heavy.low is not None and heavy.low > HALF:
+        verdict = "concentrated"
+    elif beyond.high is not None and beyond.high < HALF:
+        verdict = "broad"
+    return Split(
+        top=top,
+        above=above,
+        accounts=counted,
+        effect=float(found[0]),
+        heavy=heavy,
+        beyond=beyond,
+        verdict=verdict,
+    )
+
+
+def _part(found: Floats, error: Floats, level: float) -> Part:
+    """Give a part of an effect from (effect, part) and their covariance, with Fieller's interval for its share."""
+    effect, amount = map(float, found)
+    z = float(stats.norm.isf((1 - level) / 2))
+    a, b, c = (found[i] * found[j] - z**2 * error[i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
+    if not a > 0:
+        return Part(amount=amount, share=None, low=None, high=None)
+    wide = np.sqrt(max(b**2 - a * c, 0.0))
+    return Part(amount=amount, share=amount / effect, low=float((b - wide) / a), high=float((b + wide) / a))
+
+
+def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> pd.DataFrame:
+    """Split the effect at several tops; a top with fewer than ten accounts is left out.
+
+    Returns:
+        top (in words), above (the amount), control and treatment (heavy accounts), effect, brought (by the heavy
+        accounts), share with low and high (of the effect), beyond with its own limits (only what exceeds the amount).
+    """
+    found = [s for top in tops if (s := split(arms, top, level=level)) is not None]
+    return pd.DataFrame(
+        {
+            "top": [f"{s.top:.1%}" for s in found],
+            "above": [s.above for s in found],
+            "control": [s.accounts[0] for s in found],
+            "treatment": [s.accounts[1] for s in found],
+            "effect": [s.effect for s in found],
+            "brought": [s.heavy.amount for s in found],
+            **{key: [getattr(s.heavy, key) for s in found] for key in ("share", "low", "high")},
+            "beyond": [s.beyond.share for s in found],
+            **{f"beyond_{key}": [getattr(s.beyond, key) for s in found] for key in ("low", "high")},
+        }
+    )
+
+
+def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float = 0.95) -> pd.DataFrame:
+    """Repeat the comparison without the heaviest accounts of both arms together, from none to more and more.
+
+    Where a few carry the effect, the curve falls to 0 at once; where it is broad, it falls slowly. What is left
+    compares accounts that were chosen by what they did, and so is a way to look at an effect, not one on anybody.
+
+    Returns:
+        left_out (share), accounts (so many), diff, low, high.
+    """
+    values.check(level)
+    rows, pooled = [], arms.pooled
+    for top in left_out if min(arms.n) > 1 else ():
+        limit = np.quantile(pooled, 1 - top)
+        kept = arms.where(arms.control <= limit, arms.treatment <= limit)
+        e = estimators.mean(kept, level=level)
+        if isinstance(e, Estimate):
+            gone = len(pooled) - sum(kept.n)
+            rows.append({"left_out": top, "accounts": gone, "diff": e.diff, "low": e.low, "high": e.high})
+    return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"])
+
+
+def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = False, level: float = 0.95) -> Check:
+    """Ask whether more than half of the effect comes from the heaviest accounts.
+
+    It passes where the effect is broad, or concentrated in those for whom the launch was made; fails where a few
+    accounts carry what is told of all; and is open (None) where these data cannot tell. It concerns how the effect is
+    told and whether it will repeat, not whether the data may be read.
+    """
+    name = "Concentration"
+    if arms.shares:
+        detail = "Every account counts at most once in a share, so that a few cannot carry it."
+        return Check(name=name, passed=True, detail=detail)
+    found = split(arms, top, level=level)
+    if found is None:
+        detail = f"Cannot tell: fewer than {LEAST} accounts are among the heaviest {_percent(top)}."
+        return Check(name=name, passed=None, detail=detail)
+    limit = f"{found.above:,.4g} {arms.unit}".rstrip()
+    if found.heavy.share is None:
+        detail = "Cannot tell: no effect stands out from chance, so that none can be divided among accounts."
+        return Check(name=name, passed=None, detail=detail)
+    brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_of_effect(found.heavy)}"
+    beyond = f"{_of_effect(found.beyond)} would be lost if no account counted for more than {limit}"
+    if found.verdict == "broad":
+        return Check(name=name, passed=True, detail=f"Broad: {beyond}.")
+    if found.verdict == "cannot tell":
+        return Check(name=name, passed=None, detail=f"Cannot tell: {brought}; {beyond}.")
+    if heavy_viewers_are_target:
+        detail = f"Concentrated, as intended: {brought}, and the launch was made for them."
+        return Check(name=name, passed=True, detail=detail)
+    detail = f"Concentrated: {brought}. What the average account gained, most accounts did not."
+    return Check(name=name, passed=False, detail=detail)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
+
+
+def _of_effect(part: Part) -> str:
+    if part.share is None or part.low is None or part.high is None:
+        return "an unknown part of the effect"
+    text = f"{part.share:.0%} of the effect (between {part.low:.0%} and {part.high:.0%})"
+    return text.replace("-", "−")
+
+
+def concentration(
+    data: Study, metric: str = "", treatment: str = "", *, top: float = 0.01, heavy_viewers_are_target: bool = False
+) -> Check:
+    """Ask of a launch whether a few accounts carry the effect on a metric: by default the first amount of its plan.
+
+    Raises:
+        ParameterError: the plan has no such metric or treatment.
+        DataError: the metric cannot be measured on these data.
+    """
+    arms = accounts.read(data, metric, treatment=treatment)
+    level = 1 - data.launch.decision.alpha
+    return check(arms, top=top, heavy_viewers_are_target=heavy_viewers_are_target, level=level)
+
+
+def audience(arms: Arms, share_of_accounts: float = 0.1) -> Arms | None:
+    """Keep those who were the heaviest before the launch: the target audience, chosen by what it could not touch.
+
+    The limit is one amount for both arms. None where the data have no past, or where nobody stands out in it.
+    """
+    if not arms.control_before.shape[1]:
+        return None
+    before = arms.control_before[:, 0], arms.treatment_before[:, 0]
+    limit = np.quantile(np.concatenate(before), 1 - share_of_accounts)
+    kept = arms.where(*(b > limit for b in before))
+    return kept if min(kept.n) > 1 else None
+
+
+def primary(
+    arms: Arms, *, cap: float = 0.99, heavy_viewers_are_target: bool = False, level: float = 0.95
+) -> pd.DataFrame:
+    """Answer the question that the launch asks, with the method that belongs to it, and the other one beside it.
+
+    Where heavy viewers are the target, nobody is capped: the mean over all accounts comes first, then the mean among
+    those who were heavy before. Where they are not, the capped mean comes first and the plain one is beside it.
+    """
+    limit = estimators.cap_at(arms.pooled, cap) if (arms.pooled > 0).any() else np.inf
+    plain = ("all accounts, nobody capped", estimators.mean(arms, level=level))
+    limited = (f"all accounts, capped at {limit:,.4g}", estimators.capped(arms, limit, level=level))
+    target = audience(arms)
+    heavy = ("heaviest tenth before the launch", None if target is None else estimators.mean(target, level=level))
+    chosen = [plain, heavy, limited] if heavy_viewers_are_target else [limited, plain, heavy]
+    keys = ("control", "treatment", "diff", "low", "high", "p", "mde", "n_control", "n_treatment")
+    return pd.DataFrame(
+        [
+            {"primary": "primary" if i == 0 else "beside it", "who": who} | {k: getattr(e, k) for k in keys}
+            for i, (who, e) in enumerate(chosen)
+            if isinstance(e, Estimate)
+        ],
+        columns=["primary", "who", *keys],
+    )
+
+
+def two_stories(arms: Arms, *, rng: np.random.Generator, few: float = 0.005, errors: float = 4.0) -> tuple[Arms, Arms]:
+    """Invent two launches with the same average gain on the control's own accounts: one broad, one of a few.
+
+    The control is split in two by chance. In the first story everybody in the second half has a few per cent more, in
+    the second story a few accounts, drawn by chance, have a great deal more. The gain is so many standard errors, so
+    that a comparison of means finds it nearly always. An illustration: it says nothing about the launch.
+
+    Args:
+        arms: whose control is used.
+        rng: splits the control and chooses the few.
+        few: their share.
+        errors: the gain, in standard errors of the difference of means.
+    """
+    order = rng.permutation(arms.n[0])
+    one, other = order[: len(order) // 2], order[len(order) // 2 :]
+    half = replace(
+        arms,
+        names=("one half", "the other half"),
+        control=arms.control[one],
+        treatment=arms.control[other],
+        control_before=arms.control_before[one],
+        treatment_before=arms.control_before[other],
+    )
+    base = estimators.mean(half)
+    gain = errors * base.se if isinstance(base, Estimate) else 0.0
+    average = float(half.treatment.mean()) if len(other) else 0.0
+    broad = half.treatment * (1 + gain / average if average > 0 else 1.0)
+    lucky = rng.permutation(len(other)) < max(round(few * len(other)), 1)
+    heavy = half.treatment + np.where(lucky, gain / max(lucky.mean(), 1e-12) if len(other) else 0.0, 0.0)
+    return replace(half, treatment=broad), replace(half, treatment=heavy)

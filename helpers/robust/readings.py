@@ -1,0 +1,117 @@
+"""What people reach for when a few accounts are very heavy, each labelled with what it really estimates.
+
+No two of these answer the same question. Which one is right is decided by the question, before the data are seen: a
+method that was chosen because its answer pleased has an error rate that nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from helpers.results import Estimate, NotEstimable
+from helpers.robust import estimators, quantiles, ranks
+from helpers.robust.accounts import Arms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One way to compare two arms: its name, what it estimates in words, and its answer."""
+
+    name: str
+    estimand: str
+    estimate: Estimate | NotEstimable
+
+
+def readings(
+    arms: Arms,
+    *,
+    rng: np.random.Generator,
+    cap: float = 0.99,
+    trim: float = 0.2,
+    offset: float = 1.0,
+    replicates: int = 2_000,
+    level: float = 0.95,
+) -> list[Reading]:
+    """Answer with every method that people reach for, and say in words what each one estimates.
+
+    Args:
+        arms: the accounts.
+        rng: for the permutation.
+        cap: pooled quantile at which amounts are capped.
+        trim: share trimmed at each end.
+        offset: added before logarithms are taken, in the metric's unit.
+        replicates: deals of the permutation.
+        level: confidence level.
+    """
+    unit = arms.unit or "unit"
+    limit = estimators.cap_at(arms.pooled, cap) if (arms.pooled > 0).any() else np.inf
+    (median,) = quantiles.difference(arms.control, arms.treatment, [0.5], metric=arms.metric, level=level)
+    exponent = estimators.box_cox(arms, offset)
+    power = (
+        arms.unable("amounts below 0 have no power mean")
+        if exponent is None
+        else estimators.power_mean(arms, exponent, offset, level=level)
+    )
+    answers: list[tuple[str, str, Estimate | NotEstimable]] = [
+        ("mean", "what the average account gains, and so the whole service", estimators.mean(arms, level=level)),
+        (
+            f"mean, capped at the {cap:.1%} point",
+            f"what it gains when no account counts for more than {limit:,.4g} {unit}",
+            estimators.capped(arms, limit, level=level),
+        ),
+        (
+            f"trimmed mean, {trim:.0%} at each end",
+            f"the average of the middle {1 - 2 * trim:.0%} of each arm, whoever they are",
+            estimators.trimmed(arms, trim, level=level),
+        ),
+        ("median", "the height of the middle of each distribution, not the change of a typical account", median),
+        (
+            "rank test (Brunner-Munzel)",
+            "the chance that a treated account has more than a control account, beside one half",
+            ranks.rank(arms, level=level),
+        ),
+        (
+            "rank test (Mann-Whitney)",
+            "the same chance; its p asks whether the two distributions are one",
+            ranks.rank(arms, "mann-whitney", level=level),
+        ),
+        (
+            "shift (Hodges-Lehmann)",
+            "the amount added to everybody, if everybody got the same",
+            ranks.shift(arms, level=level),
+        ),
+        (
+            "permutation of the arms",
+            "the mean again; its p asks whether any account's amount depends on its arm",
+            ranks.permutation(arms, rng=rng, replicates=replicates, level=level),
+        ),
+        ("logarithm", "a common factor, among amounts that are all above 0", estimators.power_mean(arms, level=level)),
+        (
+            f"logarithm after adding {offset:,.4g}",
+            f"a factor on amounts plus {offset:,.4g} {unit}; the offset is part of the question",
+            estimators.power_mean(arms, offset=offset, level=level),
+        ),
+        (
+            f"Box-Cox after adding {offset:,.4g}",
+            "a mean on a bent scale, turned back; the bend is found without seeing the arm",
+            power,
+        ),
+    ]
+    return [Reading(name=name, estimand=estimand, estimate=e) for name, estimand, e in answers]
+
+
+def to_frame(answers: Sequence[Reading]) -> pd.DataFrame:
+    """Lay readings out: method, what it estimates, and diff, interval, p, relative effect, or the reason for none."""
+    rows = []
+    for r in answers:
+        e, row = r.estimate, {"method": r.name, "what it estimates": r.estimand}
+        if isinstance(e, Estimate):
+            keys = ("control", "treatment", "diff", "low", "high", "p", "rel", "mde")
+            rows.append(row | {key: getattr(e, key) for key in keys} | {"note": e.note})
+        else:
+            rows.append(row | {"note": f"not estimable: {e.reason}"})
+    return pd.DataFrame(rows)

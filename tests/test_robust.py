@@ -1,0 +1,637 @@
+"""Heavy tails: quantiles, bootstrap, ranks and concentration against scipy, tea-tasting, R and simulation."""
+
+import functools
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SHARED
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from helpers import inference, moments
+from helpers.errors import DataError, ParameterError
+from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.results import Estimate, NotEstimable
+from helpers.robust import accounts, bootstrap, estimators, influence, quantiles, ranks, readings, values
+
+CASES = SHARED / "reference" / "cases"
+COOKIE_CATS = SHARED / "reference" / "data" / "cookie_cats.csv"
+
+
+def made(seed):
+    """Make 20 to 60 amounts, coarse or fine, many of them equal or 0."""
+    rng = np.random.default_rng(seed)
+    rows = np.round(rng.lognormal(2, 1, rng.integers(20, 60)), rng.integers(-1, 4))
+    return rows * (rng.random(len(rows)) < rng.choice([0.5, 1.0]))
+
+
+amounts = st.integers(0, 2**32 - 1).map(made)
+few_examples = settings(max_examples=40, deadline=None)
+
+
+def case(name):
+    if not CASES.exists():
+        pytest.skip("the reference numbers lie outside the project")
+    found = json.loads((CASES / f"{name}.json").read_text())
+    return found["inputs"], found["expected"], found["tolerance"]
+
+
+@functools.cache
+def rounds():
+    if not COOKIE_CATS.exists():
+        pytest.skip("the reference data lie outside the project")
+    table = pd.read_csv(COOKIE_CATS)
+    return tuple(table.loc[table["version"] == arm, "sum_gamerounds"].to_numpy(float) for arm in ("gate_30", "gate_40"))
+
+
+def near(tolerance):
+    return functools.partial(pytest.approx, rel=tolerance["rel"], abs=tolerance["abs"])
+
+
+def hours(rng, n):
+    """Hours of four weeks as the simulator makes them: heavy tail, a few who never come."""
+    return rng.lognormal(3.4, 0.85, n) * (rng.random(n) < 0.98)
+
+
+# Values with counts
+
+
+@few_examples
+@given(amounts, st.floats(0.001, 0.999))
+def test_a_quantile_of_counted_values_is_that_of_the_rows(rows, share):
+    assert values.of(rows).quantile(share) == pytest.approx(np.quantile(rows, share), rel=1e-12, abs=1e-12)
+
+
+def test_the_engine_counts_what_the_rows_hold():
+    import ibis
+
+    frame = pd.DataFrame({"arm": ["a", "b", "a", "a"], "x": [120, 60, 60, 120]})
+    found = values.from_table(ibis.memtable(frame), "x", scale=1 / 60)
+    assert found["a"].value.tolist() == [1, 2]
+    assert found["a"].count.tolist() == [1, 2]
+    assert found["b"].mean == 1
+
+
+def test_values_that_are_no_numbers_are_refused():
+    with pytest.raises(DataError, match="1 of 3 values are missing, NaN or infinite"):
+        quantiles.difference(np.array([1, np.nan, 3]), np.array([1.0, 2.0]))
+    with pytest.raises(DataError, match="2 of 3"):
+        bootstrap.difference([1, np.inf, -np.inf], [1.0, 2.0], rng=np.random.default_rng(1))
+
+
+# Quantiles
+
+
+def test_quantiles_and_their_limits_are_those_of_r():
+    _, expected, tolerance = case("quantiles__cookiecats_gate_30")
+    near_ = near(tolerance)
+    control, _ = rounds()
+    arm = quantiles._independent(control, whole=True)
+    q = stats.norm.isf(0.025)
+    assert arm.read(np.array([0.25, 0.5, 0.75, 0.9, 0.95, 0.99]), q)[0].tolist() == near_(expected["type7"])
+    for share, name in ((0.5, "ci_median"), (0.9, "ci_p90"), (0.99, "ci_p99")):
+        assert arm.read(np.array([share]), q)[1:, 0].tolist() == near_(expected[name])
+
+
+@few_examples
+@given(amounts, amounts)
+def test_rows_sorted_rows_and_counted_values_answer_alike(control, treatment):
+    few = quantiles.difference(control, treatment, [0.5, 0.7])
+    many = quantiles.difference(control, treatment, [0.4, 0.5, 0.6, 0.7])
+    counted = quantiles.difference(values.of(control), values.of(treatment), [0.5, 0.7])
+    assert few == [many[1], many[3]] == counted
+
+
+@few_examples
+@given(amounts, amounts)
+def test_exchanging_the_arms_turns_the_difference_round(control, treatment):
+    (one,), (other,) = (quantiles.difference(*pair, [0.5]) for pair in ((control, treatment), (treatment, control)))
+    assert (one.diff, one.low, one.high) == pytest.approx((-other.diff, -other.high, -other.low), abs=1e-9)
+    assert one.p == pytest.approx(other.p, abs=1e-9)
+
+
+@few_examples
+@given(amounts, amounts)
+def test_p_is_below_alpha_exactly_if_the_interval_leaves_out_zero(control, treatment):
+    (e,) = quantiles.difference(control, treatment, [0.5])
+    assert (e.p < 0.05) == (not e.low <= 0 <= e.high) or math.isclose(min(abs(e.low), abs(e.high)), 0, abs_tol=1e-9)
+    assert 0 < e.p <= 1
+
+
+def test_two_medians_that_lie_fast_in_blocks_differ_with_a_p_that_is_no_zero():
+    control, treatment = np.repeat([1.0, 2.0], [600, 400]), np.repeat([1.0, 2.0], [400, 600])
+    (e,) = quantiles.difference(control, treatment, [0.5])
+    assert (e.diff, e.low, e.high, e.mde) == (1, 1, 1, 1)
+    exact = 2 * stats.binom.sf(599, 1_000, 0.5)  # the chance that a median lies in the other block, for one arm
+    assert 0.1 * exact < e.p < 10 * exact
+    assert "exactly the value of their quantile" in e.note
+
+
+def test_too_few_accounts_have_no_limits_of_a_far_quantile():
+    median, far = quantiles.difference(np.arange(100.0), np.arange(100.0) + 3, [0.5, 0.99])
+    assert isinstance(median, Estimate)
+    assert isinstance(far, NotEstimable)
+    assert "0.99 quantile" in far.reason
+    assert isinstance(quantiles.difference(np.array([]), np.array([1.0]), [0.5])[0], NotEstimable)
+    with pytest.raises(ParameterError, match=r"is 50, must lie between 0 and 1"):
+        quantiles.difference(np.arange(9.0), np.arange(9.0), [50])
+
+
+def covered(estimates, truth):
+    return np.array([e.low <= t <= e.high for e, t in zip(estimates, truth, strict=True)])
+
+
+def test_intervals_of_quantiles_cover_on_heavy_tails_as_often_as_they_say():  # 400 launches: 95 % ± 2.1
+    rng, shares = np.random.default_rng(5), [0.5, 0.9, 0.99]
+    truth = 0.1 * np.quantile(hours(rng, 2_000_000), shares)
+    hit = sum(
+        covered(quantiles.difference(hours(rng, 10_000), 1.1 * hours(rng, 10_000), shares), truth) for _ in range(400)
+    )
+    assert ((hit / 400 > 0.93) & (hit / 400 < 0.98)).all(), hit / 400  # ranks are whole, so a little more
+
+
+def test_intervals_of_quantiles_of_counts_cover_at_least_as_often():
+    rng, shares = np.random.default_rng(6), [0.5, 0.9]
+    hit = sum(
+        covered(quantiles.difference(rng.poisson(6, 2_000) + 0.0, rng.poisson(6, 2_000) + 0.0, shares), [0, 0])
+        for _ in range(200)
+    )
+    assert (hit / 200 > 0.93).all(), hit / 200
+
+
+def sessions(rng, accounts_):
+    """Delays of sessions whose accounts have slow and fast networks."""
+    code = np.repeat(np.arange(accounts_), 1 + rng.poisson(4, accounts_))
+    return np.exp(rng.normal(0, 0.8, accounts_)[code] + rng.normal(0, 0.6, len(code))), code
+
+
+def test_quantiles_of_events_are_compared_over_accounts():
+    rng, hit, naive = np.random.default_rng(7), 0, 0
+    for _ in range(300):
+        control, treatment = sessions(rng, 600), sessions(rng, 800)
+        hit += covered(quantiles.of_events(control, treatment, [0.5, 0.95]), [0, 0])
+        naive += covered(quantiles.difference(control[0], treatment[0], [0.5, 0.95]), [0, 0])
+    assert ((hit / 300 > 0.925) & (hit / 300 < 0.98)).all(), hit / 300
+    assert (naive / 300 < 0.88).all()  # sessions taken for people: far too sure
+
+
+def test_quantiles_of_events_of_one_each_are_those_of_accounts():
+    rng = np.random.default_rng(8)
+    control, treatment = hours(rng, 4_000), hours(rng, 4_000)
+    (events,) = quantiles.of_events((control, np.arange(4_000)), (treatment, np.arange(4_000)), [0.5])
+    (one_each,) = quantiles.difference(control, treatment, [0.5])
+    assert (events.diff, events.n_control) == (one_each.diff, 4_000)
+    assert (events.low, events.high) == pytest.approx((one_each.low, one_each.high), abs=0.05)
+    with pytest.raises(ParameterError, match="one for each value"):
+        quantiles.of_events((control, np.arange(3)), (treatment, np.arange(4_000)))
+
+
+def test_the_band_covers_the_whole_curve_and_the_limits_alone_do_not():
+    rng, whole, alone = np.random.default_rng(9), 0, 0
+    truth = 0.1 * np.quantile(hours(rng, 2_000_000), quantiles.PERCENTILES)
+    for _ in range(200):
+        found = quantiles.curve(hours(rng, 3_000), 1.1 * hours(rng, 2_000))
+        true = truth[np.isin(quantiles.PERCENTILES, found["share"])]
+        whole += found["band_low"].le(true).all() and found["band_high"].ge(true).all()
+        alone += found["low"].le(true).all() and found["high"].ge(true).all()
+    assert 0.93 <= whole / 200 <= 1
+    assert alone / 200 < 0.8
+
+
+def test_the_width_of_the_band_is_that_of_simulated_bridges():
+    shares, rng = np.linspace(0.05, 0.95, 19), np.random.default_rng(10)
+    cov = np.minimum.outer(shares, shares) - np.outer(shares, shares)
+    sd = np.sqrt(np.diag(cov))
+    highest = np.abs(rng.multivariate_normal(np.zeros(19), cov, 200_000) / sd).max(axis=1)
+    assert quantiles._widest(tuple(shares), 0.95) == pytest.approx(np.quantile(highest, 0.95), abs=0.02)
+    assert quantiles._widest((0.5,), 0.95) == pytest.approx(1.96, abs=1e-3)
+
+
+def test_a_curve_of_too_few_accounts_is_shorter_or_empty():
+    assert quantiles.curve(np.arange(50.0), np.arange(50.0))["share"].between(0.1, 0.9).all()
+    assert quantiles.curve(np.array([1.0]), np.array([])).empty
+    with pytest.raises(ParameterError, match="must rise"):
+        quantiles.curve(np.arange(9.0), np.arange(9.0), [0.5, 0.4])
+
+
+# The bootstrap
+
+
+def test_the_bootstrap_of_five_values_is_the_ideal_one():
+    inputs, expected, tolerance = case("bootstrap__ideal_mean_5_values")
+    e = bootstrap.difference(
+        [0.0, 0.0], inputs["x"], rng=np.random.default_rng(1), replicates=40_000, interval="percentile"
+    )
+    assert e.se == pytest.approx(expected["se_mean"], rel=tolerance["rel"])
+    assert [e.low, e.high] == pytest.approx(np.array(expected["quantiles"])[[0, 2]], rel=0.03, abs=tolerance["abs"])
+
+
+def test_the_bootstrap_of_skewed_counts_is_that_of_r():
+    _, expected, tolerance = case("bootstrap__cookiecats_median_p90_trim")
+    control, treatment = rounds()
+    asked = {
+        "median": bootstrap.quantile(0.5),
+        "p90": bootstrap.quantile(0.9),
+        "trim10": bootstrap.trimmed_mean(0.1, 0.1),
+    }
+    found = {k: bootstrap.difference(control, treatment, s, rng=np.random.default_rng(2)) for k, s in asked.items()}
+    for name, e in found.items():
+        assert e.se == pytest.approx(expected[f"{name}_diff_se"], rel=tolerance["rel"])
+    assert (found["median"].diff, found["p90"].diff) == (expected["median_diff"], expected["p90_diff"])
+    assert [found["median"].low, found["median"].high] == expected["median_diff_ci"]
+    (fast,) = quantiles.difference(control, treatment, [0.9])
+    assert fast.diff == expected["p90_diff"]
+    assert fast.se == pytest.approx(expected["p90_diff_se"], rel=tolerance["rel"])
+
+
+@pytest.mark.parametrize("method", ["BCa", "percentile"])
+def test_limits_are_those_of_scipy(method):
+    rng = np.random.default_rng(3)
+    control, treatment = rng.lognormal(0, 1, 80), rng.lognormal(0.2, 1, 60)
+    theirs = stats.bootstrap(
+        (control, treatment), lambda c, t, axis: t.mean(axis) - c.mean(axis), n_resamples=30_000, method=method, rng=1
+    )
+    ours = bootstrap.difference(control, treatment, rng=rng, replicates=30_000, interval=method.lower())
+    wide = theirs.confidence_interval.high - theirs.confidence_interval.low
+    assert ours.se == pytest.approx(theirs.standard_error, rel=0.03)
+    assert (ours.low, ours.high) == pytest.approx(theirs.confidence_interval, abs=0.03 * wide)
+
+
+def test_limits_are_those_of_tea_tasting():
+    import tea_tasting as tt
+
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"variant": np.repeat([0, 1], 500), "hours": hours(rng, 1_000)})
+    theirs = tt.Experiment(q=tt.Quantile("hours", q=0.9, n_resamples=4_000, rng=1)).analyze(frame)["q"]
+    arms = [frame.loc[frame["variant"] == k, "hours"].to_numpy() for k in (0, 1)]
+    (ours,) = quantiles.difference(*arms, [0.9])
+    wide = theirs.effect_size_ci_upper - theirs.effect_size_ci_lower
+    assert ours.diff == pytest.approx(theirs.effect_size, rel=1e-9)
+    assert (ours.low, ours.high) == pytest.approx(
+        (theirs.effect_size_ci_lower, theirs.effect_size_ci_upper), abs=0.25 * wide
+    )
+
+
+@pytest.mark.parametrize("draw", ["multinomial", "poisson"])
+def test_blocks_stand_for_their_values(draw):
+    rng = np.random.default_rng(5)
+    minutes, starts = hours(rng, 60_000), 1.0 + rng.poisson(6, 60_000)
+    control, treatment = (np.column_stack([minutes[k::2], starts[k::2]]) for k in (0, 1))
+    mean = bootstrap.difference(control[:, 0], treatment[:, 0], rng=rng, draw=draw)
+    assert mean.se == pytest.approx(np.sqrt(sum(x[:, 0].var() / len(x) for x in (control, treatment))), rel=0.06)
+    ratio = bootstrap.difference(control, treatment, bootstrap.RATIO, rng=rng, draw=draw)
+    delta = [
+        (x[:, 0] - x[:, 0].sum() / x[:, 1].sum() * x[:, 1]).var() / x[:, 1].mean() ** 2 / len(x)
+        for x in (control, treatment)
+    ]
+    assert ratio.se == pytest.approx(np.sqrt(sum(delta)), rel=0.06)
+    yuen = estimators.trimmed(accounts.of(control[:, 0], treatment[:, 0]), 0.2)
+    trim = bootstrap.difference(control[:, 0], treatment[:, 0], bootstrap.trimmed_mean(0.2, 0.2), rng=rng, draw=draw)
+    assert trim.se == pytest.approx(yuen.se, rel=0.06)
+    assert trim.diff == pytest.approx(yuen.diff, abs=0.01 * yuen.se)
+
+
+def test_blocks_keep_totals_and_lose_next_to_no_variance():
+    rows = hours(np.random.default_rng(6), 50_000)[:, None]
+    blocks = bootstrap.compress(rows)
+    assert blocks.n == 50_000
+    assert len(blocks.count) <= bootstrap.BLOCKS
+    assert blocks.count @ blocks.value[:, 0] == pytest.approx(rows.sum())
+    assert 0 < blocks.lost < 1e-3
+    assert bootstrap.compress(np.round(rows)).lost == 0
+
+
+def test_the_same_state_gives_the_same_answer():
+    control, treatment = (hours(np.random.default_rng(k), 500) for k in (1, 2))
+    one, same = (bootstrap.difference(control, treatment, rng=np.random.default_rng(3)) for _ in range(2))
+    assert one == same
+
+
+def test_intervals_of_the_bootstrap_cover_a_mean_with_a_heavy_tail():
+    rng, truth = np.random.default_rng(8), 0.1 * np.exp(3.4 + 0.85**2 / 2) * 0.98
+    found = [bootstrap.difference(hours(rng, 300), 1.1 * hours(rng, 300), rng=rng, replicates=400) for _ in range(200)]
+    assert 0.91 <= covered(found, [truth] * 200).mean() <= 0.985
+    assert np.mean([(e.p < 0.05) == (not e.low <= 0 <= e.high) for e in found]) > 0.99
+
+
+def test_what_the_bootstrap_cannot_tell_is_said():
+    rng = np.random.default_rng(9)
+    assert "at least 2" in bootstrap.difference([1.0], [1.0, 2.0], rng=rng).reason
+    assert "same in all resamples" in bootstrap.difference([1.0, 1.0], [2.0, 2.0], rng=rng).reason
+    never = np.column_stack([np.ones(4), [0, 0, 0, 1]])
+    assert "not defined in" in bootstrap.difference(never, never, bootstrap.RATIO, rng=rng).reason
+    assert (
+        "not smooth"
+        in bootstrap.difference(hours(rng, 5_000), hours(rng, 5_000), bootstrap.quantile(0.5), rng=rng).reason
+    )
+    with pytest.raises(ParameterError, match="did you mean 'bca'"):
+        bootstrap.difference([1.0, 2.0], [1.0, 2.0], rng=rng, interval="bcaa")
+    with pytest.raises(ParameterError, match="replicates is 10"):
+        bootstrap.difference([1.0, 2.0], [1.0, 2.0], rng=rng, replicates=10)
+    with pytest.raises(ParameterError, match="leaves nobody"):
+        bootstrap.trimmed_mean(0.5, 0.5)
+
+
+# Averages
+
+
+def test_trimmed_means_are_those_of_r():
+    for name in ("yuen__cookiecats_tr0.2", "yuen__wrs2_soccer"):
+        inputs, expected, tolerance = case(name)
+        y, x = rounds() if "cookie" in name else (inputs["y"], inputs["x"])  # x minus y: gate_40 minus gate_30
+        e, near_ = estimators.trimmed(accounts.of(y, x), inputs["tr"]), near(tolerance)
+        sign = np.sign(e.diff) * np.sign(expected["diff"])
+        assert (sign * e.diff, e.se, e.p) == near_((expected["diff"], expected["se"], expected["p"]))
+        assert sorted((sign * e.low, sign * e.high)) == near_(expected["ci"])
+
+
+def test_the_error_of_one_trimmed_mean_is_that_of_wilcox():
+    inputs, expected, tolerance = case("trimmed_mean__wilcox_self_awareness")
+    x = np.array(inputs["x"], float)
+    e = estimators.trimmed(accounts.of(x, x), inputs["tr"])
+    assert e.control == near(tolerance)(expected["trim"])
+    cut, n = int(inputs["tr"] * len(x)), len(x)  # Yuen's error is over the accounts that are kept
+    wilcox = expected["trim_se"] * (1 - 2 * inputs["tr"]) * np.sqrt(n) / np.sqrt(n - 1) * (n - 1)
+    assert e.se == near(tolerance)(np.sqrt(2) * wilcox / np.sqrt((n - 2 * cut) * (n - 2 * cut - 1)))
+
+
+@few_examples
+@given(amounts, amounts, st.sampled_from([0.0, 0.1, 0.2]))
+def test_trimmed_means_are_compared_as_scipy_does(control, treatment, share):
+    e = estimators.trimmed(accounts.of(control, treatment), share)
+    if isinstance(e, NotEstimable):
+        return
+    theirs = stats.ttest_ind(treatment, control, equal_var=False, trim=share)
+    assert e.p == pytest.approx(theirs.pvalue, rel=1e-6)
+
+
+def test_a_pooled_cap_is_that_of_r():
+    inputs, expected, tolerance = case("winsorized__cookiecats_upper_0.99")
+    arms, near_ = accounts.of(*rounds()), near(tolerance)
+    limit = estimators.cap_at(arms.pooled, inputs["upper_quantile"])
+    e = estimators.capped(arms, limit)
+    assert limit == expected["cap"]
+    found = (e.control, e.treatment, e.diff, e.se, e.p, e.low, e.high)
+    keys = ("mean_2", "mean_1", "diff", "se", "p")
+    assert found == near_((*(expected[k] for k in keys), *expected["ci"]))
+
+
+def test_a_cap_does_not_erase_what_few_accounts_have():
+    rare = np.zeros(1_000)
+    rare[:4] = [1, 2, 3, 100]
+    limit = estimators.cap_at(rare, 0.99)
+    assert 3 < limit < 100
+    assert np.minimum(rare, limit).sum() > 6
+    with pytest.raises(ParameterError, match="nothing to cap"):
+        estimators.cap_at(np.zeros(5), 0.99)
+
+
+@few_examples
+@given(st.lists(st.tuples(st.floats(0, 1e3), st.floats(0.1, 1e3)), min_size=1, max_size=20), st.floats(0.1, 500))
+def test_a_capped_account_keeps_its_ratio(pairs, cap):
+    numerator, denominator = np.array(pairs).T
+    top, bottom = estimators.capped_ratio(numerator, denominator, cap)
+    assert (top <= cap * (1 + 1e-12)).all()
+    assert top / bottom == pytest.approx(numerator / denominator, rel=1e-9)
+
+
+def test_means_are_those_of_the_scorecard():
+    rng = np.random.default_rng(11)
+    frame = pd.DataFrame({"arm": np.repeat(["c", "t"], [600, 400]), "before": hours(rng, 1_000)})
+    frame["y"] = 0.6 * frame["before"] + hours(rng, 1_000)
+    past = Measure(table=UNITS_TABLE, agg="value", column="before")
+    measure = Measure(table=UNITS_TABLE, agg="value", column="y")
+    metric = Metric(name="y", title="", kind="mean", numerator=measure, better="higher", unit="", covariates=(past,))
+    read = moments.from_rows(frame, columns=["y", "before"], by=["arm"])
+    for adjust in (False, True):
+        (theirs,) = inference.compare(read, metric, control="c", treatment="t", days=28, pre_days=28, adjust=adjust)
+        cut = dict(iter(frame.groupby("arm")))
+        b = {a: rows[["before"]].to_numpy() if adjust else np.empty((len(rows), 0)) for a, rows in cut.items()}
+        arms = accounts.Arms(
+            metric="y", control=cut["c"]["y"].to_numpy(), treatment=cut["t"]["y"].to_numpy(),
+            control_before=b["c"], treatment_before=b["t"],
+        )  # fmt: skip
+        ours = estimators.mean(arms)
+        for key in ("control", "treatment", "diff", "se", "low", "high", "rel_low", "rel_high", "p", "mde"):
+            assert getattr(ours, key) == pytest.approx(getattr(theirs, key), rel=1e-9), key
+
+
+def test_a_geometric_mean_is_a_mean_of_logarithms():
+    rng = np.random.default_rng(12)
+    control, treatment = rng.lognormal(1, 1, 300), rng.lognormal(1.2, 1, 200)
+    e = estimators.power_mean(accounts.of(control, treatment))
+    theirs = stats.ttest_ind(np.log(treatment), np.log(control), equal_var=False)
+    ci = theirs.confidence_interval()
+    assert e.control == pytest.approx(stats.gmean(control))
+    assert (e.p, e.rel_low, e.rel_high) == pytest.approx((theirs.pvalue, np.expm1(ci.low), np.expm1(ci.high)), rel=1e-9)
+    half = estimators.power_mean(accounts.of(control, treatment), 0.5)
+    assert half.treatment == pytest.approx(stats.pmean(treatment, 0.5))
+
+
+def test_zeros_have_no_logarithm_and_the_offset_decides():
+    arms = accounts.of([0.0, 10, 10, 10], [0.0, 0, 10, 40])
+    refused = estimators.power_mean(arms)
+    assert "25.0% of control and 50.0% of treatment have nothing" in refused.reason
+    one, hundred = (estimators.power_mean(arms, offset=c).rel for c in (1, 100))
+    assert one < 0 < hundred
+    assert estimators.box_cox(arms) is None
+    assert estimators.box_cox(arms, 1) == pytest.approx(stats.boxcox(arms.pooled + 1)[1], abs=1e-6)
+
+
+# Ranks and labels
+
+
+def test_rank_tests_are_those_of_r():
+    inputs, expected, tolerance = case("mann_whitney__r_airquality")
+    arms, near_ = accounts.of(inputs["y"], inputs["x"]), near(tolerance)
+    e, moved = ranks.rank(arms, "mann-whitney"), ranks.shift(arms)
+    assert e.p == near_(expected["p"])
+    assert e.treatment * len(inputs["x"]) * len(inputs["y"]) == near_(expected["W"])
+    assert (moved.diff, moved.low, moved.high, moved.p) == near_(
+        (expected["hodges_lehmann"], *expected["hl_ci"], expected["p"])
+    )
+    _, expected, tolerance = case("mann_whitney__cookiecats_rounds")
+    control, treatment = rounds()
+    e, near_ = ranks.rank(accounts.of(control, treatment), "mann-whitney"), near(tolerance)
+    assert (e.p, e.treatment) == near_((expected["p_continuity"], expected["prob_superiority"]))
+    inputs, expected, _ = case("mann_whitney__teatasting_separated")
+    apart = ranks.rank(accounts.of(inputs["control"], inputs["treatment"]))
+    assert f"p = {expected['p']:.3g}" in apart.reason
+
+
+@few_examples
+@given(amounts, amounts)
+def test_the_chance_to_have_more_is_tested_as_scipy_does(control, treatment):
+    e = ranks.rank(accounts.of(control, treatment))
+    if isinstance(e, NotEstimable):
+        return
+    theirs = stats.brunnermunzel(control, treatment)
+    assert e.p == pytest.approx(theirs.pvalue, rel=1e-6, abs=1e-12)
+    wins = np.subtract.outer(treatment, control)
+    assert e.treatment == pytest.approx((wins > 0).mean() + (wins == 0).mean() / 2)
+
+
+def test_medians_may_differ_while_the_chance_is_one_half():
+    control = np.array([0.0, 1, 2, 3, 4, 5, 6] * 50)
+    treatment = np.array([-9.0, -9, -9, 4.5, 4.5, 9, 9] * 50)
+    assert np.median(treatment) > np.median(control)
+    e = ranks.rank(accounts.of(control, treatment))
+    assert e.treatment < 0.5
+    with pytest.raises(ParameterError, match="did you mean 'mann-whitney'"):
+        ranks.rank(accounts.of(control, treatment), "mann-whitny")
+
+
+def test_labels_dealt_anew_agree_with_scipy():
+    rng = np.random.default_rng(13)
+    control, treatment = hours(rng, 40), hours(rng, 30) + 12
+
+    def welch(c, t, axis):
+        return np.abs(t.mean(axis) - c.mean(axis)) / np.sqrt(
+            c.var(axis, ddof=1) / c.shape[axis] + t.var(axis, ddof=1) / t.shape[axis]
+        )
+
+    theirs = stats.permutation_test(
+        (control, treatment), welch, n_resamples=20_000, vectorized=True, alternative="greater", rng=1
+    )
+    ours = ranks.permutation(accounts.of(control, treatment), rng=rng, replicates=20_000)
+    assert ours.p == pytest.approx(theirs.pvalue, abs=0.01)
+    assert (ours.p < 0.05) == (not ours.low <= 0 <= ours.high)
+
+
+def test_labels_dealt_over_all_orders_are_exact():
+    control, treatment = np.array([1.0, 2, 3, 4]), np.array([3.5, 5, 6, 9])
+    theirs = stats.permutation_test(
+        (control, treatment),
+        lambda c, t: abs(stats.ttest_ind(t, c, equal_var=False).statistic),
+        n_resamples=np.inf,
+        alternative="greater",
+    )
+    ours = ranks.permutation(accounts.of(control, treatment), rng=np.random.default_rng(1), replicates=50_000)
+    assert ours.p == pytest.approx(theirs.pvalue, abs=0.005)
+    same = ranks.permutation(accounts.of([2.0, 2.0], [2.0, 2.0]), rng=np.random.default_rng(1))
+    assert isinstance(same, NotEstimable)
+
+
+def test_every_method_says_what_it_estimates_and_none_says_zero_for_nothing():
+    rng = np.random.default_rng(14)
+    found = readings.readings(accounts.of(hours(rng, 300), hours(rng, 300)), rng=rng, replicates=200)
+    assert len({r.estimand for r in found}) == len(found)
+    assert sum(isinstance(r.estimate, Estimate) for r in found) == len(found) - 1  # zeros have no logarithm
+    nothing = readings.readings(accounts.of([], [1.0]), rng=rng)
+    assert all(isinstance(r.estimate, NotEstimable) for r in nothing)
+    assert readings.to_frame(nothing)["note"].str.startswith("not estimable").all()
+    flat = readings.readings(accounts.of(np.ones(9), np.ones(9)), rng=rng, replicates=200)
+    assert not any(isinstance(r.estimate, Estimate) and r.estimate.se > 0 for r in flat)
+
+
+# Influence
+
+
+def launches(rng, runs, story, n=5_000):
+    """Launches whose mean rises by about 4 % or more, with the past known to 0.7."""
+    for _ in range(runs):
+        base = rng.normal(0, 0.62, 2 * n)
+        before, after = (np.exp(3.4 + base + rng.normal(0, 0.45, 2 * n)) for _ in range(2))
+        arm = np.arange(2 * n) < n
+        yield accounts.Arms(
+            metric="hours", control=after[~arm], treatment=story(after[arm]),
+            control_before=before[~arm, None], treatment_before=before[arm, None],
+        )  # fmt: skip
+
+
+def test_an_effect_of_a_few_is_called_concentrated_and_a_broad_one_broad():
+    rng = np.random.default_rng(15)
+    few = [influence.check(a) for a in launches(rng, 40, lambda x: x + 500 * (rng.random(len(x)) < 0.005))]
+    all_ = [influence.check(a) for a in launches(rng, 40, lambda x: 1.08 * x)]
+    none = [influence.check(a) for a in launches(rng, 40, lambda x: x)]
+    assert sum(c.passed is False for c in few) >= 30
+    assert not any(c.passed for c in few)
+    assert sum(c.passed is True for c in all_) >= 30
+    assert not any(c.passed is False for c in all_)
+    assert sum(c.passed is not None for c in none) <= 6  # no effect to divide
+    assert next(c for c in few if c.passed is False).detail.startswith(
+        "Concentrated: the heaviest 1% of accounts (above"
+    )
+
+
+def test_the_two_parts_are_the_effect_and_the_interval_covers_the_share():
+    def story(x):
+        return x + 400 * (rng.random(len(x)) < 0.01)
+
+    rng, hit = np.random.default_rng(16), []
+    (big,) = launches(rng, 1, story, n=1_000_000)
+    truth = influence.split(big, 0.02)
+    for arms in launches(rng, 250, story, n=4_000):
+        s = influence.split(arms, 0.02)
+        assert s.effect == pytest.approx(estimators.mean(arms).diff)
+        rest = estimators.capped(arms, s.above)
+        assert s.beyond.amount + rest.diff == pytest.approx(s.effect)
+        if s.heavy.low is not None:
+            parts = (s.heavy, truth.heavy), (s.beyond, truth.beyond)
+            hit.append([mine.low <= true.share <= mine.high for mine, true in parts])
+    assert len(hit) > 230
+    assert ((np.mean(hit, axis=0) >= 0.91) & (np.mean(hit, axis=0) <= 0.99)).all(), np.mean(hit, axis=0)
+
+
+def test_arms_exchanged_have_the_same_share_from_the_top():
+    rng = np.random.default_rng(17)
+    arms = accounts.of(hours(rng, 3_000), hours(rng, 3_000) + 5)
+    one, other = (influence.split(a) for a in (arms, accounts.of(arms.treatment, arms.control)))
+    assert (one.heavy.share, one.heavy.low, one.heavy.high) == pytest.approx(
+        (other.heavy.share, other.heavy.low, other.heavy.high)
+    )
+    assert one.beyond.amount == pytest.approx(-other.beyond.amount)
+
+
+def test_without_the_heaviest_a_narrow_effect_is_gone_and_a_broad_one_is_not():
+    rng = np.random.default_rng(18)
+    base = accounts.of(hours(rng, 30_000), hours(rng, 10))
+    broad, narrow = (influence.leave_out(a) for a in influence.two_stories(base, rng=rng))
+    assert broad["accounts"].is_monotonic_increasing
+    assert abs(narrow["diff"].iloc[-1]) < 0.5 * narrow["diff"].iloc[0]
+    assert broad["diff"].iloc[-1] > 0.5 * broad["diff"].iloc[0]
+    means = [estimators.mean(a) for a in influence.two_stories(base, rng=rng)]
+    assert all(m.p < 0.05 for m in means)
+
+
+def test_heavy_viewers_who_are_the_target_stay_and_the_words_and_the_primary_change():
+    rng = np.random.default_rng(19)
+    (arms,) = launches(rng, 1, lambda x: x + 600 * (rng.random(len(x)) < 0.01))
+    plain, meant = (influence.check(arms, heavy_viewers_are_target=t) for t in (False, True))
+    assert (plain.passed, meant.passed) == (False, True)
+    assert "as intended" in meant.detail
+    first = [influence.primary(arms, heavy_viewers_are_target=t).iloc[0] for t in (False, True)]
+    assert "capped at" in first[0]["who"]
+    assert "nobody capped" in first[1]["who"]
+    assert first[1]["diff"] == pytest.approx(estimators.mean(arms).diff)
+    assert (influence.primary(arms, heavy_viewers_are_target=True)["n_control"] < 700).sum() == 1
+
+
+def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
+    rng = np.random.default_rng(20)
+    from dataclasses import replace
+
+    kept = replace(accounts.of(rng.random(100) < 0.5, rng.random(100) < 0.6), shares=True)
+    assert influence.check(kept).passed is True
+    few = accounts.of(hours(rng, 100), hours(rng, 100))
+    assert influence.check(few).passed is None
+    assert influence.splits(few).empty
+    assert influence.leave_out(accounts.of([], [])).empty
+    assert estimators.caps(accounts.of([], [])).empty
+    with pytest.raises(ParameterError, match="at most 0.5"):
+        influence.split(few, 0.9)
+
+
+def test_impossible_accounts_go_from_both_arms_by_one_rule():
+    control, treatment = np.r_[np.ones(500), 900.0], np.r_[np.ones(500), np.full(40, 900.0)]
+    kept, check = accounts.screen(accounts.of(control, treatment), 672)
+    assert kept.n == (500, 500)
+    assert check.passed is False
+    assert check.p == pytest.approx(stats.fisher_exact([[1, 40], [500, 500]]).pvalue)
+    assert accounts.screen(kept, None)[1].passed is None
+    with pytest.raises(ParameterError, match="impossible_above is 0, must"):
+        accounts.screen(kept, 0)
