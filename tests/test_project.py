@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "decision": {"errors", "metrics", "results"},
     "preflight": {"errors", "metrics", "results", "schema", "study", "units", "validity"},
     "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
+    "segments": {"errors", "inference", "metrics", "results", "scorecard", "study", "units"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "study", "units"},
     "robust": {"errors", "inference", "metrics", "results", "study", "units"},
     "report": {"errors", "results"},

@@ -1,0 +1,223 @@
+"""For whom it worked: effects by segment, drawn together by as much as chance explains of their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special, stats
+
+from helpers import inference, scorecard, units
+from helpers.errors import ParameterError, did_you_mean
+from helpers.inference import holm
+from helpers.metrics import Metric
+from helpers.results import Estimate, NotEstimable
+from helpers.study import Study
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    Floats = npt.NDArray[np.float64]
+
+FEWEST = 3  # levels: from two, nothing can be learned about how effects spread
+_SPREADS = 200  # points of the grid over the spread of true effects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """The effect in one level of an attribute: as it came out, and what is to be expected of a repetition there.
+
+    `effect`, `low` and `high` are the shrunken ones, in the metric's unit, at the estimate's level; None where the
+    level could not be compared or the attribute has fewer than three levels that could.
+    """
+
+    level: str
+    estimate: Estimate | NotEstimable
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """One attribute's segments, and whether their effects differ by more than chance.
+
+    `p` is that of Cochran's Q over the levels, `p_adjusted` after Holm's correction for the attributes that were looked
+    at; None where fewer than two levels could be compared. A large p does not show that the effect is the same for all.
+    """
+
+    name: str
+    metric: str
+    segments: tuple[Segment, ...]
+    p: float | None = None
+    p_adjusted: float | None = None
+
+
+def effects(data: Study, metric: Metric, *, attributes: Sequence[str] = (), treatment: str = "") -> list[Attribute]:
+    """Estimate a metric's effect in every level of each attribute, shrink, and test whether the levels differ.
+
+    Args:
+        data: the study.
+        metric: one of the plan's that these data can measure; adjusted by its past where the launch says so.
+        attributes: segments of the launch; empty means all of them. Others were not declared before the data were seen,
+            and whoever searches long enough finds one that stands out.
+        treatment: the arm to judge; empty means the launch's first.
+
+    Raises:
+        ParameterError: an attribute is not among the launch's segments.
+    """
+    launch = data.launch
+    for name in attributes:
+        if name not in launch.segments:
+            raise ParameterError(
+                f"attribute {name!r} is no segment of {launch.name}; {did_you_mean(name, launch.segments)}"
+            )
+    adjust = launch.decision.adjust and bool(units.covariates(data, metric))
+    found = []
+    for name in attributes or launch.segments:
+        answers = inference.compare(
+            scorecard.pooled(data, by=[name]),
+            metric,
+            control=launch.arms.control,
+            treatment=treatment or launch.arms.treatment[0],
+            days=metric.window_days or launch.days,
+            pre_days=max(launch.pre_days, 1),
+            adjust=adjust,
+            level=1 - launch.decision.alpha,
+            power=launch.decision.power,
+        )
+        found.append(Attribute(name=name, metric=metric.name, segments=shrunken(answers, name), p=differ(answers)))
+    return corrected(found)
+
+
+def corrected(attributes: Sequence[Attribute]) -> list[Attribute]:
+    """Fill `p_adjusted` by Holm over all attributes that could be tested."""
+    asked = [a.p for a in attributes if a.p is not None]
+    adjusted = iter(holm(asked))
+    return [a if a.p is None else replace(a, p_adjusted=float(next(adjusted))) for a in attributes]
+
+
+def shrunken(answers: Iterable[Estimate | NotEstimable], name: str) -> tuple[Segment, ...]:
+    """Pair each level's estimate with what is left of it after shrinkage; without it where fewer than three compare."""
+    answers = list(answers)
+    read = [e for e in answers if isinstance(e, Estimate)]
+    levels = [a.slice[name] for a in answers]
+    if len(read) < FEWEST:
+        return tuple(Segment(level=label, estimate=a) for label, a in zip(levels, answers, strict=True))
+    effect, low, high = shrink([e.diff for e in read], [e.se for e in read], level=read[0].level)
+    place = {id(e): i for i, e in enumerate(read)}
+    return tuple(
+        Segment(level=label, estimate=a, effect=float(effect[i]), low=float(low[i]), high=float(high[i]))
+        if (i := place.get(id(a))) is not None
+        else Segment(level=label, estimate=a)
+        for label, a in zip(levels, answers, strict=True)
+    )
+
+
+def shrink(effect: Sequence[float], se: Sequence[float], *, level: float = 0.95) -> tuple[Floats, Floats, Floats]:
+    """Draw noisy effects towards their common mean, by the spread of true effects that they suggest.
+
+    The hierarchical normal model with flat priors on the mean and on the spread, integrated over a grid of spreads
+    (Gelman et al. 2013, Bayesian Data Analysis, sec. 5.4, eqs. 5.17 to 5.21). Integrating, rather than plugging one
+    estimated spread in, keeps the intervals honest where there are few levels.
+
+    Args:
+        effect: estimated effects of k levels, k at least 3.
+        se: their standard errors, above 0.
+        level: of the intervals.
+
+    Returns:
+        Posterior mean and limits, (k,) each: what a repetition would find on average, not what this sample was.
+
+    Raises:
+        ParameterError: fewer than three levels, or a standard error that is not above 0.
+
+    >>> mean, low, high = shrink([28, 8, -3, 7, -1, 1, 18, 12], [15, 10, 16, 11, 9, 11, 10, 18])
+    >>> mean.round(0)
+    array([11.,  8.,  6.,  8.,  5.,  6., 11.,  8.])
+    """
+    y, s = np.asarray(effect, float), np.asarray(se, float)
+    if len(y) < FEWEST or not (s > 0).all():
+        raise ParameterError(f"shrinking needs at least {FEWEST} effects with errors above 0, got {len(y)}: {se}")
+    spread = 5 * max(y.std(ddof=1), s.max()) * ((np.arange(_SPREADS) + 0.5) / _SPREADS)[:, None]
+    precision = 1 / (s**2 + spread**2)
+    total = precision.sum(axis=1)
+    mean = (precision * y).sum(axis=1) / total
+    log = 0.5 * (np.log(precision).sum(axis=1) - np.log(total) - (precision * (y - mean[:, None]) ** 2).sum(axis=1))
+    chance = np.exp(log - log.max())
+    chance /= chance.sum()
+    keep = spread**2 * precision  # of a level's own effect, given the spread
+    centre = mean[:, None] + keep * (y - mean[:, None])
+    sd = np.sqrt(keep * s**2 + (1 - keep) ** 2 / total[:, None])
+    tail = (1 - level) / 2
+    return chance @ centre, _quantile(chance, centre, sd, tail), _quantile(chance, centre, sd, 1 - tail)
+
+
+def _quantile(chance: Floats, centre: Floats, sd: Floats, share: float) -> Floats:
+    """Find a quantile of each level's mixture of normals by bisection."""
+    low, high = (centre - 12 * sd).min(axis=0), (centre + 12 * sd).max(axis=0)
+    for _ in range(40):
+        middle = (low + high) / 2
+        below = chance @ special.ndtr((middle - centre) / sd) < share
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2
+
+
+def differ(answers: Iterable[Estimate | NotEstimable]) -> float | None:
+    """Test whether effects differ between levels by more than chance: p of Cochran's (1954) Q; None from one level.
+
+    >>> differ([]) is None
+    True
+    """
+    read = [e for e in answers if isinstance(e, Estimate)]
+    if len(read) < 2:
+        return None
+    y, precision = np.array([e.diff for e in read]), np.array([e.se for e in read]) ** -2.0
+    q = (precision * (y - precision @ y / precision.sum()) ** 2).sum()
+    return float(stats.chi2.sf(q, len(read) - 1))
+
+
+def gaining(attributes: Iterable[Attribute], *, better: str, alpha: float = 0.05) -> list[tuple[Attribute, Segment]]:
+    """List the segments of which a gain may be claimed: the levels differ after correction, and what is left is a gain.
+
+    A segment that merely looks best is not among them: where levels do not differ, neither do their effects.
+    """
+    good = 1 if better == "higher" else -1
+    return [
+        (a, s)
+        for a in attributes
+        if a.p_adjusted is not None and a.p_adjusted < alpha
+        for s in a.segments
+        if s.low is not None and s.high is not None and min(good * s.low, good * s.high) > 0
+    ]
+
+
+def to_frame(attributes: Iterable[Attribute]) -> pd.DataFrame:
+    """Lay the segments out as a table: as they came out, and shrunken."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "attribute": a.name,
+                "level": s.level,
+                "accounts": s.estimate.n_control + s.estimate.n_treatment,
+                "effect": s.estimate.diff if isinstance(s.estimate, Estimate) else None,
+                "low": s.estimate.low if isinstance(s.estimate, Estimate) else None,
+                "high": s.estimate.high if isinstance(s.estimate, Estimate) else None,
+                "shrunken": s.effect,
+                "shrunken low": s.low,
+                "shrunken high": s.high,
+                "reason": s.estimate.reason if isinstance(s.estimate, NotEstimable) else "",
+            }
+            for a in attributes
+            for s in a.segments
+        ],
+        columns=[
+            *("attribute", "level", "accounts", "effect", "low", "high"),
+            *("shrunken", "shrunken low", "shrunken high", "reason"),
+        ],
+    )
