@@ -22,6 +22,8 @@ def read(
     role: Role,
     target: Bound | None = None,
     margin: Bound | None = None,
+    owner: str = "",
+    on_breach: str = "",
 ) -> Claim:
     """Read one estimate against its margin (guardrails) or its target (all other roles), by the interval alone.
 
@@ -68,27 +70,42 @@ def read(
         meaning=meaning,
         bound=absolute,
         bound_text="" if bound is None else bound.text,
+        owner=owner,
+        on_breach=on_breach,
     )
 
 
-def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool = False) -> Verdict:
+def decide(
+    checks: Sequence[Check],
+    claims: Sequence[Claim],
+    *,
+    trust: Sequence[Check] = (),
+    targeted: Sequence[str] = (),
+    last_stage: bool = False,
+) -> Verdict:
     """Weigh checks and claims in a fixed order; the first of these that applies is the verdict.
 
     1. INVALID: a check failed.
-    2. ROLL BACK: a guardrail is breached, or is worse where it has no margin.
+    2. ROLL BACK: a guardrail is breached, or is worse where it has no margin. HOLD, as a pause until the owners have
+       decided, where the launch planned to pause on every breach that happened.
     3. HOLD: a guardrail is neither passed nor breached; the sentence says how many accounts would tell.
     4. HOLD: a success metric (north star, supporting) is superior to 0, but another one or satisfaction got worse.
-    5. PROCEED, or SHIP at the last stage: a success metric is superior to 0, after correction where it was made. What
+    5. HOLD, to replicate: a success metric is superior to 0, but a question of trust failed: the gain rests on a few
+       accounts, fades, or is too large to be believed.
+    6. PROCEED, or SHIP at the last stage: a success metric is superior to 0, after correction where it was made. What
        the control arm cannot have at all (starts of a title that it does not see) must meet its target instead.
-    6. DELAY/REWORK: every success metric falls short of its target, or got worse.
-    7. HOLD: anything else.
+    7. TARGETED: none is over all accounts, but in a segment declared beforehand a gain is left after shrinkage.
+    8. DELAY/REWORK: every success metric falls short of its target, or got worse.
+    9. HOLD: anything else.
 
-    TARGETED needs effects by segment and is not reached yet. Operational metrics are reported and decide nothing.
-    PROCEED says that the launch helped here; it does not say by how much it will help the next, larger group.
+    Operational metrics are reported and decide nothing. PROCEED says that the launch helped here; it does not say by
+    how much it will help the next, larger group.
 
     Args:
         checks: the questions asked of the data; one that could not be asked (None) does not make it invalid.
         claims: one for each metric, over all accounts rather than a slice.
+        trust: questions about a gain, such as whether it fades; one that could not be asked (None) does not hold it up.
+        targeted: the segments in which a gain may be claimed, in words.
         last_stage: whether no larger group is left to go on to.
 
     >>> decide([Check(name="Arm counts", passed=False, detail="...")], []).decision
@@ -106,6 +123,10 @@ def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool
     lost = [c for c in claims if c.role in (*SUCCESS, "satisfaction") and _side(c) == "worse"]
 
     if harmed := [c for c in guardrails if c.status in ("breached", "worse")]:
+        if all("pause" in c.on_breach.lower() for c in harmed):
+            owners = ", ".join(dict.fromkeys(c.owner for c in harmed if c.owner)) or "its owner"
+            text = f"Hold: pause, harm is established for {_names(harmed)}; {owners} decides what happens next."
+            return _verdict("HOLD", text, reasons)
         return _verdict("ROLL BACK", f"Roll back: harm is established for {_names(harmed)}.", reasons)
     if open_ := [c for c in guardrails if c.status not in ("passed", "better")]:
         blind = [c for c in open_ if isinstance(c.estimate, NotEstimable)]
@@ -121,6 +142,10 @@ def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool
     if won and lost:
         text = f"Hold: {_names(won)} improved, but {_names(lost)} got worse; find out why before going on."
         return _verdict("HOLD", text, reasons)
+    if won and (doubts := [c for c in trust if c.passed is False]):
+        doubt = textwrap.shorten(doubts[0].detail, 200, placeholder=" …")
+        text = f"Hold and replicate: {_names(won)} improved, but this has to be cleared up first: {doubt}"
+        return _verdict("HOLD", text, [c.detail for c in doubts] + reasons)
     if won:
         first, effect = next((c, c.estimate) for c in won if isinstance(c.estimate, Estimate))
         more = f", {len(won) - 1} more improved" if len(won) > 1 else ""
@@ -132,6 +157,10 @@ def decide(checks: Sequence[Check], claims: Sequence[Claim], *, last_stage: bool
         rest = f" Target missed: {_names(missed)}." if missed else ""
         rest += f" Still open: {_names(unsure)}." if unsure else ""
         return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {gain}, and {safe}.{rest}", reasons)
+    if targeted:
+        where = textwrap.shorten("; ".join(targeted), 160, placeholder=" …")
+        text = f"Target: over all accounts no gain is shown, but there is one in {where}. Follow up there."
+        return _verdict("TARGETED", text, reasons)
     if success and all(c.status in ("not met", "worse") for c in success):
         text = f"Delay and rework: the gain that was asked for is ruled out for {_names(success)}."
         return _verdict("DELAY/REWORK", text, reasons)

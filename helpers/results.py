@@ -115,7 +115,8 @@ class Claim:
     """An estimate read against what the launch asked of it: a target to reach or a margin not to cross.
 
     `words` is the whole reading as one sentence, `meaning` its last part: what the interval says about the bound.
-    `bound` is the target or margin as a difference in the metric's unit; None where the launch set neither.
+    `bound` is the target or margin as a difference in the metric's unit; None where the launch set neither. `owner` and
+    `on_breach` say who decides, and what was planned, should a guardrail be breached.
     """
 
     metric: str
@@ -129,6 +130,8 @@ class Claim:
     meaning: str = ""
     bound: float | None = None
     bound_text: str = ""
+    owner: str = ""
+    on_breach: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -195,5 +195,8 @@ def _claims(plan: Sequence[Planned], estimates: Sequence[Estimate | NotEstimable
     corrected = inference.adjust_family([estimates[i] for i in success])
     final = dict(enumerate(estimates)) | dict(zip(success, corrected, strict=True))
     return [
-        decision.read(p.metric, final[i], role=p.role, target=p.target, margin=p.margin) for i, p in enumerate(plan)
+        decision.read(
+            p.metric, final[i], role=p.role, target=p.target, margin=p.margin, owner=p.owner, on_breach=p.on_breach
+        )
+        for i, p in enumerate(plan)
     ]

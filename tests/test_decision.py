@@ -53,7 +53,8 @@ def estimate(low: float, high: float, *, control: float = 10.0, p: float | None 
 
 def claim(role, low, high, *, bound=None, better="higher", title="Hours watched", **more) -> Claim:
     which = "margin" if role == "guardrail" else "target"
-    return decision.read(metric(better, title), estimate(low, high, **more), role=role, **{which: bound})
+    planned = {k: more.pop(k) for k in ("owner", "on_breach") if k in more}
+    return decision.read(metric(better, title), estimate(low, high, **more), role=role, **{which: bound}, **planned)
 
 
 # Reading one estimate
@@ -187,6 +188,7 @@ GUARDRAILS = {
     "worse within the margin": {"low": 0.01, "high": 0.05, "bound": UP10},
     "cannot tell": {"low": -0.1, "high": 0.25, "bound": UP10},
     "breached": {"low": 0.15, "high": 0.25, "bound": UP10},
+    "breached, to pause": {"low": 0.15, "high": 0.25, "bound": UP10, "on_breach": "Pause", "owner": "player"},
     "no margin, worse": {"low": 0.01, "high": 0.05},
     "no margin, better": {"low": -0.05, "high": -0.01},
     "no margin, cannot tell": {"low": -0.05, "high": 0.05},
@@ -219,19 +221,25 @@ def built(role, spec, **more):
     return [claim(role, **spec, **more)]
 
 
-def expected(check, guards, successes, satisfaction, last_stage):
+def expected(check, guards, successes, satisfaction, last_stage, doubted, targeted):
     """The policy, written once more from its text and without looking at any number."""
     asked = [s for s in successes if s != "none"]
     if check == "invalid":
         return "INVALID"
     if {"breached", "no margin, worse"} & set(guards):
         return "ROLL BACK"
+    if "breached, to pause" in guards:
+        return "HOLD"
     if {"cannot tell", "no margin, cannot tell", "not estimable"} & set(guards):
         return "HOLD"
     if WON & set(asked):
         if LOST & set(asked) or satisfaction == "worse":
             return "HOLD"
+        if doubted:
+            return "HOLD"
         return "SHIP" if last_stage else "PROCEED"
+    if targeted:
+        return "TARGETED"
     if asked and set(asked) <= FUTILE:
         return "DELAY/REWORK"
     return "HOLD"
@@ -245,17 +253,49 @@ def test_every_combination_gives_the_verdict_of_the_policy_in_at_most_60_plain_w
     pleased = {
         k: built("satisfaction", SUCCESSES[k], title="Score") for k in ("none", "better", "worse", "cannot tell")
     }
-    for check, g1, g2, s1, s2, sat, last in itertools.product(
-        CHECKS, GUARDRAILS, ("none", "passed", "cannot tell", "breached"), SUCCESSES, SUCCESSES, pleased, (False, True)
+    doubt = Check(name="Fades", passed=False, detail="The effect of the second week is half of the first's. " * 3)
+    after = [
+        (last, trust, where) for last in (False, True) for trust in ((), (doubt,)) for where in ((), ("device tv",))
+    ]
+    for check, g1, g2, s1, s2, sat, (last, trust, where) in itertools.product(
+        CHECKS, GUARDRAILS, ("none", "passed", "cannot tell", "breached"), SUCCESSES, SUCCESSES, pleased, after
     ):
+        if (trust or where) and (g2 != "none" or check != "valid"):
+            continue  # they come after everything that these vary
         checks = [Check(name=f"Check {i}", passed=p, detail=f"Detail {i}.") for i, p in enumerate(CHECKS[check])]
         claims = [*pleased[sat], *second[s2], *first[s1], *guards[g1], *guards[g2]]
-        verdict = decision.decide(checks, claims, last_stage=last)
-        assert verdict.decision == expected(check, (g1, g2), (s1, s2), sat, last), (check, g1, g2, s1, s2, sat, last)
+        verdict = decision.decide(checks, claims, trust=trust, targeted=where, last_stage=last)
+        wanted = expected(check, (g1, g2), (s1, s2), sat, last, bool(trust), bool(where))
+        assert verdict.decision == wanted, (check, g1, g2, s1, s2, sat, last, trust, where)
         assert len(verdict.sentence.split()) <= 60
         assert not FORBIDDEN.search(verdict.sentence)
         seen.add(verdict.decision)
-    assert seen == {"INVALID", "ROLL BACK", "HOLD", "PROCEED", "SHIP", "DELAY/REWORK"}
+    assert seen == {"INVALID", "ROLL BACK", "HOLD", "PROCEED", "SHIP", "DELAY/REWORK", "TARGETED"}
+
+
+def test_a_breach_that_was_planned_to_pause_names_who_decides():
+    breached = claim(
+        "guardrail", 0.15, 0.25, bound=UP10, better="lower", title="Crashes", owner="player", on_breach="pause"
+    )
+    verdict = decision.decide([], [breached])
+    assert verdict.sentence == "Hold: pause, harm is established for Crashes; player decides what happens next."
+
+
+def test_a_gain_that_is_not_trusted_is_replicated_and_a_question_not_asked_does_not_hold_it_up():
+    won = claim("north_star", 0.02, 0.08)
+    doubt = Check(name="Fades", passed=False, detail="It fades.")
+    assert decision.decide([], [won], trust=[doubt]).sentence.endswith("cleared up first: It fades.")
+    assert (
+        decision.decide([], [won], trust=[Check(name="Fades", passed=None, detail="Not asked.")]).decision == "PROCEED"
+    )
+
+
+def test_a_gain_in_a_segment_is_followed_up_there():
+    verdict = decision.decide([], [claim("north_star", -0.02, 0.08, bound=UP10)], targeted=["device tv"])
+    assert (
+        verdict.sentence
+        == "Target: over all accounts no gain is shown, but there is one in device tv. Follow up there."
+    )
 
 
 def test_reasons_come_in_the_order_in_which_they_were_weighed():
