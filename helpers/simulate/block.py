@@ -14,8 +14,9 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from helpers.simulate import events, faults, plays, surveys, truth, viewing, worlds
+from helpers.simulate import events, faults, plays, surveys, viewing, worlds
 from helpers.simulate.simulation import Simulation
+from helpers.simulate.tally import Tally, tally
 
 ACCOUNTS = 5_000  # that live from one seed of their own
 
@@ -33,16 +34,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known of some blocks beside their logs: per world the sums and each account's hours, and the load."""
+    """What is known of some blocks beside their logs: per world the tally and each account's hours, and the load."""
 
-    sums: list[pd.DataFrame]
+    worlds: list[Tally]
     hours: list[np.ndarray]
     weight: np.ndarray
     streams: np.ndarray
 
     def __add__(self, other: Known) -> Known:
         return Known(
-            sums=[a.add(b, fill_value=0) for a, b in zip(self.sums, other.sums, strict=True)],
+            worlds=[a + b for a, b in zip(self.worlds, other.worlds, strict=True)],
             hours=[np.append(a, b) for a, b in zip(self.hours, other.hours, strict=True)],
             weight=np.append(self.weight, other.weight),
             streams=self.streams + other.streams,
@@ -84,27 +85,27 @@ def live(simulation: Simulation, block: Block) -> tuple[dict[str, pa.Table], Kno
 
     most = reduce(np.maximum, [life.plays for life in (*lives, *seen)])
     possible = plays.draw(simulation, most, rng)
-    opinions = surveys.draw(len(block.people), rng)
+    opinions, luck = surveys.draw(len(block.people), rng), events.draw(simulation, chances, possible, rng)
     weight = block.weight if block.represents else block.weight * (block.arm == 0)
-    sums: list[pd.DataFrame] = []
+    tallies: list[Tally] = []
     hours: list[np.ndarray] = []
     for nth, life in enumerate(lives):
         if nth and life is usual:
-            sums.append(sums[0])
+            tallies.append(tallies[0])
             hours.append(hours[0])
             continue
         played = plays.happened(simulation, chances, possible, life, since_launch=True)
         prompts = surveys.prompts(simulation, chances, opinions, played, life)
-        found = truth.outcomes(simulation, chances, possible, life, played, prompts, weight)
-        sums.append(truth.summed(found, block.people, weight))
-        hours.append(found.accounts["hours"].to_numpy(np.float32))
+        found, watched = tally(simulation, chances, possible, luck, life, played, prompts, weight)
+        tallies.append(found)
+        hours.append(watched.astype(np.float32))
     played = plays.happened(simulation, chances, possible, own)
     prompts = surveys.prompts(simulation, chances, opinions, played, own)
-    tables = events.tables(simulation, chances, possible, own, played, prompts, rng)
+    tables = events.tables(simulation, chances, possible, luck, own, played, prompts)
     began = _since_first_day(simulation, tables["plays"]["started_at"])
     streams = events.concurrent(simulation, began, played.seconds, block.weight[played.account])
     tables["plays"] = faults.spoil(tables["plays"], logs, rng)
-    return tables, Known(sums=sums, hours=hours, weight=weight, streams=streams)
+    return tables, Known(worlds=tallies, hours=hours, weight=weight, streams=streams)
 
 
 def _since_first_day(simulation: Simulation, times: pa.ChunkedArray) -> np.ndarray:

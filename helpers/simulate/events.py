@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from helpers.simulate.simulation import Simulation
 from helpers.simulate.viewing import DAY, Chances
 from helpers.simulate.worlds import Life
 
-_AUTOPLAY = "autoplay_next"
+AUTOPLAY = "autoplay_next"
 _ROWS = ["Continue watching", "Top picks", "Trending now", "New releases"]
 _SPILL = 4 / 24  # of a day: by then the sessions of the day before have ended
 
@@ -38,30 +39,71 @@ def names(mix: Mix) -> list[str]:
     return [label for label, _ in mix]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Luck:
+    """What chance decides about the logs alone, in any world: uniform numbers, and normal ones where it says so."""
+
+    background: np.ndarray  # per session that may happen, as the next five
+    earlier: np.ndarray
+    on_main: np.ndarray
+    other_device: np.ndarray
+    profile: np.ndarray
+    screen: np.ndarray
+    chosen: np.ndarray  # per play that may happen, as the next
+    hides: np.ndarray
+    payment: np.ndarray  # per account, as the next two
+    topic: np.ndarray
+    waits: np.ndarray  # normal
+    screens: np.ndarray  # four for each title of the first screens that are logged: format, title, kept, row
+
+
+def draw(simulation: Simulation, chances: Chances, plays: PlayChances, rng: np.random.Generator) -> Luck:
+    """Draw what chance decides about the logs of a block, once for all worlds."""
+    sessions, n = len(chances.account), len(chances.people)
+    background, earlier, on_main, other_device, profile, screen = rng.random((6, sessions), dtype=np.float32)
+    chosen, hides = rng.random((2, len(plays.session)), dtype=np.float32)
+    payment, topic = rng.random((2, n))
+    logged = np.count_nonzero(screen < simulation.logs.first_screens) * simulation.logs.first_screen
+    return Luck(
+        background=background,
+        earlier=earlier,
+        on_main=on_main,
+        other_device=other_device,
+        profile=profile,
+        screen=screen,
+        chosen=chosen,
+        hides=hides,
+        payment=payment,
+        topic=topic,
+        waits=rng.standard_normal(n),
+        screens=rng.random((4, logged)),
+    )
+
+
 def tables(
     simulation: Simulation,
     chances: Chances,
     plays: PlayChances,
+    luck: Luck,
     life: Life,
     played: Played,
     prompts: surveys.Prompts,
-    rng: np.random.Generator,
 ) -> dict[str, pa.Table]:
     """Write down what the service's logs would hold of a block's lives."""
     accounts = chances.people["account"].tolist()
     first_day = simulation.start - dt.timedelta(days=simulation.pre_days)
     number = 1 + chances.before(life.happens.astype(np.int64))
-    starts = _session_starts(simulation, chances, life)
+    starts = session_starts(simulation, chances, life)
     began = starts[played.session] + life.first_play_seconds[played.session] + played.offset
     left = np.flatnonzero(np.isfinite(life.cancelled))
-    payment = rng.random(len(accounts)) < simulation.churn.payment
+    payment = luck.payment < simulation.churn.payment
     return {
-        "app_opens": pa.table(_app_opens(simulation, chances, life, starts, first_day, rng)),
-        "sessions": pa.table(_sessions(simulation, chances, life, number, instant(first_day, starts), rng)).filter(
+        "app_opens": pa.table(_app_opens(simulation, chances, luck, life, starts, first_day)),
+        "sessions": pa.table(_sessions(simulation, chances, luck, life, number, instant(first_day, starts))).filter(
             life.happens
         ),
-        "plays": pa.table(_plays(simulation, chances, plays, life, played, number, instant(first_day, began), rng)),
-        "impressions": pa.table(_impressions(simulation, chances, life, number, starts, first_day, rng)),
+        "plays": pa.table(_plays(simulation, chances, plays, luck, life, played, number, instant(first_day, began))),
+        "impressions": pa.table(_impressions(simulation, chances, luck, life, number, starts, first_day)),
         "cancellations": pa.table(
             {
                 "account": text(left, accounts),
@@ -69,9 +111,9 @@ def tables(
                 "kind": text(payment[left], ["voluntary", "payment"]),
             }
         ),
-        "tickets": pa.table(_tickets(simulation, chances, life, rng)),
-        "feedback": pa.table(_feedback(simulation, chances, plays, life, played, began, first_day, rng)),
-        "surveys": pa.table(_surveys(simulation, chances, played, prompts, began, first_day, rng)),
+        "tickets": pa.table(_tickets(simulation, chances, luck, life)),
+        "feedback": pa.table(_feedback(simulation, chances, plays, luck, life, played, began, first_day)),
+        "surveys": pa.table(_surveys(simulation, chances, luck, played, prompts, began, first_day)),
     }
 
 
@@ -84,7 +126,7 @@ def concurrent(simulation: Simulation, starts: np.ndarray, seconds: np.ndarray, 
     return running
 
 
-def _session_starts(simulation: Simulation, chances: Chances, life: Life) -> np.ndarray:
+def session_starts(simulation: Simulation, chances: Chances, life: Life) -> np.ndarray:
     """Seconds from the first day to each session: by its clock, or once the one before has ended.
 
     A session that would run far into the next day, or past the launch, the last day or the day of leaving, is moved
@@ -104,17 +146,12 @@ def _session_starts(simulation: Simulation, chances: Chances, life: Life) -> np.
 
 
 def _app_opens(
-    simulation: Simulation,
-    chances: Chances,
-    life: Life,
-    starts: np.ndarray,
-    first_day: dt.date,
-    rng: np.random.Generator,
+    simulation: Simulation, chances: Chances, luck: Luck, life: Life, starts: np.ndarray, first_day: dt.date
 ) -> dict[str, pa.Array]:
     """Every session begins with an opening; beside some, the app also starts unseen, up to an hour before."""
     held = np.flatnonzero(life.happens)
-    beside = held[rng.random(len(held), dtype=np.float32) < simulation.logs.background]
-    earlier = starts[beside] - rng.integers(60, 3600, len(beside))
+    beside = held[luck.background[held] < simulation.logs.background]
+    earlier = starts[beside] - np.floor(60 + 3540 * luck.earlier[beside].astype(float))
     inside = earlier >= np.where(chances.launched[beside], DAY * simulation.pre_days, 0)
     session = np.append(held, beside[inside])
     opened, order = np.append(starts[held], earlier[inside]), np.argsort(session, kind="stable")
@@ -126,17 +163,12 @@ def _app_opens(
 
 
 def _sessions(
-    simulation: Simulation,
-    chances: Chances,
-    life: Life,
-    number: np.ndarray,
-    started_at: pa.Array,
-    rng: np.random.Generator,
+    simulation: Simulation, chances: Chances, luck: Luck, life: Life, number: np.ndarray, started_at: pa.Array
 ) -> dict[str, pa.Array]:
-    who, size = simulation.people, len(number)
+    who = simulation.people
     main = chances.people["device"].cat.codes.to_numpy()[chances.account]
-    other = pick(who.devices, rng.random(size, dtype=np.float32))
-    on_main = rng.random(size, dtype=np.float32) < simulation.viewing.main_device
+    other = pick(who.devices, luck.other_device)
+    on_main = luck.on_main < simulation.viewing.main_device
     silent = life.seconds == 0
     release = chances.day // 14
     return {
@@ -172,35 +204,52 @@ def _plays(
     simulation: Simulation,
     chances: Chances,
     plays: PlayChances,
+    luck: Luck,
     life: Life,
     played: Played,
     number: np.ndarray,
     started_at: pa.Array,
-    rng: np.random.Generator,
 ) -> dict[str, pa.Array]:
-    c, of_show, session = simulation.choice, played.of_show, played.session
-    chosen = pick(c.chosen, rng.random(len(session), dtype=np.float32))
-    browse, resume = names(c.chosen).index("browse"), names(c.chosen).index("continue_watching")
-    before = life.show.before[session]
-    chosen[of_show] = np.where(before[of_show] == 0, browse, resume)
+    of_show, session = played.of_show, played.session
     last_head = _heads(played)
     episode = 1 + np.floor(10 * plays.episode[played.row])[last_head] + np.arange(len(session)) - last_head
-    episode = np.where(of_show, before + played.nth + 1, episode)
+    episode = np.where(of_show, nth_episode(life, played), episode)
     profiles = chances.people["profiles"].to_numpy()
-    profile = np.floor(rng.random(len(number)) * profiles[chances.account])[session]
+    profile = np.floor(luck.profile * profiles[chances.account])[session]
     return {
         "account": text(played.account, chances.people["account"].tolist()),
         "session": pa.array(number[session], pa.int32()),
         "profile": text(profile, [f"p{i + 1}" for i in range(simulation.people.max_profiles)]),
-        "title": text(_title(simulation, plays, life, played), titles.ids(simulation)),
+        "title": text(title(simulation, plays, life, played), titles.ids(simulation)),
         "episode": pa.array(episode.astype(np.int32), mask=played.film),
         "started_at": started_at,
         "watch_minutes": pa.array(played.seconds / 60),
-        "completed_share": pa.array((played.seconds / played.whole).round(4)),
-        "initiation": text(np.where(played.autoplay, len(c.chosen), chosen), [*names(c.chosen), _AUTOPLAY]),
+        "completed_share": pa.array(completed(played)),
+        "initiation": text(initiation(simulation, luck, life, played), [*names(simulation.choice.chosen), AUTOPLAY]),
         "recommended": pa.array(plays.recommended[played.row]),
         "shadow_recommended": pa.array(played.shadow),
     }
+
+
+def completed(played: Played) -> np.ndarray:
+    """Share of its length that each play covers, as it is logged."""
+    share: np.ndarray = (played.seconds / played.whole).round(4)
+    return share
+
+
+def nth_episode(life: Life, played: Played) -> np.ndarray:
+    """Number of the episode that each play of the show would be."""
+    number: np.ndarray = life.show.before[played.session] + played.nth + 1
+    return number
+
+
+def initiation(simulation: Simulation, luck: Luck, life: Life, played: Played) -> np.ndarray:
+    """Position of how each play began in `choice.chosen`; past the last: by autoplay."""
+    c, of_show = simulation.choice, played.of_show
+    how = pick(c.chosen, luck.chosen[played.row])
+    browse, resume = names(c.chosen).index("browse"), names(c.chosen).index("continue_watching")
+    how[of_show] = np.where(life.show.before[played.session[of_show]] == 0, browse, resume)
+    return np.where(played.autoplay, len(c.chosen), how)
 
 
 def _heads(played: Played) -> np.ndarray:
@@ -210,49 +259,62 @@ def _heads(played: Played) -> np.ndarray:
     return rows
 
 
-def _title(simulation: Simulation, plays: PlayChances, life: Life, played: Played) -> np.ndarray:
+def title(simulation: Simulation, plays: PlayChances, life: Life, played: Played) -> np.ndarray:
     """Position in `titles.ids` of each play's title."""
-    title = titles.drawn(simulation, played.form, plays.title[played.row])[_heads(played)]
+    found = titles.drawn(simulation, played.form, plays.title[played.row])[_heads(played)]
     placebo = played.of_show & life.of("placebo")[played.account]
-    return np.where(placebo, simulation.choice.titles + 1, title)
+    return np.where(placebo, simulation.choice.titles + 1, found)
+
+
+def screens(simulation: Simulation, chances: Chances, luck: Luck, life: Life) -> tuple[np.ndarray, ...]:
+    """Sessions and titles of the first screens that are logged, and the row and position of each title on them."""
+    logs = simulation.logs
+    logged = np.flatnonzero(luck.screen < logs.first_screens)
+    session = np.repeat(logged, logs.first_screen)
+    position = np.tile(np.arange(logs.first_screen), len(logged))
+    form, which, keeps, row = luck.screens
+    form = pick(simulation.choice.formats, form)
+    shown = titles.drawn(simulation, form, which)
+    small = np.append(False, titles.tiers(simulation) == titles.TIERS.index("tail"))[shown]
+    kept = np.where(chances.launched, life.of("tail")[chances.account], 1)[session]
+    replaced = small & (keeps >= kept)
+    firsts = np.searchsorted(titles.formats(simulation), np.arange(len(simulation.choice.formats)))
+    shown[replaced] = 1 + firsts[form[replaced]]
+    there = life.happens[session]
+    return session[there], shown[there], np.floor((len(_ROWS) - 1) * row).astype(np.int64)[there], position[there]
+
+
+def shown_in(chances: Chances, life: Life) -> np.ndarray:
+    """Session in which each account is shown the new title first, -1 where it is not."""
+    of = np.full(len(chances.people), -1)
+    later = np.flatnonzero(life.happens & chances.launched)
+    of[chances.account[later][::-1]] = later[::-1]  # the first session since the launch
+    begins = later[(life.show.episodes[later] > 0) & (life.show.before[later] == 0)]
+    of[chances.account[begins]] = begins  # who starts the title is shown it in that session at the latest
+    return np.where(life.show.reached, of, -1)
 
 
 def _impressions(
     simulation: Simulation,
     chances: Chances,
+    luck: Luck,
     life: Life,
     number: np.ndarray,
     starts: np.ndarray,
     first_day: dt.date,
-    rng: np.random.Generator,
 ) -> dict[str, pa.Array]:
     """First screens of some sessions, and where each account was first shown the new title."""
-    logs, n = simulation.logs, len(chances.people)
-    held = np.flatnonzero(life.happens)
-    session = np.repeat(held[rng.random(len(held), dtype=np.float32) < logs.first_screens], logs.first_screen)
-    position = np.tile(np.arange(logs.first_screen), len(session) // max(logs.first_screen, 1))
-    form = pick(simulation.choice.formats, rng.random(len(session)))
-    title = titles.drawn(simulation, form, rng.random(len(session)))
-    small = np.append(False, titles.tiers(simulation) == titles.TIERS.index("tail"))[title]
-    kept = np.where(chances.launched, life.of("tail")[chances.account], 1)[session]
-    replaced = small & (rng.random(len(session)) >= kept)
-    firsts = np.searchsorted(titles.formats(simulation), np.arange(len(simulation.choice.formats)))
-    title[replaced] = 1 + firsts[form[replaced]]
-
-    later = held[chances.launched[held]]
-    of = np.full(n, -1)
-    of[chances.account[later][::-1]] = later[::-1]  # the first session since the launch
-    begins = later[(life.show.episodes[later] > 0) & (life.show.before[later] == 0)]
-    of[chances.account[begins]] = begins  # who starts the title is shown it in that session at the latest
-    shown = of[life.show.reached & (of >= 0)]
-    new = np.where(life.of("placebo")[chances.account[shown]], simulation.choice.titles + 1, 0)
-    session, title = np.append(shown, session), np.append(new, title)
-    position = np.append(np.zeros(len(shown), np.int64), position)
-    row = np.append(np.full(len(shown), len(_ROWS) - 1), rng.integers(0, len(_ROWS) - 1, len(title) - len(shown)))
+    session, shown, row, position = screens(simulation, chances, luck, life)
+    first = shown_in(chances, life)
+    accounts = np.flatnonzero(first >= 0)
+    new = np.where(life.of("placebo")[accounts], simulation.choice.titles + 1, 0)
+    session, shown = np.append(first[accounts], session), np.append(new, shown)
+    position = np.append(np.zeros(len(accounts), np.int64), position)
+    row = np.append(np.full(len(accounts), len(_ROWS) - 1), row)
     return {
         "account": text(chances.account[session], chances.people["account"].tolist()),
         "session": pa.array(number[session], pa.int32()),
-        "title": text(title, titles.ids(simulation)),
+        "title": text(shown, titles.ids(simulation)),
         "shown_at": instant(first_day, starts[session]),
         "row": text(row, _ROWS),
         "position": pa.array(position.astype(np.int32)),
@@ -267,9 +329,9 @@ def asks(simulation: Simulation, chances: Chances, life: Life) -> np.ndarray:
     return np.where((day < simulation.days) & (day < life.cancelled), day, np.inf)
 
 
-def _tickets(simulation: Simulation, chances: Chances, life: Life, rng: np.random.Generator) -> dict[str, pa.Array]:
+def _tickets(simulation: Simulation, chances: Chances, luck: Luck, life: Life) -> dict[str, pa.Array]:
     day = asks(simulation, chances, life)
-    topic = pick(simulation.logs.topics, rng.random(len(day)))
+    topic = pick(simulation.logs.topics, luck.topic)
     account = np.flatnonzero(np.isfinite(day))
     return {
         "account": text(account, chances.people["account"].tolist()),
@@ -282,36 +344,36 @@ def _feedback(
     simulation: Simulation,
     chances: Chances,
     plays: PlayChances,
+    luck: Luck,
     life: Life,
     played: Played,
     began: np.ndarray,
     first_day: dt.date,
-    rng: np.random.Generator,
 ) -> dict[str, pa.Array]:
     rated = np.flatnonzero(thumbs(simulation, plays, played))
     stars = played.stars[rated]
     thumb = np.select([stars <= 2, stars >= 4], [0, 1], -1)
     return {
         "account": text(played.account[rated], chances.people["account"].tolist()),
-        "title": text(_title(simulation, plays, life, played)[rated], titles.ids(simulation)),
+        "title": text(title(simulation, plays, life, played)[rated], titles.ids(simulation)),
         "given_at": instant(first_day, (began + played.seconds)[rated]),
         "thumb": text(thumb, ["down", "up"]),
         "stars": pa.array(stars),
-        "hide": pa.array((thumb == 0) & (rng.random(len(rated)) < simulation.satisfaction.hide)),
+        "hide": pa.array((thumb == 0) & (luck.hides[played.row[rated]] < simulation.satisfaction.hide)),
     }
 
 
 def _surveys(
     simulation: Simulation,
     chances: Chances,
+    luck: Luck,
     played: Played,
     prompts: surveys.Prompts,
     began: np.ndarray,
     first_day: dt.date,
-    rng: np.random.Generator,
 ) -> dict[str, pa.Array]:
     at = (began + played.seconds)[prompts.play]
-    waits = 60 * simulation.satisfaction.answer_minutes * np.exp(rng.standard_normal(len(at)))
+    waits = 60 * simulation.satisfaction.answer_minutes * np.exp(luck.waits[prompts.account])
     silent = ~prompts.answered
     responded = pa.array((at + waits).astype(np.int64), mask=silent)
     midnight = int(np.datetime64(first_day, "s").astype(np.int64))

@@ -98,7 +98,8 @@ def _block(simulation: Simulation, everyone: pd.DataFrame, seed: np.random.SeedS
     possible, opinions = plays.draw(simulation, control.plays, rng), surveys.draw(n, rng)
     played = plays.happened(simulation, chances, possible, control)
     prompts = surveys.prompts(simulation, chances, opinions, played, control)
-    logs = events.tables(simulation, chances, possible, control, played, prompts, rng)
+    luck = events.draw(simulation, chances, possible, rng)
+    logs = events.tables(simulation, chances, possible, luck, control, played, prompts)
     held = control.happens
     silent, slow = control.seconds[held] == 0, chances.slow[held] < simulation.quality.slow_network
     sessions = pd.DataFrame(

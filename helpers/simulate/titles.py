@@ -42,6 +42,12 @@ def tiers(simulation: Simulation) -> np.ndarray:
     return np.searchsorted(_TIER_ENDS, rank, side="right")
 
 
+def creators(simulation: Simulation) -> np.ndarray:
+    """Number the creator of each title in `ids`: 0 makes the new ones, the others about five titles each."""
+    c = simulation.choice
+    return np.concatenate([[0], 1 + np.arange(c.titles) % max(c.titles // 5, 1), [0]])
+
+
 def table(simulation: Simulation) -> pa.Table:
     """Describe every title: the new ones where the scenario has them, and the catalogue."""
     c, show = simulation.choice, simulation.show
@@ -50,7 +56,7 @@ def table(simulation: Simulation) -> pa.Table:
         {
             "title": ids(simulation),
             "name": [show.name, *(f"Title {number}" for number in range(1, c.titles + 1)), "Another new title"],
-            "creator": ["Studio 0", *(f"Studio {1 + n % max(c.titles // 5, 1)}" for n in range(c.titles)), "Studio 0"],
+            "creator": [f"Studio {number}" for number in creators(simulation).tolist()],
             "creator_tier": ["head", *np.take(TIERS, tiers(simulation)), "head"],
             "minutes": np.r_[show.minutes, minutes, show.minutes].astype(float),
             "is_launch_title": np.arange(c.titles + 2) == 0,

@@ -3,160 +3,131 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
 
-from helpers.simulate import events
 from helpers.simulate.parameters import Service
-from helpers.simulate.plays import PlayChances, Played, thumbs
 from helpers.simulate.simulation import Simulation
-from helpers.simulate.surveys import Prompts
-from helpers.simulate.viewing import Chances
-from helpers.simulate.worlds import Life
+from helpers.simulate.tally import BINS, REBUFFER_BINS, Tally
 
-SEGMENTS = ("region", "device", "tenure", "engagement", "new_tv")
 METRICS = {  # name in the catalogue: numerator and denominator, summed over accounts
     "hours_per_account_week": ("hours", "weeks"),
-    "show_start_rate": ("starts", "accounts"),
-    "show_hours_per_account": ("show_hours", "accounts"),
+    "hours_per_active_account_week": ("hours", "active_time"),
+    "active_account_share": ("active", "accounts"),
+    "sessions_per_active_account_week": ("sessions", "active_time"),
     "discovery_rate": ("shadow", "plays"),
     "browse_to_play": ("fast", "sessions"),
     "session_minutes": ("minutes", "sessions"),
+    "session_minutes_by_account": ("own_minutes", "active"),
     "opens_per_account_week": ("sessions", "weeks"),
-    "churn_28d": ("cancelled", "accounts"),
-    "start_failure_rate": ("failed", "sessions"),
-    "crash_rate": ("crashed", "sessions"),
-    "play_delay_ms": ("delay", "delayed"),
-    "intentional_start_share": ("chosen", "plays"),
-    "survey_score": ("scores", "answers"),
-    "regret_rate": ("down", "long_plays"),
+    "app_opens_per_account_week": ("visits", "weeks"),
+    "distinct_titles_per_account": ("titles", "accounts"),
+    "titles_per_ten_hours": ("titles", "ten_hours"),
+    "churn_28d": ("left", "accounts"),
+    "voluntary_churn_28d": ("left_by_choice", "accounts"),
+    "payment_churn_28d": ("left_unpaid", "accounts"),
+    "time_to_cancel": ("days_to_leave", "accounts"),
     "tickets_per_account": ("tickets", "accounts"),
+    "finding_tickets_per_1000": ("finding_1000", "accounts"),
+    "crash_rate": ("crashed", "sessions"),
+    "crashed_account_share": ("crashes", "accounts"),
+    "never_played_share": ("never", "sessions"),
+    "tail_creator_share": ("tail_minutes", "minutes"),
+    "tail_impression_share": ("tail_impressions", "impressions"),
+    "start_failure_rate": ("failed", "sessions"),
+    "play_delay_ms": ("delay", "delayed"),
+    "rebuffer_ratio": ("waiting", "delayed"),
+    "intentional_start_share": ("chosen", "plays"),
+    "intentional_hours_share": ("chosen_minutes", "minutes"),
+    "survey_score": ("scores", "answers"),
+    "survey_top_box": ("top", "answers"),
+    "survey_response_rate": ("answers", "asked"),
+    "net_promoter_score": ("promoters", "nps_answers"),
+    "regret_rate": ("down", "long_plays"),
+    "hidden_after_view_rate": ("hidden", "long_plays"),
+    "next_day_return": ("returns", "days_but_last"),
+    "effort_index": ("effort", "sessions"),
+    "time_to_value": ("days_to_value", "accounts"),
+    "days_to_value": ("days_to_value", "accounts"),
+    "feature_repeat_use": ("found_repeats", "accounts"),
+    "other_hours_per_account": ("other_hours", "accounts"),
+    "net_hours_per_account": ("hours", "accounts"),
 }
-OF_THE_SHOW = ("show_start_rate", "show_hours_per_account")
+OF_THE_SHOW = {
+    "show_reach": ("reached", "accounts"),
+    "show_start_rate": ("starts", "accounts"),
+    "show_pilot_completion": ("finishes_pilot", "accounts"),
+    **{f"show_episode_{nth}_rate": (f"reaches_{nth}", "accounts") for nth in (2, 4, 8)},
+    "show_completion": ("show_whole", "show_plays"),
+    "show_repeat_rate": ("show_repeats", "accounts"),
+    "show_hours_per_account": ("show_hours", "accounts"),
+}
 ALSO = {  # not in the catalogue: what scenarios are about
     "hours_per_active_week": ("hours", "active_weeks"),
-    "show_reach": ("reached", "accounts"),
     "satisfaction_of_all_asked": ("thinks", "asked"),
 }
+QUANTILES = {  # name in the catalogue: what is spread over sessions, and the share below
+    f"{name}_p{share}": (name, share / 100)
+    for name, shares in {
+        "seconds_to_first_play": (50, 75, 95, 99),
+        "play_delay_ms": (50, 95, 99),
+        "rebuffer_ratio": (95, 99),
+    }.items()
+    for share in shares
+}
+GINI = "creator_gini"
 MEDIAN = "median_hours_per_account_week"
 COLUMNS = ["arm", "metric", "segment", "level", "week", "control", "treatment", "diff", "rel"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcomes:
-    """What a block's accounts did in one world after the launch: sums per account, and per week over all of them."""
+def contrast(worlds: Sequence[Tally], arms: Sequence[str], *, with_show: bool = True) -> pd.DataFrame:
+    """Contrast the tally of the control world, which is first, with those of each other.
 
-    accounts: pd.DataFrame
-    weeks: pd.DataFrame
-
-
-def outcomes(
-    simulation: Simulation,
-    chances: Chances,
-    plays: PlayChances,
-    life: Life,
-    played: Played,
-    prompts: Prompts,
-    weight: np.ndarray,
-) -> Outcomes:
-    """Sum one world over the days after the launch; `weight`, per account, counts in the weekly sums alone."""
-    n, size = len(chances.people), len(chances.account)
-    after = chances.launched & life.happens
-    counted = chances.launched[played.session]
-
-    def per_session(flag: np.ndarray) -> np.ndarray:
-        return np.bincount(played.session, weights=counted & flag, minlength=size)
-
-    plays_per_session = per_session(np.ones(len(counted), bool))
-    delayed = after & (life.seconds > 0)
-    rated_down = thumbs(simulation, plays, played) & (played.stars <= 2)
-    sums = {
-        "hours": life.seconds * after / 3600,
-        "show_hours": life.show.seconds * ~life.of("placebo")[chances.account] / 3600,
-        "sessions": after,
-        "fast": delayed & (life.first_play_seconds <= 300),
-        "failed": after & (life.seconds == 0) & events.start_failed(simulation, chances),
-        "crashed": after & (chances.crashes < simulation.quality.crash),
-        "delayed": delayed,
-        "delay": delayed * events.delay_ms(simulation, chances, life),
-        "plays": plays_per_session,
-        "shadow": per_session(played.shadow),
-        "chosen": plays_per_session - per_session(played.autoplay),
-        "down": per_session(rated_down),
-        "long_plays": per_session(played.seconds >= 300),
-    }
-    sums["minutes"] = 60 * sums["hours"]
-    week = np.maximum(chances.day - simulation.pre_days, 0) // 7
-    weeks = -(-simulation.days // 7)
-    of_week = chances.account * weeks + week
-    weighted = weight[chances.account]
-    watched = np.bincount(of_week, weights=sums["hours"], minlength=n * weeks).reshape(n, weeks)
-    frame = pd.DataFrame({name: chances.per_account(values) for name, values in sums.items()})
-    answered = prompts.account[prompts.answered]
-    new = ~life.of("placebo")
-    return Outcomes(
-        accounts=frame.assign(
-            accounts=1.0,
-            weeks=simulation.days / 7,
-            active_weeks=(watched > 0).sum(axis=1),
-            starts=(life.show.starters & new).astype(float),
-            reached=(life.show.reached & new).astype(float),
-            cancelled=(life.cancelled < 28).astype(float),
-            tickets=np.isfinite(events.asks(simulation, chances, life)).astype(float),
-            scores=np.bincount(answered, weights=prompts.score[prompts.answered], minlength=n),
-            answers=np.bincount(answered, minlength=n),
-            thinks=np.bincount(prompts.account, weights=prompts.thinks, minlength=n),
-            asked=np.bincount(prompts.account, minlength=n),
-        ),
-        weeks=pd.DataFrame(
-            {name: np.bincount(week, weights=values * weighted, minlength=weeks) for name, values in sums.items()}
-        ).assign(
-            accounts=weight.sum(),
-            weeks=weight.sum() * np.minimum(simulation.days / 7 - np.arange(weeks), 1),
-            active_weeks=(watched > 0).T @ weight,
-        ),
-    )
-
-
-def summed(outcomes: Outcomes, people: pd.DataFrame, weight: np.ndarray) -> pd.DataFrame:
-    """Add a block's accounts up: overall, by the levels of each segment, and by week.
-
-    Args:
-        outcomes: of one world.
-        people: the accounts' attributes, row by row.
-        weight: one over the inclusion probability, so that the truth is the population's where a draw is not even; 0
-            for accounts that do not stand for it.
-
-    Returns:
-        A row per segment, level and week (0: all of them), in this index; sums of blocks add up.
-    """
-    weighted = outcomes.accounts.mul(weight, axis=0)
-    parts = [weighted.groupby(np.full(len(people), "all")).sum()]
-    parts += [weighted.groupby(people[segment].astype(str).to_numpy()).sum() for segment in SEGMENTS]
-    sums = pd.concat(dict(zip(("all", *SEGMENTS), parts, strict=True)), names=["segment", "level"])
-    sums = sums.assign(week=0).set_index("week", append=True)
-    by_week = outcomes.weeks.assign(segment="week", level="all", week=np.arange(1, len(outcomes.weeks) + 1))
-    return pd.concat([sums, by_week.set_index(["segment", "level", "week"])])
-
-
-def contrast(worlds: Sequence[pd.DataFrame], arms: Sequence[str], *, with_show: bool = True) -> pd.DataFrame:
-    """Contrast the sums of the control world, which is first, with those of each other.
+    A week is taken as a window of its own: who starts the show in two weeks counts in both. What can be said of the
+    whole window alone, such as the days until something happens, has no weeks.
 
     Returns:
         arm, metric, segment, level, week (0: the whole window), control, treatment, diff, rel (missing where control
         is 0).
     """
+    found = [_values(world, with_show=with_show) for world in worlds]
     rows = []
-    for arm, world in zip(arms[1:], worlds[1:], strict=True):
-        for metric, (numerator, denominator) in (METRICS | ALSO).items():
-            of_show = metric in OF_THE_SHOW or metric == "show_reach"
-            if not of_show or with_show:
-                values = [sums[numerator] / sums[denominator] for sums in (worlds[0], world)]
-                row = pd.DataFrame({"control": values[0], "treatment": values[1]})
-                rows.append(row[row["control"].notna()].assign(arm=arm, metric=metric))
+    for arm, values in zip(arms[1:], found[1:], strict=True):
+        for metric in values:
+            row = pd.DataFrame({"control": found[0][metric], "treatment": values[metric]})
+            rows.append(row[row["treatment"].notna()].assign(arm=arm, metric=str(metric)))
     return _with_difference(pd.concat(rows).reset_index())
+
+
+def _values(world: Tally, *, with_show: bool) -> pd.DataFrame:
+    """Read every metric off a tally: a row per segment, level and week."""
+    sums = world.sums.assign(ten_hours=world.sums["hours"] / 10)
+    asked = METRICS | ALSO | (OF_THE_SHOW if with_show else {})
+    values = {name: sums[numerator] / sums[denominator] for name, (numerator, denominator) in asked.items()}
+    for name, (of, share) in QUANTILES.items():
+        scale = REBUFFER_BINS if BINS[of] == BINS["rebuffer_ratio"] else 1
+        values[name] = pd.Series(_quantile(world.spread[of], share) / scale, index=sums.index)
+    values[GINI] = pd.Series([_gini(minutes) for minutes in world.creators], index=sums.index)
+    return pd.DataFrame(values)
+
+
+def _quantile(counts: np.ndarray, share: float) -> np.ndarray:
+    """Find the value that a share of each row's counts does not pass."""
+    reached = np.cumsum(counts, axis=1)
+    found: np.ndarray = (reached < share * reached[:, -1:]).sum(axis=1)
+    return np.where(reached[:, -1] > 0, found, np.nan)
+
+
+def _gini(minutes: np.ndarray) -> float:
+    """Gini coefficient of the creators that are watched at all."""
+    x = np.sort(minutes[minutes > 0])
+    return (
+        float(2 * (np.arange(1, len(x) + 1) * x).sum() / (len(x) * x.sum()) - (len(x) + 1) / len(x))
+        if len(x)
+        else np.nan
+    )
 
 
 def medians(hours: Sequence[np.ndarray], weight: np.ndarray, weeks: float, arms: Sequence[str]) -> pd.DataFrame:
