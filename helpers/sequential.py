@@ -280,40 +280,6 @@ def settle(
     )
 
 
-def replay(values: Floats, *, share: float = 0.5, replicates: int = 1_000, rng: np.random.Generator) -> Floats:
-    """Replay launches that do nothing on real days: draw the arms anew, and give z as each day's peek would find it.
-
-    Args:
-        values: (accounts, days) what each account did on each day; those who did nothing count with zeros.
-        share: of accounts in the treatment arm, between 0 and 1.
-        replicates: how many launches.
-        rng: the source of chance.
-
-    Returns:
-        (replicates, days): difference of the means so far, in standard errors.
-
-    Raises:
-        ParameterError: there are fewer than two accounts or days, or a number is out of range.
-    """
-    days = np.asarray(values, dtype=np.float64)
-    if days.ndim != 2 or min(days.shape, default=0) < 2 or not np.isfinite(days).all():
-        raise ParameterError(f"values need a row for each of at least 2 accounts and 2 days, got {days.shape}")
-    if not (0 < share < 1 and replicates >= 1):
-        raise ParameterError(f"share must lie between 0 and 1 and replicates be 1 or more, got {share}, {replicates}")
-    so_far = days.cumsum(axis=1)
-    so_far -= so_far.mean(axis=0)
-    both, total = np.hstack([so_far, so_far**2]), days.shape[1]
-    batch, z = max(1, 4_000_000 // len(days)), []
-    for first in range(0, replicates, batch):
-        treated = (rng.random((min(batch, replicates - first), len(days))) < share).astype(np.float64)
-        sums = treated @ both
-        n = np.stack([treated.sum(axis=1), len(days) - treated.sum(axis=1)])[:, :, None]
-        mean, square = np.split(np.stack([sums, both.sum(axis=0) - sums]) / n, [total], axis=2)
-        variance = (square - mean**2) / (n - 1)
-        z.append((mean[0] - mean[1]) / np.sqrt(variance.sum(axis=0)))
-    return np.concatenate(z)
-
-
 def stopped_by(z: Floats, bounds: npt.ArrayLike) -> Floats:
     """Give the share of launches (rows of z) whose z has passed a bound, on either side, up to each look.
 

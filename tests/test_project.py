@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "power": {"errors", "inference", "metrics", "moments", "results"},
     "decision": {"errors", "metrics", "results"},
     "preflight": {"errors", "metrics", "results", "schema", "study", "units", "validity"},
+    "replay": {"errors", "metrics", "results", "study", "units"},
     "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "study", "units"},
     "robust": {"errors", "inference", "metrics", "results", "study", "units"},
