@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -180,13 +181,15 @@ def follow(
 ) -> list[Reading]:
     """Read the estimates of the looks so far, the first look first, and say at each whether to stop.
 
-    Where the rule spends error, the bounds follow the information that came, 1 / se**2, and each look spends what was
-    planned for it (Lan and DeMets 1983); otherwise they are as planned. The intervals are repeated confidence intervals
-    (Jennison and Turnbull 1989): all of them contain the truth together with probability 1 - alpha, whether or not one
-    stops. A look that could not be estimated is passed over, and its error is spent at the next.
+    Where the rule spends error, each look spends what was planned for it (Lan and DeMets 1983), and looks count as no
+    more alike than the plan says, or the information that came: 1 / se**2. (Information alone would say too much where
+    the same accounts are watched for longer, whose days are less alike than their means.) Otherwise the bounds are as
+    planned. The intervals are repeated confidence intervals (Jennison and Turnbull 1989): all of them contain the truth
+    together with probability 1 - alpha, whether or not one stops. A look that could not be estimated is passed over, and
+    its error is spent at the next.
 
     Args:
-        estimates: one for each look so far, each over all data up to it; what is over the number of looks is refused.
+        estimates: one for each look so far, each over all data up to it.
         looks: as planned; with one side only harm stops the launch.
         better: the good direction of the metric.
         unit: what `looks.when` counts.
@@ -202,7 +205,8 @@ def follow(
     numbers = np.array([k for k, _ in there])
     bounds = looks.z[numbers]
     if looks.rule.startswith("spend_"):
-        bounds = _spending(_information([e for _, e in there]), looks.spent[numbers], looks.sides)
+        information = _information([e for _, e in there], looks.when[numbers])
+        bounds = _spending(information, looks.spent[numbers], looks.sides)
     readings: list[Reading] = []
     for (k, e), bound in zip(there, np.minimum(bounds, REACH), strict=True):
         z, side = e.diff / e.se, _side(looks, better)
@@ -294,12 +298,11 @@ def _side(looks: Looks, better: str) -> int:
     return 0 if looks.sides == 2 else -1 if better == "higher" else 1
 
 
-def _information(estimates: Sequence[Estimate]) -> Floats:
-    """Give 1 / se**2 of each look; where it does not grow, by the least step that can be followed, on the safe side."""
-    information = [1 / e.se**2 for e in estimates]
-    for k in range(1, len(information)):
-        information[k] = max(information[k], 1.001 * information[k - 1])
-    return np.array(information)
+def _information(estimates: Sequence[Estimate], planned: Floats | None = None) -> Floats:
+    """Give 1 / se**2 of each look, growing by a thousandth at least, and as fast as planned: both on the safe side."""
+    growth = np.array([before.se**2 / now.se**2 for before, now in pairwise(estimates)])
+    growth = np.maximum(growth, 1.001 if planned is None else planned[1:] / planned[:-1])
+    return np.cumprod(np.append(1.0, growth)) / estimates[0].se ** 2
 
 
 def _limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
