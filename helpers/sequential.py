@@ -185,8 +185,8 @@ def follow(
     more alike than the plan says, or the information that came: 1 / se**2. (Information alone would say too much where
     the same accounts are watched for longer, whose days are less alike than their means.) Otherwise the bounds are as
     planned. The intervals are repeated confidence intervals (Jennison and Turnbull 1989): all of them contain the truth
-    together with probability 1 - alpha, whether or not one stops. A look that could not be estimated is passed over, and
-    its error is spent at the next.
+    together with probability 1 - alpha, whether or not one stops. A look that could not be estimated is passed over,
+    and its error is spent at the next.
 
     Args:
         estimates: one for each look so far, each over all data up to it.
