@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 import ibis
@@ -14,6 +13,7 @@ from helpers import schema, units, validity
 from helpers.metrics import UNITS_TABLE
 from helpers.results import Check
 from helpers.study import Study
+from helpers.units.query import anchor
 
 ATTRIBUTES = ("device", "region", "tenure", "age_band", "engagement")
 LEVELS = 100  # an attribute with more is an id rather than a slice
@@ -171,18 +171,10 @@ def _design(data: Study) -> pd.DataFrame | None:
     return share.reset_index().melt(id_vars="stratum", var_name="arm", value_name="share")
 
 
-def _since(data: Study) -> Any:
-    """Say from when an account counts as launched: its assignment, or the launch's first midnight (UTC)."""
-    if "assigned_at" in data.assignments.columns:
-        return _.assigned_at
-    start = data.launch.dates.start if data.launch.dates else dt.date.min
-    return ibis.literal(dt.datetime.combine(start, dt.time(), tzinfo=dt.UTC))
-
-
 def _read_log(data: Study, name: str) -> pd.DataFrame:
     """Aggregate one log to a row per arm: who was seen when, rows, and sums of products of rows and missing values."""
     time, columns = schema.table(name).time, [c for c in LOGS[name] if c in data.table(name).columns]
-    assigned = data.assignments.select("account", "arm", since=_since(data))
+    assigned = data.assignments.select("account", "arm", since=anchor(data))
     log = data.table(name).select(*columns, at=_[time], account=_.account.cast(assigned.account.type()))
     near = log.join(assigned, "account").filter(
         _["at"] >= _.since - ibis.interval(days=RECENT_DAYS), _["at"] < _.since + ibis.interval(days=data.launch.days)

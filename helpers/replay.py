@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from ibis import _
 
 from helpers import units
@@ -14,6 +13,7 @@ from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Metric
 from helpers.results import NotEstimable
 from helpers.study import Study
+from helpers.units.query import Cell, build
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,36 +44,32 @@ class Days:
 
 
 def read(data: Study, metric: Metric, *, treatment: str = "") -> Days | NotEstimable:
-    """Add a metric up by account and day, for one treatment arm and control.
+    """Measure a metric for every account up to each day since its assignment, in one treatment arm and control.
 
-    Only what adds up over days has a value for each of them: counts and sums, not ratios, shares or quantiles. The rows
-    leave the engine, one number for each account and day: 400 MB for a million accounts and 28 days.
+    Only what is a number for each account can be replayed so: means, counts and shares of accounts, without their cap.
+    The rows leave the engine, one number for each account and day: 220 MB for a million accounts and 28 days.
 
     Raises:
         DataError: the data lack what the metric reads.
     """
     launch = data.launch
-    treatment = treatment or launch.arms.treatment[0]
+    arms = (launch.arms.control, treatment or launch.arms.treatment[0])
     if UNITS_TABLE in data.tables:
-        return NotEstimable(
-            metric=metric.name, reason="a table with a row per account does not tell one day from another"
-        )
-    if metric.numerator.agg not in ("sum", "count") or metric.denominator is not None:
-        return NotEstimable(metric=metric.name, reason=f"a {metric.kind} does not add up over days")
+        return _none(metric, "a table with a row per account does not tell one day from another")
+    if metric.kind not in ("mean", "count", "proportion"):
+        return _none(metric, f"a {metric.kind.replace('_', ' ')} is no number of each account")
     if reason := units.why_not(data, metric):
-        return NotEstimable(metric=metric.name, reason=reason)
-    days = metric.window_days or launch.days
-    arms = data.assignments.filter(_.arm.isin((launch.arms.control, treatment))).select("account", "arm")
-    accounts = arms.order_by("account").execute()
-    after = units.near(data, metric.numerator).filter(_["at"] >= _.anchor).semi_join(arms, "account")
-    by_day = after.aggregate(
-        by=["account", after["at"].delta(after.anchor, unit="second").floordiv(86_400).name("day")], value=_.value.sum()
-    )
-    events = by_day.filter(_.day < days).execute()
-    values = np.zeros((len(accounts), days))
-    values[pd.Index(accounts["account"]).get_indexer(events["account"]), events["day"].to_numpy(int)] = events["value"]
-    weeks = np.arange(1, days + 1) / 7 if metric.per_week else 1.0
-    return Days(so_far=values.cumsum(axis=1) / weeks, treated=(accounts["arm"] == treatment).to_numpy())
+        return _none(metric, reason)
+    days = np.arange(1, (metric.window_days or launch.days) + 1)
+    cells = [Cell(metric.numerator, "post", int(day)) for day in days]
+    accounts = build(data, cells).filter(_.arm.isin(arms)).order_by("account").execute()
+    scale = metric.numerator.scale * (7 / days if metric.per_week else 1.0)
+    so_far = accounts[[cell.name for cell in cells]].to_numpy(np.float64) * scale
+    return Days(so_far=so_far, treated=(accounts["arm"] == arms[1]).to_numpy())
+
+
+def _none(metric: Metric, reason: str) -> NotEstimable:
+    return NotEstimable(metric=metric.name, reason=reason)
 
 
 def observed(days: Days) -> tuple[Floats, Floats]:

@@ -88,9 +88,9 @@ def test_hours_are_added_up_by_account_and_day_since_the_assignment(tmp_path):
     assert got.treated.tolist() == [False, True, False, True]  # a, b, c, d; the other arm is not asked
     hours = np.array([[1.0, 1.0, 1.0], [0.5, 0.5, 2.0], [0, 0, 0], [0, 0, 0]])
     assert got.so_far == pytest.approx(hours * 7 / np.array([1, 2, 3]))
-    share = replay.read(data, metrics.get("show_start_rate"))
-    assert isinstance(share, NotEstimable)
-    assert "does not add up over days" in share.reason
+    ratio = replay.read(data, metrics.get("browse_to_play"))
+    assert isinstance(ratio, NotEstimable)
+    assert ratio.reason == "a ratio is no number of each account"
     assert "it needs table 'tickets'" in replay.read(data, metrics.get("tickets_per_account")).reason
 
 
