@@ -214,7 +214,8 @@ def sequence(limits: pd.DataFrame, *, label: str) -> Axes:
         label: what the difference is, with its unit.
     """
     ax = _axes(8.6, 3.6)
-    for kind, alpha, name in (("always", 0.18, "holds at every look"), ("once", 0.32, "holds at one look")):
+    kinds = (("always", 0.18, "holds at every look"), ("once", 0.32, "holds at one look"))
+    for kind, alpha, name in kinds if len(limits) else ():
         ax.fill_between(
             limits.index,
             limits[f"{kind}_low"],
