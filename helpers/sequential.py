@@ -125,7 +125,7 @@ def plan_looks(
         raise ParameterError(f"alpha is {alpha}, must lie between 0 and 0.5")
     if rule == "spend_power" and not shape > 0:
         raise ParameterError(f"shape is {shape}, must be above 0 to spend error in proportion to share ** shape")
-    times = np.arange(1.0, when + 1) if isinstance(when, int) else np.asarray(when, dtype=np.float64)
+    times = np.arange(1.0, when + 1) if isinstance(when, int | np.integer) else np.asarray(when, dtype=np.float64)
     _rising(times, "looks")
     share = times / times[-1]
     if rule.startswith("spend_"):
@@ -177,7 +177,12 @@ def inflation(looks: Looks, power: float = 0.8) -> float:
 
 
 def follow(
-    estimates: Sequence[Estimate | NotEstimable], looks: Looks, *, better: Literal["higher", "lower"], unit: str = "day"
+    estimates: Sequence[Estimate | NotEstimable],
+    looks: Looks,
+    *,
+    better: Literal["higher", "lower"],
+    unit: str = "",
+    clock: str = "day",
 ) -> list[Reading]:
     """Read the estimates of the looks so far, the first look first, and say at each whether to stop.
 
@@ -192,7 +197,8 @@ def follow(
         estimates: one for each look so far, each over all data up to it.
         looks: as planned; with one side only harm stops the launch.
         better: the good direction of the metric.
-        unit: what `looks.when` counts.
+        unit: that of the metric, for the words.
+        clock: what `looks.when` counts.
 
     Raises:
         ParameterError: there are more estimates than looks.
@@ -216,12 +222,12 @@ def follow(
         interval = replace(
             interval,
             level=1 - looks.alpha * (2 // looks.sides),
-            mde=e.mde + (widened - 1) * stats.norm.isf((1 - e.level) / 2) * e.se,
+            mde=float(e.mde + (widened - 1) * stats.norm.isf((1 - e.level) / 2) * e.se),
             method=f"{e.method}, repeated interval of look {k + 1} of {len(looks.when)}",
         )
-        said = f"{unit.capitalize()} {looks.when[k]:g}, look {k + 1} of {len(looks.when)}: "
+        said = f"{clock.capitalize()} {looks.when[k]:g}, look {k + 1} of {len(looks.when)}: "
         gain, last = (z > 0) == (better == "higher"), k + 1 == len(looks.when)
-        said += _words(interval, crossed=crossed, last=last, gain=gain, sides=looks.sides)
+        said += _words(interval, crossed=crossed, last=last, gain=gain, sides=looks.sides, unit=unit)
         readings.append(
             Reading(
                 look=k + 1,
@@ -279,7 +285,7 @@ def settle(
         settled,
         p=float(2 * min(p, 1 - p) if looks.sides == 2 else p),
         level=1 - 2 * tail,
-        mde=last.mde * np.sqrt(inflation(looks)),
+        mde=float(last.mde * np.sqrt(inflation(looks))),
         method=f"{last.method}, median-unbiased after look {past[-1].look} of {len(looks.when)}",
     )
 
@@ -299,7 +305,7 @@ def _side(looks: Looks, better: str) -> int:
 
 
 def _information(estimates: Sequence[Estimate], planned: Floats | None = None) -> Floats:
-    """Give 1 / se**2 of each look, growing by a thousandth at least, and as fast as planned: both on the safe side."""
+    """Give 1 / se**2 of each look; it grows by a thousandth at least, or as planned: both on the safe side."""
     growth = np.array([before.se**2 / now.se**2 for before, now in pairwise(estimates)])
     growth = np.maximum(growth, 1.001 if planned is None else planned[1:] / planned[:-1])
     return np.cumprod(np.append(1.0, growth)) / estimates[0].se ** 2
@@ -316,8 +322,8 @@ def _limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
     return replace(e, diff=float(diff), low=float(low), high=float(high), rel=rel, rel_low=rel_low, rel_high=rel_high)
 
 
-def _words(e: Estimate, *, crossed: bool, last: bool, gain: bool, sides: Sides) -> str:
-    limits = f"{e.diff:+.4g} ({e.low:+.4g} to {e.high:+.4g}, at all looks together)"
+def _words(e: Estimate, *, crossed: bool, last: bool, gain: bool, sides: Sides, unit: str) -> str:
+    limits = f"{e.diff:+.3g} ({e.low:+.3g} to {e.high:+.3g}{f' {unit}' if unit else ''}, at all looks together)"
     if crossed:
         return f"stop; a {'gain' if gain else 'loss'} is established: {limits}."
     open_ = "neither gain nor loss is established" if sides == 2 else "no loss is established"
