@@ -194,6 +194,44 @@ def totals(found: pd.DataFrame, *, label: str) -> Axes:
     return _legend(ax, loc="upper left")
 
 
+def alarms(shares: pd.DataFrame, *, label: str = "Days since assignment") -> Axes:
+    """Draw, for each rule (a column), the share of launches that do nothing that it has stopped up to each look."""
+    ax = _axes(8.6, 3.6)
+    for colour, style, rule in zip(figure.SERIES, ("-", "--", "-.", ":"), shares.columns, strict=False):
+        ax.plot(shares.index, 100 * shares[rule], color=colour, linestyle=style, label=rule)
+    ax.axhline(5, color=figure.MUTED, linewidth=1, linestyle="--")
+    ax.set_xlabel(label)
+    ax.set_ylabel("Stopped so far, % (dashed: 5 %)")
+    ax.set_ylim(bottom=0)
+    return _legend(ax, loc="upper left")
+
+
+def sequence(limits: pd.DataFrame, *, label: str) -> Axes:
+    """Draw a difference so far with two pairs of limits: for one look only, and for all looks together.
+
+    Args:
+        limits: indexed by day: diff, and for each of the two kinds low and high: `once_low`, `always_low`, ...
+        label: what the difference is, with its unit.
+    """
+    ax = _axes(8.6, 3.6)
+    kinds = (("always", 0.18, "holds at every look"), ("once", 0.32, "holds at one look"))
+    for kind, alpha, name in kinds if len(limits) else ():
+        ax.fill_between(
+            limits.index,
+            limits[f"{kind}_low"],
+            limits[f"{kind}_high"],
+            color=figure.SERIES[0],
+            alpha=alpha,
+            linewidth=0,
+            label=name,
+        )
+    ax.plot(limits.index, limits["diff"], color=figure.SERIES[0])
+    ax.axhline(0, color=figure.MUTED, linewidth=1)
+    ax.set_xlabel("Days since assignment")
+    ax.set_ylabel(label)
+    return _legend(ax, loc="lower right")
+
+
 def _legend(ax: Axes, **where: Any) -> Axes:
     """Name what is drawn; say so where there was nothing to draw."""
     if ax.get_legend_handles_labels()[0]:

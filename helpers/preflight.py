@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 import ibis
@@ -14,6 +13,7 @@ from helpers import schema, units, validity
 from helpers.metrics import UNITS_TABLE
 from helpers.results import Check
 from helpers.study import Study
+from helpers.units.query import anchor
 
 ATTRIBUTES = ("device", "region", "tenure", "age_band", "engagement")
 LEVELS = 100  # an attribute with more is an id rather than a slice
@@ -117,7 +117,7 @@ def _frame(texts: list[str], numbers: list[str]) -> pd.DataFrame:
 
 def _described(data: Study) -> tuple[ibis.Table, list[str]]:
     """Open the assignments with what was known of each account beforehand, and name those columns."""
-    assigned, wanted = data.assignments, list(dict.fromkeys([*data.launch.segments, *ATTRIBUTES]))
+    assigned, wanted = _drawn(data), list(dict.fromkeys([*data.launch.segments, *ATTRIBUTES]))
     if UNITS_TABLE in data.tables:
         names = list(data.launch.segments)
     else:
@@ -142,35 +142,39 @@ def _planned(data: Study) -> pd.Series:
     return (parts / parts.sum()).rename_axis("arm")
 
 
+def _drawn(data: Study) -> ibis.Table:
+    """Open the assignments; where they tell how the accounts were drawn, with the columns stratum and chance."""
+    assigned, own = data.assignments, data.launch.data
+    if UNITS_TABLE in data.tables:
+        if own.weight is None or own.stratum is None:
+            return assigned
+        chance = 1 / assigned[own.weight].cast("float64")
+        return assigned.mutate(stratum=assigned[own.stratum].cast("string"), chance=chance)
+    if not {"stratum", "inclusion_probability"} <= set(assigned.columns):
+        return assigned
+    return assigned.mutate(chance=_.inclusion_probability)
+
+
 def _design(data: Study) -> pd.DataFrame | None:
     """Read the planned share of each arm in each stratum; None where assignments do not say, or contradict the plan."""
-    assigned = data.assignments
-    if not {"stratum", "inclusion_probability"} <= set(assigned.columns):
+    assigned = _drawn(data)
+    if not {"stratum", "chance"} <= set(assigned.columns):
         return None
-    found = assigned.aggregate(by=["stratum", "arm"], n=_.count(), chance=_.inclusion_probability.mean()).execute()
+    found = assigned.aggregate(by=["stratum", "arm"], n=_.count(), chance=_.chance.mean()).execute()
     chance = found.pivot_table(index="stratum", columns="arm", values="chance")
     if chance.empty or chance.isna().to_numpy().any() or found["stratum"].isna().any():
         return None
     share = chance.div(chance.sum(axis=1), axis=0)
     whole = share.mul(found.groupby("stratum")["n"].sum(), axis=0).sum() / found["n"].sum()
-    planned = _planned(data).reindex(whole.index)
-    if not np.allclose(whole, planned, rtol=0.02):
+    if not np.allclose(whole, _planned(data).reindex(whole.index), rtol=0.02):
         return None
     return share.reset_index().melt(id_vars="stratum", var_name="arm", value_name="share")
-
-
-def _since(data: Study) -> Any:
-    """Say from when an account counts as launched: its assignment, or the launch's first midnight (UTC)."""
-    if "assigned_at" in data.assignments.columns:
-        return _.assigned_at
-    start = data.launch.dates.start if data.launch.dates else dt.date.min
-    return ibis.literal(dt.datetime.combine(start, dt.time(), tzinfo=dt.UTC))
 
 
 def _read_log(data: Study, name: str) -> pd.DataFrame:
     """Aggregate one log to a row per arm: who was seen when, rows, and sums of products of rows and missing values."""
     time, columns = schema.table(name).time, [c for c in LOGS[name] if c in data.table(name).columns]
-    assigned = data.assignments.select("account", "arm", since=_since(data))
+    assigned = data.assignments.select("account", "arm", since=anchor(data))
     log = data.table(name).select(*columns, at=_[time], account=_.account.cast(assigned.account.type()))
     near = log.join(assigned, "account").filter(
         _["at"] >= _.since - ibis.interval(days=RECENT_DAYS), _["at"] < _.since + ibis.interval(days=data.launch.days)

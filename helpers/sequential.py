@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -124,7 +125,7 @@ def plan_looks(
         raise ParameterError(f"alpha is {alpha}, must lie between 0 and 0.5")
     if rule == "spend_power" and not shape > 0:
         raise ParameterError(f"shape is {shape}, must be above 0 to spend error in proportion to share ** shape")
-    times = np.arange(1.0, when + 1) if isinstance(when, int) else np.asarray(when, dtype=np.float64)
+    times = np.arange(1.0, when + 1) if isinstance(when, int | np.integer) else np.asarray(when, dtype=np.float64)
     _rising(times, "looks")
     share = times / times[-1]
     if rule.startswith("spend_"):
@@ -176,20 +177,28 @@ def inflation(looks: Looks, power: float = 0.8) -> float:
 
 
 def follow(
-    estimates: Sequence[Estimate | NotEstimable], looks: Looks, *, better: Literal["higher", "lower"], unit: str = "day"
+    estimates: Sequence[Estimate | NotEstimable],
+    looks: Looks,
+    *,
+    better: Literal["higher", "lower"],
+    unit: str = "",
+    clock: str = "day",
 ) -> list[Reading]:
     """Read the estimates of the looks so far, the first look first, and say at each whether to stop.
 
-    Where the rule spends error, the bounds follow the information that came, 1 / se**2, and each look spends what was
-    planned for it (Lan and DeMets 1983); otherwise they are as planned. The intervals are repeated confidence intervals
-    (Jennison and Turnbull 1989): all of them contain the truth together with probability 1 - alpha, whether or not one
-    stops. A look that could not be estimated is passed over, and its error is spent at the next.
+    Where the rule spends error, each look spends what was planned for it (Lan and DeMets 1983), and looks count as no
+    more alike than the plan says, or the information that came: 1 / se**2. (Information alone would say too much where
+    the same accounts are watched for longer, whose days are less alike than their means.) Otherwise the bounds are as
+    planned. The intervals are repeated confidence intervals (Jennison and Turnbull 1989): all of them contain the truth
+    together with probability 1 - alpha, whether or not one stops. A look that could not be estimated is passed over,
+    and its error is spent at the next.
 
     Args:
-        estimates: one for each look so far, each over all data up to it; what is over the number of looks is refused.
+        estimates: one for each look so far, each over all data up to it.
         looks: as planned; with one side only harm stops the launch.
         better: the good direction of the metric.
-        unit: what `looks.when` counts.
+        unit: that of the metric, for the words.
+        clock: what `looks.when` counts.
 
     Raises:
         ParameterError: there are more estimates than looks.
@@ -202,7 +211,8 @@ def follow(
     numbers = np.array([k for k, _ in there])
     bounds = looks.z[numbers]
     if looks.rule.startswith("spend_"):
-        bounds = _spending(_information([e for _, e in there]), looks.spent[numbers], looks.sides)
+        information = _information([e for _, e in there], looks.when[numbers])
+        bounds = _spending(information, looks.spent[numbers], looks.sides)
     readings: list[Reading] = []
     for (k, e), bound in zip(there, np.minimum(bounds, REACH), strict=True):
         z, side = e.diff / e.se, _side(looks, better)
@@ -212,12 +222,12 @@ def follow(
         interval = replace(
             interval,
             level=1 - looks.alpha * (2 // looks.sides),
-            mde=e.mde + (widened - 1) * stats.norm.isf((1 - e.level) / 2) * e.se,
+            mde=float(e.mde + (widened - 1) * stats.norm.isf((1 - e.level) / 2) * e.se),
             method=f"{e.method}, repeated interval of look {k + 1} of {len(looks.when)}",
         )
-        said = f"{unit.capitalize()} {looks.when[k]:g}, look {k + 1} of {len(looks.when)}: "
+        said = f"{clock.capitalize()} {looks.when[k]:g}, look {k + 1} of {len(looks.when)}: "
         gain, last = (z > 0) == (better == "higher"), k + 1 == len(looks.when)
-        said += _words(interval, crossed=crossed, last=last, gain=gain, sides=looks.sides)
+        said += _words(interval, crossed=crossed, last=last, gain=gain, sides=looks.sides, unit=unit)
         readings.append(
             Reading(
                 look=k + 1,
@@ -275,43 +285,9 @@ def settle(
         settled,
         p=float(2 * min(p, 1 - p) if looks.sides == 2 else p),
         level=1 - 2 * tail,
-        mde=last.mde * np.sqrt(inflation(looks)),
+        mde=float(last.mde * np.sqrt(inflation(looks))),
         method=f"{last.method}, median-unbiased after look {past[-1].look} of {len(looks.when)}",
     )
-
-
-def replay(values: Floats, *, share: float = 0.5, replicates: int = 1_000, rng: np.random.Generator) -> Floats:
-    """Replay launches that do nothing on real days: draw the arms anew, and give z as each day's peek would find it.
-
-    Args:
-        values: (accounts, days) what each account did on each day; those who did nothing count with zeros.
-        share: of accounts in the treatment arm, between 0 and 1.
-        replicates: how many launches.
-        rng: the source of chance.
-
-    Returns:
-        (replicates, days): difference of the means so far, in standard errors.
-
-    Raises:
-        ParameterError: there are fewer than two accounts or days, or a number is out of range.
-    """
-    days = np.asarray(values, dtype=np.float64)
-    if days.ndim != 2 or min(days.shape, default=0) < 2 or not np.isfinite(days).all():
-        raise ParameterError(f"values need a row for each of at least 2 accounts and 2 days, got {days.shape}")
-    if not (0 < share < 1 and replicates >= 1):
-        raise ParameterError(f"share must lie between 0 and 1 and replicates be 1 or more, got {share}, {replicates}")
-    so_far = days.cumsum(axis=1)
-    so_far -= so_far.mean(axis=0)
-    both, total = np.hstack([so_far, so_far**2]), days.shape[1]
-    batch, z = max(1, 4_000_000 // len(days)), []
-    for first in range(0, replicates, batch):
-        treated = (rng.random((min(batch, replicates - first), len(days))) < share).astype(np.float64)
-        sums = treated @ both
-        n = np.stack([treated.sum(axis=1), len(days) - treated.sum(axis=1)])[:, :, None]
-        mean, square = np.split(np.stack([sums, both.sum(axis=0) - sums]) / n, [total], axis=2)
-        variance = (square - mean**2) / (n - 1)
-        z.append((mean[0] - mean[1]) / np.sqrt(variance.sum(axis=0)))
-    return np.concatenate(z)
 
 
 def stopped_by(z: Floats, bounds: npt.ArrayLike) -> Floats:
@@ -328,12 +304,11 @@ def _side(looks: Looks, better: str) -> int:
     return 0 if looks.sides == 2 else -1 if better == "higher" else 1
 
 
-def _information(estimates: Sequence[Estimate]) -> Floats:
-    """Give 1 / se**2 of each look; where it does not grow, by the least step that can be followed, on the safe side."""
-    information = [1 / e.se**2 for e in estimates]
-    for k in range(1, len(information)):
-        information[k] = max(information[k], 1.001 * information[k - 1])
-    return np.array(information)
+def _information(estimates: Sequence[Estimate], planned: Floats | None = None) -> Floats:
+    """Give 1 / se**2 of each look; it grows by a thousandth at least, or as planned: both on the safe side."""
+    growth = np.array([before.se**2 / now.se**2 for before, now in pairwise(estimates)])
+    growth = np.maximum(growth, 1.001 if planned is None else planned[1:] / planned[:-1])
+    return np.cumprod(np.append(1.0, growth)) / estimates[0].se ** 2
 
 
 def _limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
@@ -347,8 +322,8 @@ def _limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
     return replace(e, diff=float(diff), low=float(low), high=float(high), rel=rel, rel_low=rel_low, rel_high=rel_high)
 
 
-def _words(e: Estimate, *, crossed: bool, last: bool, gain: bool, sides: Sides) -> str:
-    limits = f"{e.diff:+.4g} ({e.low:+.4g} to {e.high:+.4g}, at all looks together)"
+def _words(e: Estimate, *, crossed: bool, last: bool, gain: bool, sides: Sides, unit: str) -> str:
+    limits = f"{e.diff:+.3g} ({e.low:+.3g} to {e.high:+.3g}{f' {unit}' if unit else ''}, at all looks together)"
     if crossed:
         return f"stop; a {'gain' if gain else 'loss'} is established: {limits}."
     open_ = "neither gain nor loss is established" if sides == 2 else "no loss is established"

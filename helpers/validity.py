@@ -192,13 +192,13 @@ def missing(nulls: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
     name = "Missing values"
     pairs = _against(nulls, control, by="column")
     if pairs.empty:
-        return Check(name=name, passed=None, detail="No column that may lack values is used.")
+        return Check(name=name, passed=None, detail="No column was looked at that may lack values.")
     worst, p = _farthest(pairs, TOLERATED)
     said = f"{worst['column']}, {worst['share']:.2%} in {worst['arm']} and {worst['share_control']:.2%} in {control}"
     if p >= alpha:
-        detail = (
-            f"In {pairs['column'].nunique()} columns values are missing alike in all arms; farthest apart is {said}."
-        )
+        columns = f"{pairs['column'].nunique()} columns that may lack values"
+        none = not (pairs["share"].any() or pairs["share_control"].any())
+        detail = f"Of {columns} none does." if none else f"{columns.capitalize()} lack them alike: at most {said}."
         return Check(name=name, passed=True, detail=detail, p=p)
     detail = f"Values are missing unequally: {said}. Whatever fills or drops them treats the arms differently."
     return Check(name=name, passed=False, detail=detail, p=p)

@@ -198,3 +198,17 @@ def test_without_an_account_table_or_dates_of_assignment_nothing_is_made_up(tabl
     data = replace(data, tables={k: v for k, v in data.tables.items() if k != "accounts"})
     assert validity.srm_by(preflight.slices(data)).passed is None
     assert preflight.arrivals(data).empty
+
+
+def test_an_own_table_with_strata_and_weights_is_held_against_its_own_plan(players):
+    path, table = players
+    rng, norway = np.random.default_rng(2), table["country"] == "NO"
+    new = rng.random(len(table)) < np.where(norway, 0.8, 0.3)
+    chance = np.where(norway, np.where(new, 0.8, 0.2), np.where(new, 0.3, 0.7))
+    drawn = table.assign(version=np.where(new, "new", "old"), part=np.where(norway, "NO", "else"), weight=1 / chance)
+    drawn.to_csv(path.parent / "players.csv", index=False)
+    split = f"sampling: {{n: {{old: {(~new).sum()}, new: {new.sum()}}}}}\n"
+    path.write_text(path.read_text() + split)
+    assert failed(study.open(launch.load(path))) == ["Arm counts by slice"]
+    path.write_text(path.read_text().replace("arm: version}", "arm: version, weight: weight, stratum: part}"))
+    assert failed(study.open(launch.load(path))) == []

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "preflight": {"errors", "metrics", "results", "schema", "study", "units", "validity"},
     "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
     "segments": {"errors", "inference", "metrics", "results", "scorecard", "study", "units"},
+    "monitor": {"anytime", "errors", "inference", "metrics", "moments", "results", "scorecard", "sequential", "study", "units"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "study", "units"},
     "robust": {"errors", "inference", "metrics", "results", "study", "units"},
     "report": {"errors", "results"},

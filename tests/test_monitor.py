@@ -1,0 +1,188 @@
+"""A look equals the analysis of a launch that ends there; chance does on real accounts what theory says it does."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from helpers import anytime, launch, metrics, monitor, plots, scorecard, study
+from helpers.errors import ParameterError
+from helpers.results import Estimate, NotEstimable
+
+START = pd.Timestamp("2026-09-07", tz="UTC")
+LAUNCH = """\
+name: hand
+data: {source: tables}
+arms: {control: control, treatment: early}
+dates: {start: 2026-09-07, days: 3, pre_days: 7}
+metrics: {north_star: hours_per_account_week}
+"""
+
+
+def estimate(diff: float, se: float) -> Estimate:
+    return Estimate(
+        metric="m",
+        control=1.0,
+        treatment=1 + diff,
+        diff=diff,
+        se=se,
+        low=diff - 1.96 * se,
+        high=diff + 1.96 * se,
+        rel=None,
+        rel_low=None,
+        rel_high=None,
+        p=0.5,
+        n_control=10,
+        n_treatment=10,
+        method="",
+        mde=1.0,
+    )
+
+
+def cohort(rng, accounts: int = 2_000, days: int = 28) -> monitor.Days:
+    """Give hours by account and day: heavy tails, lasting differences between accounts, days without viewing."""
+    taste = rng.normal(0, 0.4, (accounts, 1))
+    hours = rng.lognormal(taste, 1.0, (accounts, days)) * (rng.random((accounts, days)) < 0.4)
+    return monitor.Days(so_far=hours.cumsum(axis=1), treated=rng.random(accounts) < 0.25)
+
+
+def test_a_redrawn_launch_equals_scipys_welch():
+    days = cohort(np.random.default_rng(2), accounts=100, days=3)
+    z = np.divide(*monitor.chance(days, replicates=2, rng=np.random.default_rng(3)))
+    drawn = np.random.default_rng(3).random((2, 100)) < days.treated.mean()
+    for arm, row in zip(drawn, z, strict=True):
+        oracle = stats.ttest_ind(days.so_far[arm], days.so_far[~arm], equal_var=False)
+        assert row == pytest.approx(oracle.statistic, rel=1e-9)
+
+
+def test_a_daily_peek_finds_what_is_not_there_and_other_ways_of_looking_do_not():
+    found = monitor.false_stops(cohort(np.random.default_rng(13)), rng=np.random.default_rng(14))
+    once, planned, always = found.iloc[-1]
+    assert once > 0.12  # less than 27 %, because the same accounts come back day after day
+    assert max(planned, always) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1_000)
+    assert (found.diff().dropna() >= 0).all(axis=None)
+
+
+def test_days_that_do_not_resemble_one_another_cost_what_the_integral_says():
+    rng = np.random.default_rng(14)
+    days = monitor.Days(so_far=rng.normal(size=(1_000, 28)).cumsum(axis=1), treated=np.arange(1_000) % 2 == 0)
+    once = monitor.false_stops(days, replicates=2_000, rng=rng)["a test made for one look"]
+    assert once[28] == pytest.approx(0.2747, abs=0.03)
+
+
+def test_a_course_has_wider_limits_for_all_looks_together():
+    days = [7, 14, 28]
+    looks = [estimate(0.5, 0.4), NotEstimable(metric="m", reason="no data"), estimate(0.3, 0.2)]
+    got = monitor.course(looks, days)
+    assert got.index.tolist() == [7, 28]
+    low, high = anytime.confidence_sequence([0.5, 0.3], [0.4, 0.2], [1, 4], tuned_for=4)
+    assert got["always_low"].tolist() == pytest.approx(low)
+    assert got["always_high"].tolist() == pytest.approx(high)
+    assert got["once_low"].tolist() == pytest.approx([0.5 - 1.96 * 0.4, 0.3 - 1.96 * 0.2])
+
+
+def test_without_days_there_is_nothing_to_draw():
+    none = NotEstimable(metric="m", reason="no days")
+    assert monitor.false_stops(none, rng=np.random.default_rng(1)).empty
+    assert monitor.course([none], [7]).empty
+    for ax in (
+        plots.alarms(monitor.false_stops(none, rng=np.random.default_rng(1))),
+        plots.sequence(monitor.course([none], [7]), label="h"),
+    ):
+        assert "Nothing to draw" in ax.texts[0].get_text()
+
+
+def at(day, hour):
+    return START + pd.Timedelta(days=day, hours=hour)
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def write(tables, text=LAUNCH):
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        for name, table in tables.items():
+            table.to_parquet(tmp_path / "tables" / f"{name}.parquet")
+        (tmp_path / "hand.yaml").write_text(text)
+        return study.open(launch.load(tmp_path / "hand.yaml"))
+
+    return write
+
+
+def test_hours_are_added_up_by_account_and_day_since_the_assignment(opened):
+    tables = {
+        "assignments": pd.DataFrame({"account": list("abcde"), "arm": ["control", "early", "control", "early", "other"]}),
+        "titles": pd.DataFrame({"title": ["x"], "is_launch_title": [False]}),
+        "sessions": pd.DataFrame({"account": ["a"], "session": ["1"], "started_at": [at(2, 1)], "seconds_to_first_play": [1.0]}),
+        "plays": pd.DataFrame(
+            {
+                "account": ["a", "a", "b", "b", "b", "e"],
+                "session": "1",
+                "title": "x",
+                "started_at": [at(-1, 5), at(0, 0), at(0, 23), at(2, 1), at(3, 1), at(1, 1)],
+                "watch_minutes": [600.0, 60.0, 30.0, 90.0, 600.0, 600.0],
+            }
+        ),
+    }  # fmt: skip
+    data = opened(tables)
+    got = monitor.accounts(data, metrics.get("hours_per_account_week"))
+    assert got.treated.tolist() == [False, True, False, True]  # a, b, c, d; the other arm is not asked
+    hours = np.array([[1.0, 1.0, 1.0], [0.5, 0.5, 2.0], [0, 0, 0], [0, 0, 0]])
+    assert got.so_far == pytest.approx(hours * 7 / np.array([1, 2, 3]))
+    ratio = monitor.accounts(data, metrics.get("browse_to_play"))
+    assert isinstance(ratio, NotEstimable)
+    assert ratio.reason == "a ratio is no number of each account"
+    assert "it needs table 'tickets'" in monitor.accounts(data, metrics.get("tickets_per_account")).reason
+
+
+@pytest.mark.parametrize(("name", "weights"), [("hours_per_account_week", True), ("browse_to_play", False)])
+def test_a_look_equals_the_launch_that_ends_there(opened, name, weights):
+    rng, n = np.random.default_rng(6), 600
+    assignments = pd.DataFrame({"account": np.arange(n), "arm": np.where(rng.random(n) < 0.5, "early", "control")})
+    if weights:
+        part = np.where(np.arange(n) % 3 == 0, "few", "many")
+        assignments = assignments.assign(stratum=part, inclusion_probability=np.where(part == "few", 0.5, 0.1))
+    sessions = pd.DataFrame({"account": rng.integers(0, n, 6_000), "session": np.arange(6_000)})
+    sessions["started_at"] = START + pd.to_timedelta(rng.uniform(-7, 3, 6_000), unit="D")
+    sessions["seconds_to_first_play"] = rng.exponential(200, 6_000)
+    plays = sessions[["account", "session", "started_at"]].assign(title="x", watch_minutes=rng.gamma(2, 20, 6_000))
+    tables = {"assignments": assignments, "sessions": sessions, "plays": plays, "titles": pd.DataFrame({"title": ["x"], "is_launch_title": [False]})}  # fmt: skip
+    text = LAUNCH.replace("hours_per_account_week", name)
+    data = opened(tables, text)
+    looks = monitor.estimates(data, data.launch.plan[0].metric, [1, 3])
+    for day, found in zip((1, 3), looks, strict=True):
+        ended = opened(tables, text.replace("days: 3,", f"days: {day},"))
+        planned = scorecard.measure(ended).claims[0].estimate
+        assert [found.diff, found.se, found.low, found.high, found.p] == pytest.approx(
+            [planned.diff, planned.se, planned.low, planned.high, planned.p], rel=1e-9
+        )
+        assert (found.method, found.n_treatment) == (planned.method, planned.n_treatment)
+
+
+def test_looks_outside_the_launch_are_refused(opened, players):
+    data = study.open(launch.load(players[0]))
+    with pytest.raises(ParameterError, match=r"the looks are \[0, 7\], must be days from 1 to 28"):
+        monitor.estimates(data, data.launch.plan[0].metric, [0, 7])
+    with pytest.raises(ParameterError, match="treatment 'nwe' is no treatment of gate"):
+        monitor.estimates(data, data.launch.plan[0].metric, [7], treatment="nwe")
+
+
+def test_a_table_with_a_row_per_account_has_no_days(players):
+    data = study.open(launch.load(players[0]))
+    reason = "a table with a row per account does not tell one day from another"
+    assert monitor.accounts(data, data.launch.plan[0].metric).reason == reason
+    assert [look.reason for look in monitor.estimates(data, data.launch.plan[0].metric, [7, 14])] == [reason] * 2
+
+
+@pytest.mark.parametrize(
+    ("so_far", "treated", "sentence"),
+    [
+        (np.ones(5), np.ones(5, bool), "so_far needs a finite row for each account"),
+        (np.full((4, 2), np.nan), np.array([True, True, False, False]), "so_far needs a finite row"),
+        (np.ones((4, 2)), np.array([True, False, False, False]), "at least two accounts in each arm"),
+    ],
+)
+def test_replays_that_cannot_be_are_refused(so_far, treated, sentence):
+    with pytest.raises(ParameterError, match=sentence):
+        monitor.Days(so_far=so_far, treated=treated)
+    with pytest.raises(ParameterError, match="replicates is 0, must be 1 or more"):
+        monitor.chance(cohort(np.random.default_rng(1), 20), replicates=0, rng=np.random.default_rng(1))
