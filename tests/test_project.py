@@ -30,12 +30,13 @@ MAY_IMPORT = {
     "validity": {"errors", "results"},
     "decision": {"errors", "metrics", "results"},
     "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
-    "roster": {"assignment", "errors", "metrics", "results", "sampling", "study", "units"},
+    "roster": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units"},
     "report": {"errors", "results"},
     "brief": {"inference", "launch", "metrics", "report", "results", "scorecard", "study", "units"},
     "plots": {"report", "results"},
     "draft": {"errors", "study"},
-    "cli": {"brief", "draft", "errors", "launch", "report", "scorecard", "simulate", "study", "units"},
+    "handover": {"assignment", "errors", "launch", "results", "study"},
+    "cli": {"brief", "draft", "errors", "handover", "launch", "report", "scorecard", "simulate", "study", "units"},
 }  # fmt: skip
 
 
