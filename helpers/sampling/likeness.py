@@ -54,7 +54,7 @@ def balance(
     spread = np.sqrt((merged["variance"] + merged["population_variance"]) / 2)
     gap = merged["sample"] - merged["population"]
     merged["std_diff"] = np.where(gap.abs() < 1e-12, 0.0, gap / spread.where(spread > 0))
-    return merged[columns]
+    return merged.reindex(columns=columns)
 
 
 def _profile(joined: ibis.Table, name: str) -> pd.DataFrame:
@@ -125,7 +125,7 @@ def joint(
     sizes = assigned.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
     rows = frame.left_join(assigned.select("account", arm_="arm"), "account")
     rows = rows.select("account", *attributes, arm=_.arm_.fill_null(""))
-    rows = rows.join(strata, "account") if strata is not None else rows.mutate(stratum=ibis.literal("all"))
+    rows = hold(rows.join(strata, "account") if strata is not None else rows.mutate(stratum=ibis.literal("all")))
     columns = _covariates(rows, attributes, int(sizes.min()))
     if not columns:
         return pd.DataFrame(columns=["arm", "chi2", "df", "p"])
