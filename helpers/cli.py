@@ -1,4 +1,4 @@
-"""The command line: check, draft, plan, publish, simulate. A fault to mend is one sentence and exit code 2."""
+"""The command line: check, draft, plan, draw, publish, simulate. A fault to mend is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -36,7 +36,20 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="say what a launch will measure, what it cannot, and why")
     check.add_argument("launch", nargs="+", type=Path)
+    check.add_argument(
+        "--assignment", type=Path, metavar="FILE", help="is this file, of 'draw', still the launch's draw?"
+    )
+    check.add_argument("--frame", type=Path, metavar="FILE", help="the accounts to draw from, if not those of the data")
     check.set_defaults(run=_check)
+
+    draw = commands.add_parser("draw", help="draw the accounts of each arm and write them for those who switch it on")
+    draw.add_argument("launch", type=Path)
+    draw.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet that is not there yet"
+    )
+    draw.add_argument("--frame", type=Path, metavar="FILE", help="the accounts to draw from, if not those of the data")
+    draw.add_argument("--accounts", action="store_true", help="write account ids instead of pseudonyms")
+    draw.set_defaults(run=_draw)
 
     new = commands.add_parser("new", help="write a commented launch file by looking at a CSV or Parquet table")
     new.add_argument("table", type=Path, help="one row per account, with a column for the arm")
@@ -129,14 +142,36 @@ def _portrait(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from helpers import brief, launch, study
+    from helpers import brief, handover, launch, study
 
+    if args.assignment:
+        if len(args.launch) > 1:
+            raise ParameterError("--assignment is the draw of one launch; name that launch alone")
+        one = launch.load(args.launch[0])
+        file = handover.read(args.assignment)
+        check = handover.verify(one, handover.frame(one, args.frame), file)
+        print(f"{args.assignment}: {check.detail}")
+        return 0 if check.passed else 1
+    if args.frame:
+        raise ParameterError("--frame goes with --assignment: it is what the file was drawn from")
     passed = True
     for one in [launch.load(path) for path in args.launch]:
         data = study.open(one)
         print(brief.describe(data))
         passed &= brief.arm_counts(data).passed is not False
     return 0 if passed else 1
+
+
+def _draw(args: argparse.Namespace) -> int:
+    from helpers import handover, launch
+
+    one = launch.load(args.launch)
+    key = None if args.accounts else handover.secret()
+    rows = handover.table(one, handover.frame(one, args.frame), key=key)
+    handover.write(rows, args.out)
+    arms = ", ".join(f"{arm} {n:,}" for arm, n in rows["arm"].value_counts(sort=False).items())
+    print(f"wrote {args.out}: {arms}; check it later with: premiere check {args.launch} --assignment {args.out}")
+    return 0
 
 
 def _new(args: argparse.Namespace) -> int:

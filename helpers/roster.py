@@ -5,25 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import ibis
+import numpy as np
 import pandas as pd
 from ibis import _
+from scipy import stats
 
-from helpers import assignment, sampling, units
+from helpers import assignment, sampling, schema, units
+from helpers.errors import PremiereError
 from helpers.metrics import UNITS_TABLE
 from helpers.results import Check
 from helpers.study import Study
 
 PAST = "past_weekly_hours"  # the frame's number that is closest to the outcome
+_SMALL_FRAME = 1_000  # accounts that redraws are tried on
 
 
 def frame(data: Study) -> ibis.Table:
-    """Open the population: all accounts that could have been drawn; on an own table, the accounts that are there."""
-    return data.tables.get("accounts", data.everyone).mutate(account=_.account.cast("string"))
+    """Open the population: the accounts that could have been drawn; on an own table, those that are there."""
+    if "accounts" not in data.tables:
+        return data.everyone.mutate(account=_.account.cast("string"))
+    accounts = data.tables["accounts"]
+    chosen = assignment.eligible(data.launch, accounts) if data.launch.sampling else accounts
+    return chosen.mutate(account=_.account.cast("string"))
 
 
 def assigned(data: Study) -> ibis.Table:
-    """Open account and arm of the accounts in the launch's arms."""
-    return data.assignments.select("arm", account=_.account.cast("string"))
+    """Open account, arm and, where the data say it, inclusion probability of the accounts in the launch's arms."""
+    rows = data.assignments
+    known = ["inclusion_probability"] if "inclusion_probability" in rows.columns else []
+    return rows.select("arm", *known, account=_.account.cast("string"))
 
 
 def attributes(data: Study) -> list[str]:
@@ -34,43 +44,113 @@ def attributes(data: Study) -> list[str]:
     return [str(a) for a in dict.fromkeys(wanted) if a in there]
 
 
-def can_redraw(data: Study) -> bool:
-    """Say whether the data hold the frame and the launch the numbers that a draw needs."""
+def funnel(data: Study) -> pd.DataFrame:
+    """Count whom each rule of eligibility takes out, in its order; then who shares a household, and who is held out."""
+    columns = ["rule", "excluded", "left"]
+    launch = data.launch
+    if not _has_frame(data):
+        return pd.DataFrame(columns=columns)
+    accounts = data.tables["accounts"]
+    table = sampling.funnel(accounts, assignment.exclusions(launch, accounts))
+    home, held = assignment.household(launch, accounts), assignment.wanted(launch).holdout
+    steps = {"shares a household with one that stands for it": 0.0} if home else {}
+    steps |= {"held out": held} if held else {}
+    rows = [table]
+    for step, holdout in steps.items():
+        left = sampling.drawable(
+            assignment.eligible(launch, accounts),
+            salt=assignment.chosen_salt(launch, accounts),
+            household=home,
+            holdout=holdout,
+        )
+        before = int(rows[-1]["left"].iloc[-1])
+        rows.append(pd.DataFrame({"rule": [step], "excluded": [before - left], "left": [left]}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _has_frame(data: Study) -> bool:
     return data.launch.sampling is not None and "accounts" in data.tables
+
+
+def why_no_redraw(data: Study) -> str:
+    """Say why the launch's draw cannot be made from these data; empty when it can."""
+    if not _has_frame(data):
+        return (
+            "The data hold no population frame or the launch no 'sampling', so the draw cannot be repeated from them."
+        )
+    try:
+        assignment.plan(data.launch, data.tables["accounts"])
+    except PremiereError as error:
+        return f"The launch's draw cannot be made from these data: {error}."
+    return ""
 
 
 def verify(data: Study) -> Check:
     """Draw again from the frame and compare with the assignments, account by account."""
     name = "The draw repeats"
-    if not can_redraw(data):
-        detail = (
-            "The data hold no population frame or the launch no 'sampling', so the draw cannot be repeated from them."
-        )
-        return Check(name=name, passed=None, detail=detail)
-    again = assignment.draw(data.launch, frame(data)).select("account", redrawn="arm")
+    if why_not := why_no_redraw(data):
+        return Check(name=name, passed=None, detail=why_not)
+    again = assignment.draw(data.launch, data.tables["accounts"]).select("account", redrawn="arm")
     both = assigned(data).outer_join(ibis.memtable(again.execute()), "account")
     differ = int(both.filter((_.arm != _.redrawn).fill_null(True)).count().execute())
-    n = sum(data.launch.sampling.n.values()) if data.launch.sampling else 0
     if differ:
         detail = f"{differ:,} accounts are not in the arm that the launch's own draw gives them; ask who assigned them."
         return Check(name=name, passed=False, detail=detail)
+    n = int(assigned(data).count().execute())
     return Check(
         name=name, passed=True, detail=f"Drawing again from the frame gives the same {n:,} accounts in the same arms."
     )
 
 
 def summary(data: Study) -> pd.DataFrame:
-    """Count each arm's accounts and strata, and the range of the probabilities with which they were drawn."""
+    """Count each arm's accounts and strata, what they count for once weighted, and the range of the weights."""
     rows = data.assignments
     asked = {"accounts": _.count()}
     if "stratum" in rows.columns:
         asked["strata"] = _.stratum.nunique()
-    if "inclusion_probability" in rows.columns:
-        asked |= {
-            "lowest_probability": _.inclusion_probability.min(),
-            "highest_probability": _.inclusion_probability.max(),
-        }
-    return rows.aggregate(by="arm", **asked).order_by("arm").execute()
+    if weighted := "inclusion_probability" in rows.columns:
+        rows = rows.mutate(weight=1 / _.inclusion_probability)
+        asked |= {"stand for": _.weight.sum(), "lightest": _.weight.min(), "heaviest": _.weight.max()}
+        asked["effective"] = _.weight.sum() ** 2 / (_.weight**2).sum()
+    table: pd.DataFrame = rows.aggregate(by="arm", **asked).order_by("arm").execute()
+    if weighted:
+        table["design effect"] = (table["accounts"] / table["effective"]).round(3)
+        table[["stand for", "effective"]] = table[["stand for", "effective"]].round().astype(int)
+    return table
+
+
+def quotas(data: Study) -> pd.DataFrame:
+    """List every stratum with its accounts, and how many of them each arm gets; empty where nothing can be drawn."""
+    if why_no_redraw(data):
+        return pd.DataFrame(columns=["stratum", "accounts"])
+    cuts = assignment.plan(data.launch, data.tables["accounts"]).cuts
+    wide = cuts.pivot_table(index=["stratum", "size"], columns="arm", values="n", aggfunc="sum").reset_index()
+    return wide.rename(columns={"size": "accounts"}).sort_values("accounts", ascending=False, ignore_index=True)
+
+
+def control(data: Study) -> str:
+    """Say how the control came about, in words that these data bear out."""
+    launch = data.launch
+    if launch.sampling is None or "accounts" not in data.tables:
+        return "How the control was chosen is not in these data; the comparison below shows how alike it is."
+    if launch.sampling.match is None:
+        later = ", ".join(f"{n:,} for {arm}" for arm, n in launch.sampling.later.items())
+        return "The control is random: it was drawn by the same rule as the treatment, and no account is in both." + (
+            f" Set aside for later stages: {later}." if later else ""
+        )
+    try:
+        return assignment.matched(launch, data.tables["accounts"]).words
+    except PremiereError as error:
+        return f"A matched control was asked for, and none could be made: {error}."
+
+
+def control_sizes(data: Study, *, sizes: Sequence[int] = (10_000, 20_000, 30_000, 50_000, 100_000)) -> pd.DataFrame:
+    """Say what a larger control is worth: the error of a difference against a control as large as the treatment."""
+    treated = int(data.assignments.filter(_.arm == data.launch.arms.treatment[0]).count().execute())
+    own = int(data.assignments.filter(_.arm == data.launch.arms.control).count().execute())
+    asked = sorted({*sizes, treated, own} - {0}) if treated else []
+    rows = [{"control": n, "standard error ×": round(sampling.control_gain(treated, n), 3)} for n in asked]
+    return pd.DataFrame(rows, columns=["control", "standard error ×"])
 
 
 def past(data: Study, *, points: int = 101) -> pd.DataFrame:
@@ -86,12 +166,45 @@ def past(data: Study, *, points: int = 101) -> pd.DataFrame:
     return units.distribution(population.union(arms), "value", points=points)
 
 
+def joint(data: Study, attributes: Sequence[str]) -> pd.DataFrame:
+    """Test all attributes of each arm together against the population, within strata where the draw had some."""
+    if why_no_redraw(data):
+        return sampling.joint(frame(data), assigned(data).select("account", "arm"), attributes)
+    plan = assignment.plan(data.launch, data.tables["accounts"])
+    free = [a for a in attributes if a not in plan.columns]  # the strata hold the others where they are
+    return sampling.joint(frame(data), assigned(data).select("account", "arm"), free, strata=plan.strata)
+
+
+def before(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare the arms, with one another, in what the metrics were before the launch: balance, and the joint test.
+
+    Both are empty where the data have no past.
+    """
+    found: dict[str, str] = {}
+    for p in data.launch.plan:
+        measures = units.covariates(data, p.metric) if units.why_not(data, p.metric) is None else ()
+        for i, m in enumerate(measures):
+            part = ("", " (above)", " (below)")[(i + 1) * (len(measures) > 1)]
+            found.setdefault(units.Cell(m, "pre", None).name, f"{p.metric.title}{part}")
+    if not found:
+        return sampling.balance(frame(data), assigned(data), []), sampling.joint(frame(data), assigned(data), [])
+    table = units.load(data)
+    read = table.select(account=table.account.cast("string"), **{t: table[c].cast("float64") for c, t in found.items()})
+    arms = assigned(data).select("account", "arm")
+    strata = None
+    if "stratum" in data.assignments.columns:
+        strata = data.assignments.select("stratum", account=_.account.cast("string"))
+        strata = strata.mutate(stratum=_.stratum.fill_null(schema.UNKNOWN))
+    names = list(found.values())
+    return sampling.balance(read, arms, names), sampling.joint(read, arms, names, strata=strata)
+
+
 def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.DataFrame:
     """Compare the launch's draw with one of another salt: accounts shared, and the largest imbalance of each."""
-    if not can_redraw(data):
+    if why_no_redraw(data):
         return pd.DataFrame(columns=["draw", "accounts", "shared", "by chance", "largest difference"])
     accounts, own = frame(data), assigned(data)
-    other = ibis.memtable(assignment.draw(data.launch, accounts, salt=salt).execute())
+    other = ibis.memtable(assignment.draw(data.launch, data.tables["accounts"], salt=salt).execute())
     shared = int(own.join(other, "account").count().execute())
     n, population = int(own.count().execute()), int(accounts.count().execute())
     rows = []
@@ -109,21 +222,106 @@ def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def likeness(data: Study, balance: pd.DataFrame) -> Check:
-    """Say in one sentence whether every arm looks like the population, or the accounts at hand, in every attribute."""
+def redraws(data: Study, *, times: int = 2_000) -> Check:
+    """Draw again and again from a thousand accounts, by the launch's design, and count how often each one comes.
+
+    Every redraw has the exact total, and an account that is drawn with probability p in each of `times` redraws lies
+    within 1.96 standard deviations of its expected count in 95 of 100 cases.
+    """
+    name = "Everybody's chance is as stated"
+    if why_not := why_no_redraw(data):
+        return Check(name=name, passed=None, detail=why_not)
+    launch, accounts = data.launch, data.tables["accounts"]
+    small = assignment.eligible(launch, accounts).order_by("account").limit(_SMALL_FRAME)
+    asked = assignment.wanted(launch)
+    part = _SMALL_FRAME / int(accounts.count().execute())
+    n = {arm: max(10, round(asked.n[arm] * part)) for arm in launch.arms.names}
+    try:
+        settled = sampling.plan(small, n=n, strata=asked.strata, design=assignment.design(launch), salt="redraws")
+    except PremiereError as error:
+        return Check(name=name, passed=None, detail=f"A thousand accounts are too few for this design: {error}.")
+    counts = settled.redraw(times, salt="redraws").execute()
+    p, drawn = counts["inclusion_probability"], counts["drawn"]
+    z = (drawn - times * p) / np.sqrt(times * p * (1 - p)).where(p < 1)
+    inside = float((z.abs() <= stats.norm.isf(0.025)).mean())
+    exact = counts.groupby("arm")["drawn"].sum().to_dict() == {arm: times * k for arm, k in n.items()}
+    total = "exact in every one" if exact else "not exact"
+    detail = (
+        f"In {times:,} redraws from {_SMALL_FRAME:,} accounts the arms' totals were {total}, and {inside:.1%} of the "
+        "accounts came as often as their probability says, within the limits that hold for 95%."
+    )
+    return Check(name=name, passed=bool(exact and inside > 0.9), detail=detail)
+
+
+def recommended(data: Study, audience: str) -> sampling.Recommendation:
+    """Choose the design that the launch's objective asks for, with the audience's share of the eligible accounts."""
+    objective = data.launch.sampling.objective if data.launch.sampling else "population"
+    n = int(data.assignments.filter(_.arm == data.launch.arms.treatment[0]).count().execute())
+    accounts = frame(data)
+    column, _sign, level = audience.partition("=")
+    if column not in accounts.columns:
+        return sampling.recommend(objective, n=n)
+    mine = accounts[column].cast("string").fill_null(schema.UNKNOWN) == level
+    share = float(accounts.aggregate(share=mine.cast("float64").mean()).execute()["share"][0] or 0)
+    return sampling.recommend(objective, n=n, audience=audience, share=share if 0 < share < 1 else None)
+
+
+def designs(data: Study, audience: str, *, factor: float = 5.0) -> pd.DataFrame:
+    """Compare designs for a show made for an audience; empty where it is not in the frame, or nobody's past is."""
+    empty = pd.DataFrame(columns=["design", "audience", "population_width", "audience_width", "n_eff"])
+    accounts = frame(data)
+    column, _sign, level = audience.partition("=")
+    if column not in accounts.columns or PAST not in accounts.columns:
+        return empty
+    strata = [s for s in (data.launch.sampling.strata if data.launch.sampling else ()) if s in accounts.columns]
+    by = list(dict.fromkeys([*strata, column]))
+    rows = accounts.select(
+        **{c: accounts[c].cast("string").fill_null(schema.UNKNOWN) for c in by}, past=accounts[PAST].cast("float64")
+    ).filter(~_.past.isnull())
+    cells = rows.aggregate(by=by, size=_.count(), mean=_.past.mean(), variance=_.past.var(how="pop")).execute()
+    cells["audience"] = cells[column] == level
+    n = int(data.assignments.filter(_.arm == data.launch.arms.treatment[0]).count().execute())
+    cells = cells[cells["size"] * n >= 2 * cells["size"].sum()].reset_index(drop=True)
+    if not cells["audience"].any() or cells["audience"].all() or n > cells["size"].sum():
+        return empty
+    return sampling.compare(cells, n, factor=factor)
+
+
+def niche(table: pd.DataFrame, audience: str) -> str:
+    """Say in a sentence what oversampling the audience would buy and cost."""
+    if table.empty:
+        return "The frame does not hold this audience or anybody's past, so designs for it cannot be compared."
+    one, more = table.iloc[1], table.iloc[-1]
+    narrower = 1 - more["audience_width"] / one["audience_width"]
+    wider = more["population_width"] / one["population_width"] - 1
+    return (
+        f"{more['design'].capitalize()} would find {more['audience']:,.0f} accounts of {audience} instead of "
+        f"{one['audience']:,.0f}: its interval would be {narrower:.0%} narrower, that of everybody {wider:.0%} wider, "
+        f"with {more['n_eff']:,.0f} accounts in effect."
+    )
+
+
+def likeness(data: Study, balance: pd.DataFrame, chance: Check | None = None) -> Check:
+    """Say in one sentence whether every arm looks like the population, or the accounts at hand, in every attribute.
+
+    A difference beyond the limit that chance alone leaves to so few accounts, by the joint test, is neither a pass nor
+    a failure: adjust for it.
+    """
     whole = "population" if "accounts" in data.tables else "accounts at hand, all arms together"
     name = f"Like the {whole.partition(',')[0]}"
-    if balance.empty:
+    known = balance[balance["std_diff"].notna()]
+    if known.empty:
         return Check(
             name=name, passed=None, detail="The data hold no attributes, so nothing says whom these accounts stand for."
         )
-    worst = balance.iloc[int(balance["std_diff"].abs().to_numpy().argmax())]
+    worst = known.iloc[int(known["std_diff"].abs().to_numpy().argmax())]
     level = "" if worst["level"] == "mean" else f" {worst['level']}"
     most = f"the largest difference is {abs(worst['std_diff']):.3f} ({worst['attribute']}{level}, arm {worst['arm']})"
-    passed = bool(abs(worst["std_diff"]) <= sampling.BALANCE_LIMIT)
+    passed: bool | None = bool(abs(worst["std_diff"]) <= sampling.BALANCE_LIMIT)
     lead = (
         f"In every measured attribute the arms look like the {whole}" if passed else f"The arms differ from the {whole}"
     )
-    return Check(
-        name=name, passed=passed, detail=f"{lead}: {most}, standardised, where {sampling.BALANCE_LIMIT} is the limit."
-    )
+    tail = f"standardised, where {sampling.BALANCE_LIMIT} is the limit."
+    if not passed and chance is not None and chance.passed:
+        passed, tail = None, f"{tail[:-1]}; so few accounts differ as much by chance, so adjust for it."
+    return Check(name=name, passed=passed, detail=f"{lead}: {most}, {tail}")

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
     "segments": {"errors", "inference", "metrics", "results", "scorecard", "study", "units"},
     "monitor": {"anytime", "errors", "inference", "metrics", "moments", "results", "scorecard", "sequential", "study", "units"},
-    "roster": {"assignment", "errors", "metrics", "results", "sampling", "study", "units"},
+    "roster": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units"},
     "robust": {"errors", "inference", "metrics", "results", "study", "units"},
     "report": {"errors", "results"},
     "prospect": {"decision", "errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "study", "units"},
@@ -45,13 +45,14 @@ MAY_IMPORT = {
     "plots": {"quadrant", "report", "results"},
     "draft": {"errors", "study"},
     "portrait": {"errors", "report", "simulate"},
-    "cli": {"brief", "draft", "errors", "launch", "linter", "plan", "portrait", "register", "report", "scorecard", "simulate", "study", "units"},
+    "cli": {"brief", "draft", "errors", "handover", "launch", "linter", "plan", "portrait", "register", "report", "scorecard", "simulate", "study", "units"},
     "quadrant": {"results"},
     "corpus": {"errors", "simulate", "study"},
     "lessons": {"launch", "metrics", "results", "scorecard", "study"},
     "register": {"errors", "launch", "study"},
     "linter": {"errors", "launch", "metrics", "results", "scorecard", "study"},
     "plan": {"brief", "errors", "launch", "linter", "metrics", "register", "report", "results"},
+    "handover": {"assignment", "errors", "launch", "results", "study"},
 }  # fmt: skip
 
 

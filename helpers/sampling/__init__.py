@@ -16,7 +16,7 @@ from helpers.sampling.designs import (
     recommend,
     standard_error,
 )
-from helpers.sampling.drawing import FLAGS, Plan, describe, draw, eligible, funnel, plan
+from helpers.sampling.drawing import FLAGS, Plan, describe, draw, drawable, eligible, funnel, plan
 from helpers.sampling.likeness import BALANCE_LIMIT, RATIO_LIMITS, balance, by_chance, joint
 from helpers.sampling.matching import CALIPER, Match, nearest
 
@@ -38,6 +38,7 @@ __all__ = [
     "describe",
     "design_effect",
     "draw",
+    "drawable",
     "effective_n",
     "eligible",
     "funnel",

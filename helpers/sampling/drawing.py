@@ -37,7 +37,7 @@ def funnel(frame: ibis.Table, exclude: Sequence[str | Condition]) -> pd.DataFram
     left, alive = {"all accounts": _.count()}, ibis.literal(value=True)
     for rule in exclude:
         alive = alive & ~_out(frame, rule)
-        left[describe(rule)] = frame.count(alive)
+        left[describe(rule)] = alive.sum()
     asked = {f"c{i}": value for i, value in enumerate(left.values())}
     counts = frame.aggregate(**asked).execute().iloc[0].to_numpy(int)
     return pd.DataFrame({"rule": list(left), "excluded": -np.diff(counts, prepend=counts[0]), "left": counts})
@@ -131,6 +131,23 @@ class Plan:
         ends = stats.beta.isf(_RARE / len(strata), np.maximum(strata["need"].to_numpy(), 1), rest + 1)
         return pd.Series([_key_before(max(end, _AT_LEAST)) for end in ends], index=strata.index)
 
+    def redraw(self, times: int, *, salt: str) -> ibis.Table:
+        """Draw again and again in one query, and count how often each account came into each arm.
+
+        The draws are those of the salts "salt#1", "salt#2", … with these strata and quotas; for frames small enough to
+        be ranked `times` over. A household's representative stays the one of the plan.
+
+        Returns:
+            account, arm, stratum, inclusion_probability, drawn (times); an account that never came has no row.
+        """
+        many = self.strata.cross_join(ibis.range(1, times + 1).unnest().name("nth").as_table())
+        salted = ibis.literal(f"{salt}#") + many["nth"].cast("string") + ":" + many["account"]
+        many = many.mutate(key=salted.hexdigest("sha256"))
+        rank = ibis.row_number().over(group_by=["nth", "stratum"], order_by=["key", "account"])
+        drawn = many.mutate(rank=rank).join(ibis.memtable(self.cuts[self.cuts["n"] > 0]), "stratum")
+        drawn = drawn.filter((_["rank"] >= _["first"]) & (_["rank"] < _["last"]))
+        return drawn.aggregate(by=["account", "arm", "stratum", "inclusion_probability"], drawn=_.count())
+
     def draw(self) -> ibis.Table:
         """Rank the accounts that can matter, and give every arm its range of ranks.
 
@@ -138,11 +155,11 @@ class Plan:
         it needs, all of its accounts are; the accounts drawn are those of a ranking of everybody, always.
         """
         last = max(self._before())
-        candidates = self._labelled(self.units.filter(_.key < last)).filter(_.key < _.before).cache()
+        candidates = hold(self._labelled(self.units.filter(_.key < last)).filter(_.key < _.before))
         found = candidates.aggregate(by="stratum", n=_.count()).execute().set_index("stratum")["n"]
         need = self.cuts.groupby("stratum")["last"].max()
         if (found.reindex(need.index, fill_value=0) < need).any():
-            candidates = self._labelled(self.units).cache()
+            candidates = hold(self._labelled(self.units))
         _refuse_repeats(candidates)
         ranked = candidates.mutate(rank=ibis.row_number().over(group_by="stratum", order_by=["key", "account"]))
         drawn = ranked.join(ibis.memtable(self.cuts[self.cuts["n"] > 0]), "stratum")
@@ -245,6 +262,14 @@ def draw(
     ).draw()
 
 
+def drawable(
+    frame: ibis.Table, *, salt: str, account: str = "account", household: str | None = None, holdout: float = 0.0
+) -> int:
+    """Count the accounts that a draw can give: one of each household, without those held out."""
+    units = _units(frame, [], Design(), salt, account, household)
+    return int((units.filter(_.key < _key_before(1 - holdout)) if holdout else units).count().execute())
+
+
 def _units(
     frame: ibis.Table, columns: Sequence[str], design: Design, salt: str, account: str, household: str | None
 ) -> ibis.Table:
@@ -261,14 +286,20 @@ def _units(
 def _one_each(units: ibis.Table, salt: str) -> ibis.Table:
     """Keep one account of each household; only those of several accounts are looked at one by one."""
     shared = units.aggregate(by="unit", members=_.count()).filter(_.members > 1)
-    crowd = units.join(shared, "unit").select("account", "unit", "members").cache()
+    crowd = hold(units.join(shared, "unit").select("account", "unit", "members"))
     _refuse_repeats(crowd)
     own_key = (ibis.literal(f"{salt}:") + crowd["account"]).hexdigest("sha256")
     nth = ibis.row_number().over(group_by="unit", order_by=[own_key, "account"])
-    crowd = crowd.mutate(nth=nth).select("account", "members", "nth").cache()
+    crowd = hold(crowd.mutate(nth=nth).select("account", "members", "nth"))
     kept = units.anti_join(crowd.filter(_.nth > 0), "account")
     kept = kept.left_join(crowd.filter(_.nth == 0).select("account", "members"), "account")
     return kept.select(*units.columns, members=_.members.fill_null(1))
+
+
+def hold(table: ibis.Table) -> ibis.Table:
+    """Keep a result in the engine, so that several queries read it and none works it out again."""
+    table.limit(0).execute()  # Spark learns of tables held in memory when a query runs, not when one is kept
+    return table.cache()
 
 
 def _refuse_repeats(rows: ibis.Table) -> None:

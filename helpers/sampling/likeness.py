@@ -14,6 +14,7 @@ from scipy import stats
 from helpers import moments, schema
 from helpers.moments import Moments
 from helpers.results import Check
+from helpers.sampling.drawing import hold
 
 BALANCE_LIMIT = 0.1  # a standardised difference above this is called imbalance (Austin 2009, Stat Med 28:3083)
 RATIO_LIMITS = (0.5, 2.0)  # variance ratios outside are called imbalance (Rubin 2001, Health Serv Outcomes Res 2:169)
@@ -44,7 +45,7 @@ def balance(
     """
     weight = 1 / _.inclusion_probability if "inclusion_probability" in assigned.columns else ibis.literal(1.0)
     drawn = assigned.select(account, "arm", w=weight)
-    joined = frame.select(account, *attributes).left_join(drawn, account).select("arm", "w", *attributes).cache()
+    joined = hold(frame.select(account, *attributes).left_join(drawn, account).select("arm", "w", *attributes))
     parts = [_profile(joined, name) for name in attributes]
     columns = ["attribute", "level", "arm", "population", "sample", "std_diff", "var_ratio"]
     if not parts:
@@ -53,7 +54,7 @@ def balance(
     spread = np.sqrt((merged["variance"] + merged["population_variance"]) / 2)
     gap = merged["sample"] - merged["population"]
     merged["std_diff"] = np.where(gap.abs() < 1e-12, 0.0, gap / spread.where(spread > 0))
-    return merged[columns]
+    return merged.reindex(columns=columns)
 
 
 def _profile(joined: ibis.Table, name: str) -> pd.DataFrame:
@@ -124,7 +125,7 @@ def joint(
     sizes = assigned.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
     rows = frame.left_join(assigned.select("account", arm_="arm"), "account")
     rows = rows.select("account", *attributes, arm=_.arm_.fill_null(""))
-    rows = rows.join(strata, "account") if strata is not None else rows.mutate(stratum=ibis.literal("all"))
+    rows = hold(rows.join(strata, "account") if strata is not None else rows.mutate(stratum=ibis.literal("all")))
     columns = _covariates(rows, attributes, int(sizes.min()))
     if not columns:
         return pd.DataFrame(columns=["arm", "chi2", "df", "p"])
