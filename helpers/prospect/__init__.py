@@ -51,6 +51,7 @@ class Prospect:
     days: int | None = None
     precision: float | None = None
     explained: float = 0.0
+    design_effect: float = 1.0
     lasting: float | None = None
     outcome: Outcome | None = None
     design: Design | None = None
@@ -74,8 +75,8 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
     launch = data.launch
     treatment = treatment or launch.arms.treatment[0]
     scorecard.check_treatment(launch, treatment)
-    read = scorecard.pooled(data).pool(by=["arm"])
-    sizes = dict(zip(read.groups["arm"], read.n.astype(int), strict=True))
+    by_arm, everyone = _moments(data)
+    sizes = dict(zip(by_arm.groups["arm"], by_arm.n.astype(int), strict=True))
     n_treatment, n_control = int(sizes[treatment]), int(sizes[launch.arms.control])
     roles = [p.role for p in units.measurable(data)]
     design = Design(
@@ -85,10 +86,10 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         guardrails=max(1, roles.count("guardrail")),
     )
     successes = max(1, sum(r in SUCCESS for r in roles))
-    control = read.select(arm=launch.arms.control)
+    control = by_arm.select(arm=launch.arms.control)
     found = []
     for p in launch.plan:
-        prospect = _start(data, p, control=control, everyone=read.pool(), n_treatment=n_treatment)
+        prospect = _start(data, p, control=control, everyone=everyone, n_treatment=n_treatment)
         if prospect.bound is None and p.role == "north_star":
             prospect = replace(prospect, bound=plausible, assumed=True)
         if prospect.outcome is not None:
@@ -98,6 +99,15 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
             )
         found.append(prospect)
     return found
+
+
+def _moments(data: Study) -> tuple[Moments, Moments]:
+    """Read the moments of each arm and of all accounts; within the strata of the draw, where it had some."""
+    read = scorecard.pooled(data)
+    if units.STRATUM not in read.groups:
+        return read.pool(by=["arm"]), read.pool()
+    by_arm, everyone = read.pool(by=["arm", units.STRATUM]), read.pool(by=[units.STRATUM])
+    return by_arm.within(units.STRATUM), everyone.within(units.STRATUM)
 
 
 def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_treatment: int) -> Prospect:
@@ -121,14 +131,15 @@ def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_tr
     fixed = metric.kind == "proportion" or metric.window_days is not None
     return replace(
         empty,
-        outcome=known,
+        outcome=known[0],
+        design_effect=known[1],
         basis=basis + (f"; the past explains {explained:.0%}" if explained >= 0.005 else ""),
         explained=explained,
         lasting=math.sqrt(explained) if own and not fixed and explained else None,
     )
 
 
-def _read(moments: Moments, metric: Metric, days: int, window: Window) -> Outcome | None:
+def _read(moments: Moments, metric: Metric, days: int, window: Window) -> tuple[Outcome, float] | None:
     with contextlib.suppress(DataError):  # it does not vary there
         return outcome.read(moments, metric, days=days, window=window)
     return None
@@ -194,7 +205,7 @@ def _without_control(p: Prospect, control: Moments, n: int) -> Prospect:
     reason = "the control cannot have it, so the treated arm's own share is what is measured"
     return replace(
         p,
-        basis="the target, as a share of the treated arm",
+        basis="treated arm alone: the control cannot have it",
         seen=NotEstimable(metric=metric.name, reason=reason),
         reached=half < target.value,
         precision=half,
