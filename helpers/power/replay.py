@@ -28,9 +28,10 @@ AT_ONCE = 4_000_000  # values drawn at a time, so that memory stays small
 class Replay:
     """What came of launching the same thing many times.
 
-    `found` is the share of replays whose interval excludes 0 on the side of the planted effect (on either side, where none
-    was planted), with its Monte Carlo limits (Wilson, 95 %); `wrong` the share on the other side; `covered` the share whose interval holds the planted
-    effect; `overstated` the mean size of what was found over the planted effect, None where none was planted or found.
+    `found` is the share of replays whose interval excludes 0 on the side of the planted effect (on either side, where
+    none was planted), with its Monte Carlo limits (Wilson, 95 %); `wrong` the share on the other side; `covered` the
+    share whose interval holds the planted effect; `overstated` the mean size of what was found over the planted effect,
+    None where none was planted or found.
     """
 
     n_treatment: int

@@ -30,8 +30,8 @@ def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
         }
         rows.append(row | {"it would take": _cost(p)})
     columns = [
-        "metric", "asked", "without the launch", "smallest visible change", "relative", "harm ruled out", "can it be seen?",
-        "it would take", "measured on",
+        "metric", "asked", "without the launch", "smallest visible change", "relative", "harm ruled out",
+        "can it be seen?", "it would take", "measured on",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(object).fillna("")
 
