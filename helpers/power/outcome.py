@@ -175,8 +175,7 @@ def read(moments: Moments, metric: Metric, *, days: int, window: Window = "post"
     if metric.kind == "proportion":
         found = proportion(float(value), better=metric.better)
         return found, variance / found.sd**2
-    kind: Kind = metric.kind
-    return Outcome(kind=kind, value=float(value), sd=math.sqrt(variance), test="t", better=metric.better), 1.0
+    return Outcome(kind=metric.kind, value=float(value), sd=math.sqrt(variance), test="t", better=metric.better), 1.0
 
 
 def explained(moments: Moments, metric: Metric, *, days: int, pre_days: int) -> float:

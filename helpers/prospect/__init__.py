@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from helpers import power, scorecard, units
+from helpers import power, scorecard, sequential, units
 from helpers.decision import SUCCESS
 from helpers.errors import DataError, ParameterError
 from helpers.launch.entry import Planned
@@ -30,10 +30,11 @@ class Prospect:
     """What these accounts can show of one metric.
 
     `seen` is the smallest change that is found with the launch's power; `ruled_out`, for a guardrail, the smallest harm
-    that is excluded if there is none, with the power that all guardrails together need. `bound` is the target or
-    margin; of a north star without a target it is what is plausible, and `assumed`. `reached` says whether it is large
-    enough to be seen or ruled out, `accounts` how many treated accounts (with as many controls for each as now) would
-    make it so, `days` how many days would instead; None where none would, or where that cannot be said.
+    that is excluded if there is none, with the power that all guardrails together need. `bound` is the target, the
+    margin or what the launch wants to detect; of a north star without a target it is what is plausible, and `assumed`.
+    `reached` says whether it is large enough to be seen or ruled out, `accounts` how many treated accounts (with as
+    many controls for each as now) would make it so, `days` how many days would instead; None where none would, or where
+    that cannot be said.
 
     `basis` says what was measured, on whom. `explained` is the share of the variance that the past takes out; `lasting`
     the correlation between one window of an account and the next, where it is known; `precision` half the interval of
@@ -84,6 +85,7 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         power=launch.decision.power,
         controls=n_control / n_treatment,
         guardrails=max(1, roles.count("guardrail")),
+        inflation=_price(data),
     )
     successes = max(1, sum(r in SUCCESS for r in roles))
     control = by_arm.select(arm=launch.arms.control)
@@ -101,6 +103,14 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
     return found
 
 
+def _price(data: Study) -> float:
+    """Say what looking before the end costs in accounts: 1 where the launch plans a single look."""
+    rule = data.launch.decision
+    if len(rule.looks) < 2:
+        return 1.0
+    return sequential.inflation(sequential.plan_looks(rule.looks, alpha=rule.alpha), rule.power)
+
+
 def _moments(data: Study) -> tuple[Moments, Moments]:
     """Read the moments of each arm and of all accounts; within the strata of the draw, where it had some."""
     read = scorecard.pooled(data)
@@ -113,7 +123,7 @@ def _moments(data: Study) -> tuple[Moments, Moments]:
 def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_treatment: int) -> Prospect:
     """Read what is known of a metric without the launch: value, spread, and what its past explains."""
     metric, launch = p.metric, data.launch
-    bound = p.margin if p.role == "guardrail" else p.target
+    bound = p.margin or p.target or (None if p.role == "north_star" else p.detect)
     empty = Prospect(planned=p, bound=bound, basis="", seen=NotEstimable(metric=metric.name, reason=""))
     if reason := units.why_not(data, metric) or _rows_needed(metric):
         return replace(empty, seen=NotEstimable(metric=metric.name, reason=reason))
@@ -214,5 +224,5 @@ def _without_control(p: Prospect, control: Moments, n: int) -> Prospect:
 
 def _rows_needed(metric: Metric) -> str | None:
     if metric.kind in ("quantile", "time_to_event"):
-        return f"a {metric.kind.replace('_', ' ')} needs the accounts' own values; see its own chapter"
-    return None
+        return f"a {metric.kind.replace('_', ' ')} needs the accounts' own values; plan it with `power.outcome`"
+    return None if metric.averaged else f"{metric.kind} describes an arm as a whole, so accounts have no spread in it"

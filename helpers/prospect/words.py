@@ -62,10 +62,15 @@ def _north_star(star: Prospect) -> str:
     title, bound = star.planned.metric.title, star.bound
     if isinstance(star.seen, NotEstimable) or bound is None:
         return f"{title}: {star.seen.reason if isinstance(star.seen, NotEstimable) else 'nothing was asked'}."
-    than = f"the plausible {bound.text}" if star.assumed else f"the target of {bound.text}"
     n = f"{star.seen.n_treatment:,} accounts against {star.seen.n_control:,}"
-    verdict = "enough for" if star.reached else f"more than {than}; that would take {_cost(star)}"
-    return f"{title}: {n} find a change of {_short(star)}, {verdict}{f' {than}' if star.reached else ''}."
+    than = f"the plausible {bound.text}" if star.assumed else f"the target of {bound.text}"
+    found = f"{title}: {n} find a change of {_short(star)}"
+    if star.reached:
+        return f"{found}, enough for {than}."
+    enough = (
+        f"enough for the {star.planned.detect.text} to detect, but " if star.planned.detect and detects(star) else ""
+    )
+    return f"{found}, {enough}more than {than}; that would take {_cost(star)}."
 
 
 def _meaning(prospects: Sequence[Prospect], *, sees: bool, safe: bool) -> str:
@@ -87,8 +92,22 @@ def _meaning(prospects: Sequence[Prospect], *, sees: bool, safe: bool) -> str:
 
 def asked(p: Prospect) -> str:
     """Say what the launch asks of a metric."""
-    kind = "plausible" if p.assumed else "margin" if p.planned.role == "guardrail" else "target"
-    return "" if p.bound is None else f"{kind} {p.bound.text}".replace("-", "−")
+    if p.bound is None:
+        return ""
+    planned, detect = p.planned, p.planned.detect
+    if p.assumed:
+        said = f"detect {detect.text}, plausible {p.bound.text}" if detect else f"plausible {p.bound.text}"
+    else:
+        said = f"{'margin' if planned.margin else 'target' if planned.target else 'detect'} {p.bound.text}"
+    return said.replace("-", "−")
+
+
+def detects(p: Prospect) -> bool:
+    """Say whether a north star shows the change that the launch wants to detect, though perhaps not a plausible one."""
+    detect = p.planned.detect
+    if detect is None or isinstance(p.seen, NotEstimable) or (detect.relative and p.seen.rel is None):
+        return False
+    return abs((p.seen.rel or 0.0) if detect.relative else p.seen.change) <= abs(detect.value)
 
 
 def _harm(p: Prospect) -> str:
@@ -127,6 +146,8 @@ def _reached(p: Prospect) -> str:
         return "nothing was asked"
     if p.reached:
         return "yes"
+    if p.assumed and detects(p):
+        return "what is to be detected, but not what is plausible"
     return "no, harm beyond the margin stays possible" if p.ruled_out else "no, more accounts or days are needed"
 
 
