@@ -84,7 +84,12 @@ def quantiles(curves: pd.DataFrame, *, label: str) -> Axes:
 
 
 def trade(
-    curve: pd.DataFrame, *, labels: tuple[str, str], marks: Mapping[str, float] | None = None, log: bool = False
+    curve: pd.DataFrame,
+    *,
+    labels: tuple[str, str],
+    marks: Mapping[str, float] | None = None,
+    percent: bool = True,
+    log: bool = False,
 ) -> Axes:
     """Draw what one quantity buys of another: the last column against the first, with levels to reach as dashed lines.
 
@@ -92,8 +97,11 @@ def trade(
         curve: the points, in order; without rows the chart says that there is nothing.
         labels: of the two axes.
         marks: levels on the vertical axis, by name.
+        percent: whether the vertical axis holds shares.
         log: whether both axes are logarithmic.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+
     ax = _axes(8.6, 3.4)
     x, y = curve.columns[0], curve.columns[-1]
     if len(curve):
@@ -102,11 +110,13 @@ def trade(
             ax.axhline(level, color=colour, linestyle="--", linewidth=1.4, label=name)
         if log:
             ax.set(xscale="log", yscale="log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_minor_formatter(NullFormatter())
             ax.xaxis.set_major_formatter("{x:,.0f}")
-            ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter("{x:g}")
         else:
             ax.set_ylim(bottom=0)
+        if percent:
+            ax.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     ax.set_xlabel(labels[0])
     ax.set_ylabel(labels[1])
     return _legend(ax, loc="best")

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units"},
     "robust": {"errors", "inference", "metrics", "results", "study", "units"},
     "report": {"errors", "results"},
-    "prospect": {"decision", "errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "study", "units"},
+    "prospect": {"decision", "errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "sequential", "study", "units"},
     "calculator": {"errors", "power", "prospect", "report"},
     "brief": {"inference", "launch", "metrics", "prospect", "report", "results", "scorecard", "study", "units"},
     "plots": {"quadrant", "report", "results"},

@@ -123,8 +123,8 @@ def test_what_can_be_seen_is_the_power_of_the_test_it_speaks_of(card):
     # The brief corrects for two success metrics beforehand, and takes the spread from the control alone.
     table = brief.sensitivity(data)
     corrected = (stats.norm.isf(0.0125) + stats.norm.ppf(0.8)) / (stats.norm.isf(0.025) + stats.norm.ppf(0.8))
-    assert table.loc[0, "smallest visible change"] == pytest.approx(corrected * hours.mde, rel=0.02)
-    assert table["asked"].tolist() == ["plausible +1%", "target +2%", "margin -10%"]
+    assert float(table.loc[0, "smallest visible change"]) == pytest.approx(corrected * hours.mde, rel=0.02)
+    assert table["asked"].tolist() == ["plausible +1%", "target +2%", "margin −10%"]
 
 
 def test_the_brief_shows_no_effect(card):

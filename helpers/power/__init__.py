@@ -316,7 +316,7 @@ def _errors(
     if outcome.test == "arcsine":
         v_control = v_treatment = 1.0
     elif outcome.kind == "proportion":
-        v_treatment = after * (1 - after)
+        v_control, v_treatment = before * (1 - before), after * (1 - after)
     elif outcome.kind == "count":
         v_treatment *= after / before
     se = math.sqrt(v_control / n_control + v_treatment / n_treatment)

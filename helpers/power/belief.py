@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from scipy import optimize, special, stats
@@ -78,6 +78,14 @@ def worth(chances: Sequence[float], *, prior: float, alpha: float = 0.05) -> pd.
         for chance in chances
         if alpha < chance < 1
     )
+
+
+def overload(counts: Iterable[int], *, alpha: float = 0.05) -> pd.DataFrame:
+    """Lay out how likely a false alarm is when so many metrics are read without correction."""
+    import pandas as pd
+
+    rows = [(m, any_false_alarm(m, alpha=alpha)) for m in sorted(set(counts))]
+    return pd.DataFrame(rows, columns=["metrics read", "chance of a false alarm"])
 
 
 def _effect(power: float, alpha: float) -> float:

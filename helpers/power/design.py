@@ -97,13 +97,15 @@ def arm_count_shift(n: int, *, planned: float = 0.5, alpha: float = 0.001, power
     return float((special.ndtri(1 - alpha / 2) + special.ndtri(power)) * spread)
 
 
-def error_gain(n_treatment: int, n_control: int) -> float:
-    """Say by what the standard error is multiplied when the control has so many accounts instead of as many as treated.
+def error_gain(controls: float) -> float:
+    """Say by what the standard error is multiplied when each treated account has so many controls instead of one.
 
-    >>> round(error_gain(10_000, 100_000), 2)
+    >>> round(error_gain(10), 2)
     0.74
     """
-    return math.sqrt((1 / n_treatment + 1 / n_control) / (2 / n_treatment))
+    if not controls > 0:
+        raise ParameterError(f"controls is {controls:g}, must be above 0")
+    return math.sqrt((1 + 1 / controls) / 2)
 
 
 def cluster_effect(size: float, icc: float, *, cv: float = 0.0) -> float:

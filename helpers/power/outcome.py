@@ -11,6 +11,7 @@ import numpy as np
 from helpers import inference
 from helpers.errors import DataError, ParameterError
 from helpers.metrics import Kind, Metric, Window
+from helpers.moments import WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,11 +148,15 @@ def time_to_event(share: float, *, better: Better = "lower") -> Outcome:
     return Outcome(kind="time_to_event", value=share, sd=1.0, test="log-rank", better=better)
 
 
-def read(moments: Moments, metric: Metric, *, days: int, window: Window = "post") -> Outcome:
-    """Read a mean, proportion, count or ratio from Moments of one group.
+def read(moments: Moments, metric: Metric, *, days: int, window: Window = "post") -> tuple[Outcome, float]:
+    """Read a mean, proportion, count or ratio, and its design effect, from Moments of one group.
+
+    The spread of a mean, count or ratio is that of the draw: strata that were summed out by `Moments.within` narrow it,
+    weights widen it, and its design effect is 1. A proportion has the spread of its share; what the draw makes of it is
+    the design effect.
 
     Args:
-        moments: one group, with the columns and pairs of the metric.
+        moments: one group, with the columns and pairs of the metric, weighted or not.
         metric: what is measured.
         days: length of the window, for metrics per week.
         window: after the assignment, or before it.
@@ -161,23 +166,26 @@ def read(moments: Moments, metric: Metric, *, days: int, window: Window = "post"
     """
     if moments.n[0] < 2:
         raise DataError(f"{metric.name}: {moments.n[0]:.0f} accounts, at least 2 are needed")
-    form = inference.form(metric, days, window)
+    form = inference.form(metric, days, window, weighted=WEIGHT in moments.columns)
     here = moments.only(form.columns)
     (value,), (weights,) = form.read(here)
     variance = float(weights @ here.cov[0] @ weights)
     if not math.isfinite(value) or not variance > 0:
         raise DataError(f"{metric.name}: the values of {moments.n[0]:,.0f} accounts do not vary")
-    kind = metric.kind if metric.kind in ("mean", "count", "ratio") else "proportion"
-    test: Test = "pooled" if kind == "proportion" else "t"
-    return Outcome(kind=kind, value=float(value), sd=math.sqrt(variance), test=test, better=metric.better)
+    if metric.kind == "proportion":
+        found = proportion(float(value), better=metric.better)
+        return found, variance / found.sd**2
+    return Outcome(kind=metric.kind, value=float(value), sd=math.sqrt(variance), test="t", better=metric.better), 1.0
 
 
 def explained(moments: Moments, metric: Metric, *, days: int, pre_days: int) -> float:
     """Give the share of a metric's variance that its covariates from before explain (rho squared), in one group."""
-    before = inference.covariates(metric, pre_days)
+    weighted = WEIGHT in moments.columns
+    before = inference.covariates(metric, pre_days, weighted=weighted)
     if not before:
         return 0.0
-    weights = np.array([f.read(moments)[1][0] for f in (inference.form(metric, days), *before)])
+    forms = (inference.form(metric, days, weighted=weighted), *before)
+    weights = np.array([f.read(moments)[1][0] for f in forms])
     used = weights.any(axis=0)
     cov = weights[:, used] @ moments.cov[0][np.ix_(used, used)] @ weights[:, used].T
     gain = cov[0, 1:] @ np.linalg.pinv(cov[1:, 1:], rtol=1e-10, hermitian=True) @ cov[1:, 0]

@@ -28,9 +28,10 @@ AT_ONCE = 4_000_000  # values drawn at a time, so that memory stays small
 class Replay:
     """What came of launching the same thing many times.
 
-    `found` is the share of replays whose interval excludes 0, in either direction, with its Monte Carlo limits (Wilson,
-    95 %); `wrong` the share that excludes 0 on the wrong side; `covered` the share whose interval holds the planted
-    effect; `overstated` the mean size of what was found over the planted effect, None where none was planted or found.
+    `found` is the share of replays whose interval excludes 0 on the side of the planted effect (on either side, where
+    none was planted), with its Monte Carlo limits (Wilson, 95 %); `wrong` the share on the other side; `covered` the
+    share whose interval holds the planted effect; `overstated` the mean size of what was found over the planted effect,
+    None where none was planted or found.
     """
 
     n_treatment: int
@@ -144,9 +145,9 @@ def _parts(total: int, size: int) -> Iterator[slice]:
 
 def _summary(answers: list[Estimate], planted: float, replays: int, n_treatment: int, n_control: int) -> Replay:
     low, high, diff = (np.array([getattr(e, name) for e in answers]) for name in ("low", "high", "diff"))
-    found = (low > 0) | (high < 0)
-    right = np.where(planted < 0, high < 0, low > 0)
-    share, z = found.sum() / replays, 1.959963984540054
+    some = (low > 0) | (high < 0)
+    right = some & (np.sign(diff) == np.sign(planted)) if planted else some
+    share, z = right.sum() / replays, 1.959963984540054
     middle = (share + z**2 / (2 * replays)) / (1 + z**2 / replays)
     half = z * np.sqrt(share * (1 - share) / replays + z**2 / (4 * replays**2)) / (1 + z**2 / replays)
     return Replay(
@@ -157,7 +158,7 @@ def _summary(answers: list[Estimate], planted: float, replays: int, n_treatment:
         found=float(share),
         low=float(middle - half),
         high=float(middle + half),
-        wrong=float((found & ~right).sum() / replays),
+        wrong=float((some & ~right).sum() / replays),
         covered=float(((low <= planted) & (planted <= high)).sum() / replays),
-        overstated=float(np.abs(diff[found]).mean() / abs(planted)) if planted and found.any() else None,
+        overstated=float(np.abs(diff[some]).mean() / abs(planted)) if planted and some.any() else None,
     )

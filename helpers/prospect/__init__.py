@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from helpers import power, scorecard, units
+from helpers import power, scorecard, sequential, units
 from helpers.decision import SUCCESS
 from helpers.errors import DataError, ParameterError
 from helpers.launch.entry import Planned
@@ -30,10 +30,11 @@ class Prospect:
     """What these accounts can show of one metric.
 
     `seen` is the smallest change that is found with the launch's power; `ruled_out`, for a guardrail, the smallest harm
-    that is excluded if there is none, with the power that all guardrails together need. `bound` is the target or
-    margin; of a north star without a target it is what is plausible, and `assumed`. `reached` says whether it is large
-    enough to be seen or ruled out, `accounts` how many treated accounts (with as many controls for each as now) would
-    make it so, `days` how many days would instead; None where none would, or where that cannot be said.
+    that is excluded if there is none, with the power that all guardrails together need. `bound` is the target, the
+    margin or what the launch wants to detect; of a north star without a target it is what is plausible, and `assumed`.
+    `reached` says whether it is large enough to be seen or ruled out, `accounts` how many treated accounts (with as
+    many controls for each as now) would make it so, `days` how many days would instead; None where none would, or where
+    that cannot be said.
 
     `basis` says what was measured, on whom. `explained` is the share of the variance that the past takes out; `lasting`
     the correlation between one window of an account and the next, where it is known; `precision` half the interval of
@@ -51,6 +52,7 @@ class Prospect:
     days: int | None = None
     precision: float | None = None
     explained: float = 0.0
+    design_effect: float = 1.0
     lasting: float | None = None
     outcome: Outcome | None = None
     design: Design | None = None
@@ -74,8 +76,8 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
     launch = data.launch
     treatment = treatment or launch.arms.treatment[0]
     scorecard.check_treatment(launch, treatment)
-    read = scorecard.pooled(data).pool(by=["arm"])
-    sizes = dict(zip(read.groups["arm"], read.n.astype(int), strict=True))
+    by_arm, everyone = _moments(data)
+    sizes = dict(zip(by_arm.groups["arm"], by_arm.n.astype(int), strict=True))
     n_treatment, n_control = int(sizes[treatment]), int(sizes[launch.arms.control])
     roles = [p.role for p in units.measurable(data)]
     design = Design(
@@ -83,12 +85,13 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         power=launch.decision.power,
         controls=n_control / n_treatment,
         guardrails=max(1, roles.count("guardrail")),
+        inflation=_price(data),
     )
     successes = max(1, sum(r in SUCCESS for r in roles))
-    control = read.select(arm=launch.arms.control)
+    control = by_arm.select(arm=launch.arms.control)
     found = []
     for p in launch.plan:
-        prospect = _start(data, p, control=control, everyone=read.pool(), n_treatment=n_treatment)
+        prospect = _start(data, p, control=control, everyone=everyone, n_treatment=n_treatment)
         if prospect.bound is None and p.role == "north_star":
             prospect = replace(prospect, bound=plausible, assumed=True)
         if prospect.outcome is not None:
@@ -100,10 +103,27 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
     return found
 
 
+def _price(data: Study) -> float:
+    """Say what looking before the end costs in accounts: 1 where the launch plans a single look."""
+    rule = data.launch.decision
+    if len(rule.looks) < 2:
+        return 1.0
+    return sequential.inflation(sequential.plan_looks(rule.looks, alpha=rule.alpha), rule.power)
+
+
+def _moments(data: Study) -> tuple[Moments, Moments]:
+    """Read the moments of each arm and of all accounts; within the strata of the draw, where it had some."""
+    read = scorecard.pooled(data)
+    if units.STRATUM not in read.groups:
+        return read.pool(by=["arm"]), read.pool()
+    by_arm, everyone = read.pool(by=["arm", units.STRATUM]), read.pool(by=[units.STRATUM])
+    return by_arm.within(units.STRATUM), everyone.within(units.STRATUM)
+
+
 def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_treatment: int) -> Prospect:
     """Read what is known of a metric without the launch: value, spread, and what its past explains."""
     metric, launch = p.metric, data.launch
-    bound = p.margin if p.role == "guardrail" else p.target
+    bound = p.margin or p.target or (None if p.role == "north_star" else p.detect)
     empty = Prospect(planned=p, bound=bound, basis="", seen=NotEstimable(metric=metric.name, reason=""))
     if reason := units.why_not(data, metric) or _rows_needed(metric):
         return replace(empty, seen=NotEstimable(metric=metric.name, reason=reason))
@@ -121,14 +141,15 @@ def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_tr
     fixed = metric.kind == "proportion" or metric.window_days is not None
     return replace(
         empty,
-        outcome=known,
+        outcome=known[0],
+        design_effect=known[1],
         basis=basis + (f"; the past explains {explained:.0%}" if explained >= 0.005 else ""),
         explained=explained,
         lasting=math.sqrt(explained) if own and not fixed and explained else None,
     )
 
 
-def _read(moments: Moments, metric: Metric, days: int, window: Window) -> Outcome | None:
+def _read(moments: Moments, metric: Metric, days: int, window: Window) -> tuple[Outcome, float] | None:
     with contextlib.suppress(DataError):  # it does not vary there
         return outcome.read(moments, metric, days=days, window=window)
     return None
@@ -194,7 +215,7 @@ def _without_control(p: Prospect, control: Moments, n: int) -> Prospect:
     reason = "the control cannot have it, so the treated arm's own share is what is measured"
     return replace(
         p,
-        basis="the target, as a share of the treated arm",
+        basis="treated arm alone: the control cannot have it",
         seen=NotEstimable(metric=metric.name, reason=reason),
         reached=half < target.value,
         precision=half,
@@ -203,5 +224,5 @@ def _without_control(p: Prospect, control: Moments, n: int) -> Prospect:
 
 def _rows_needed(metric: Metric) -> str | None:
     if metric.kind in ("quantile", "time_to_event"):
-        return f"a {metric.kind.replace('_', ' ')} needs the accounts' own values; see its own chapter"
-    return None
+        return f"a {metric.kind.replace('_', ' ')} needs the accounts' own values; plan it with `power.outcome`"
+    return None if metric.averaged else f"{metric.kind} describes an arm as a whole, so accounts have no spread in it"

@@ -16,7 +16,7 @@ from helpers.moments import Moments
 from helpers.power import outcome
 from helpers.power.design import error_gain
 from helpers.power.replay import Replay, replay
-from helpers.prospect import Prospect
+from helpers.prospect import Prospect, words
 from helpers.report.readout import percent
 from helpers.results import Power
 from helpers.study import Study
@@ -52,7 +52,7 @@ def grid(prospects: Sequence[Prospect], *, sizes: Sequence[int]) -> pd.DataFrame
         if len(found):
             relative = found["smallest visible change"]
             shown = {n: percent(relative[n]) if n in relative and relative[n] == relative[n] else "" for n in sizes}
-            rows.append({"metric": p.planned.metric.title} | {f"{n:,} accounts": shown[n] for n in sizes})
+            rows.append({"metric": p.planned.metric.title} | {f"{n:,}": shown[n] for n in sizes})
     return pd.DataFrame(rows)
 
 
@@ -70,14 +70,34 @@ def formulas(prospects: Sequence[Prospect]) -> pd.DataFrame:
             for test in ("pooled", "unpooled", "arcsine")
         }
         chance = power.exact(p.outcome.value, p.bound, n_treatment=n["pooled"], n_control=n["pooled"])
-        rows.append({"metric": p.planned.metric.title, "change": p.bound.text} | n | {"exact power": chance})
+        counts = {test: f"{accounts:,}" for test, accounts in n.items()}
+        rows.append(
+            {"metric": p.planned.metric.title, "change": p.bound.text} | counts | {"exact power": percent(chance)}
+        )
     return pd.DataFrame(rows)
 
 
-def by_allocation(n_treatment: int, *, controls: Sequence[float] = (0.5, 1, 2, 3, 5, 10, 20)) -> pd.DataFrame:
+def by_allocation(controls: Sequence[float]) -> pd.DataFrame:
     """Lay out the standard error against control accounts per treated one, over that of equal arms."""
-    rows = [(k, error_gain(n_treatment, round(k * n_treatment))) for k in controls]
-    return pd.DataFrame(rows, columns=["controls", "standard error"]).astype(float)
+    return pd.DataFrame({"controls": [float(k) for k in controls], "standard error": [error_gain(k) for k in controls]})
+
+
+def level(prospect: Prospect) -> dict[str, float]:
+    """Name the target, margin or plausible change on a relative axis; nothing where it has no place there."""
+    bound, o = prospect.bound, prospect.outcome
+    if bound is None or o is None or not o.value > 0:
+        return {}
+    return {words.asked(prospect): abs(bound.value) / (1 if bound.relative else o.value)}
+
+
+def chances(prospect: Prospect) -> list[float]:
+    """Give the power for the target, or for what is plausible, as a list of one; empty where it cannot be said."""
+    seen, bound = prospect.seen, prospect.bound
+    if prospect.outcome is None or prospect.design is None or bound is None or not isinstance(seen, Power):
+        return []
+    design = replace(prospect.design, successes=1)
+    n_t, n_c = seen.n_treatment, seen.n_control
+    return [power.power(prospect.outcome, n_treatment=n_t, n_control=n_c, effect=bound, design=design).power]
 
 
 def replayed(
@@ -91,7 +111,8 @@ def replayed(
 ) -> pd.DataFrame:
     """Replay the launch's own analysis on its control accounts with planted effects, beside what the formula says.
 
-    Accounts are drawn with replacement from the control after the start, the past that goes with each beside it.
+    Accounts are drawn with replacement from the control after the start, each with its past, without strata and
+    weights; one metric is tested alone, at the launch's alpha.
     """
     metric, launch = prospect.planned.metric, data.launch
     columns = ["accounts", "planted", "formula", "replayed", "low", "high", "overstated", "agree"]
@@ -103,8 +124,10 @@ def replayed(
     table = units.load(data).filter(_.arm == launch.arms.control).order_by("account").select(*wanted).execute()
     pool = table.astype(np.float64)
     rng = np.random.default_rng(seed)
-    reading = outcome.read(_moments(pool), metric, days=days)
-    design = replace(prospect.design, successes=1)
+    here = _moments(pool)
+    reading, _effect = outcome.read(here, metric, days=days)
+    past = outcome.explained(here, metric, days=days, pre_days=pre_days) if adjust else 0.0
+    design = replace(prospect.design, successes=1, explained=past, design_effect=1.0)
     rows = []
     for n in accounts:
         controls = round(n * design.controls)

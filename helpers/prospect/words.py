@@ -18,22 +18,20 @@ def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
     for p in prospects:
         row: dict[str, object] = {"metric": p.planned.metric.title, "asked": asked(p), "measured on": p.basis}
         if isinstance(p.seen, NotEstimable):
-            said = f"not estimable: {p.seen.reason}"
-            if p.precision is not None:
-                said = f"yes, to ±{_points(p.precision)}: {p.seen.reason}"
-            rows.append(row | {"can it be seen?": said})
+            sure = "" if p.precision is None else f"yes, to ±{_change(p, p.precision)}"
+            rows.append(row | {"can it be seen?": sure or f"not estimable: {p.seen.reason}"})
             continue
         row |= {
-            "control": float(f"{p.seen.control:.4g}"),
-            "smallest visible change": float(f"{abs(p.seen.change):.3g}"),
+            "without the launch": float(f"{p.seen.control:.4g}"),
+            "smallest visible change": _change(p, p.seen.change),
             "relative": "" if p.seen.rel is None else percent(abs(p.seen.rel)),
             "harm ruled out": _harm(p),
             "can it be seen?": _reached(p),
         }
         rows.append(row | {"it would take": _cost(p)})
     columns = [
-        "metric", "asked", "control", "smallest visible change", "relative", "harm ruled out", "can it be seen?",
-        "it would take", "measured on",
+        "metric", "asked", "without the launch", "smallest visible change", "relative", "harm ruled out",
+        "can it be seen?", "it would take", "measured on",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(object).fillna("")
 
@@ -52,7 +50,7 @@ def conclude(prospects: Sequence[Prospect]) -> tuple[str, str, str]:
         second = "The launch names no guardrail, so nothing says which harm would be too much."
     elif open_:
         safe = f"{len(guards) - len(open_)} of {len(guards)} guardrails"
-        blind = _some([f"{p.planned.metric.title} ({_short(p)})" for p in open_])
+        blind = _some([f"{p.planned.metric.title} ({_harm(p) or 'not estimable'})" for p in open_])
         second = f"If there is none, harm beyond the margin can be ruled out for {safe}, all at once; not for {blind}."
     else:
         second = f"If there is none, harm beyond the margin can be ruled out for all {len(guards)} guardrails at once."
@@ -64,10 +62,15 @@ def _north_star(star: Prospect) -> str:
     title, bound = star.planned.metric.title, star.bound
     if isinstance(star.seen, NotEstimable) or bound is None:
         return f"{title}: {star.seen.reason if isinstance(star.seen, NotEstimable) else 'nothing was asked'}."
-    than = f"the plausible {bound.text}" if star.assumed else f"the target of {bound.text}"
     n = f"{star.seen.n_treatment:,} accounts against {star.seen.n_control:,}"
-    verdict = "enough for" if star.reached else f"more than {than}; that would take {_cost(star)}"
-    return f"{title}: {n} find a change of {_short(star)}, {verdict}{f' {than}' if star.reached else ''}."
+    than = f"the plausible {bound.text}" if star.assumed else f"the target of {bound.text}"
+    found = f"{title}: {n} find a change of {_short(star)}"
+    if star.reached:
+        return f"{found}, enough for {than}."
+    enough = (
+        f"enough for the {star.planned.detect.text} to detect, but " if star.planned.detect and detects(star) else ""
+    )
+    return f"{found}, {enough}more than {than}; that would take {_cost(star)}."
 
 
 def _meaning(prospects: Sequence[Prospect], *, sees: bool, safe: bool) -> str:
@@ -89,8 +92,22 @@ def _meaning(prospects: Sequence[Prospect], *, sees: bool, safe: bool) -> str:
 
 def asked(p: Prospect) -> str:
     """Say what the launch asks of a metric."""
-    kind = "plausible" if p.assumed else "margin" if p.planned.role == "guardrail" else "target"
-    return "" if p.bound is None else f"{kind} {p.bound.text}"
+    if p.bound is None:
+        return ""
+    planned, detect = p.planned, p.planned.detect
+    if p.assumed:
+        said = f"detect {detect.text}, plausible {p.bound.text}" if detect else f"plausible {p.bound.text}"
+    else:
+        said = f"{'margin' if planned.margin else 'target' if planned.target else 'detect'} {p.bound.text}"
+    return said.replace("-", "−")
+
+
+def detects(p: Prospect) -> bool:
+    """Say whether a north star shows the change that the launch wants to detect, though perhaps not a plausible one."""
+    detect = p.planned.detect
+    if detect is None or isinstance(p.seen, NotEstimable) or (detect.relative and p.seen.rel is None):
+        return False
+    return abs((p.seen.rel or 0.0) if detect.relative else p.seen.change) <= abs(detect.value)
 
 
 def _harm(p: Prospect) -> str:
@@ -106,11 +123,22 @@ def _short(p: Prospect) -> str:
         return "not estimable"
     if p.limit.rel is not None and (p.bound is None or p.bound.relative):
         return percent(abs(p.limit.rel))
-    return _points(abs(p.limit.change)) if p.planned.metric.unit == "share" else f"{abs(p.limit.change):.3g}"
+    return _change(p, p.limit.change)
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:.2g} percentage points"
+def _change(p: Prospect, change: float) -> str:
+    """Write the size of a difference in the metric's own unit; of shares, in percentage points."""
+    unit = p.planned.metric.unit
+    return f"{100 * abs(change):.2g} pp" if unit == "share" else f"{abs(change):.3g} {unit}".rstrip()
+
+
+def percents(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Write columns of shares as percentages; what is nearly nothing says so."""
+
+    def text(share: float) -> str:
+        return "under 0.1%" if 0 < share < 0.001 else percent(share)
+
+    return frame.assign(**{c: [text(x) for x in frame[c]] for c in columns})
 
 
 def _reached(p: Prospect) -> str:
@@ -118,6 +146,8 @@ def _reached(p: Prospect) -> str:
         return "nothing was asked"
     if p.reached:
         return "yes"
+    if p.assumed and detects(p):
+        return "what is to be detected, but not what is plausible"
     return "no, harm beyond the margin stays possible" if p.ruled_out else "no, more accounts or days are needed"
 
 
@@ -128,10 +158,9 @@ def _cost(p: Prospect) -> str:
     accounts = f"{float(f'{p.accounts:.3g}'):,.0f} treated accounts"
     if p.days is not None:
         return f"{accounts}, or {p.days:,} days"
-    waiting = (
-        "; no length is enough" if p.lasting else "; waiting does not help" if p.planned.metric.window_days else ""
-    )
-    return accounts + waiting
+    if p.lasting:
+        return f"{accounts}; more days alone are not enough"
+    return f"{accounts}; waiting does not help" if p.planned.metric.window_days else accounts
 
 
 def _some(names: Sequence[str]) -> str:
