@@ -17,6 +17,7 @@ from helpers import decision, inference, quadrant, scorecard, units
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import Metric
+from helpers.power import belief
 from helpers.register import Opening
 from helpers.report.readout import percent
 from helpers.results import Check, Claim, Estimate, NotEstimable
@@ -187,7 +188,7 @@ def curse(claims: Iterable[Claim], prior: float) -> Check:
             continue
         se = e.se / abs(e.control)
         left = e.rel * prior**2 / (prior**2 + se**2)
-        factor = exaggeration(abs(left) / se, 1 - e.level)
+        factor = belief.exaggeration(_chance(abs(left) / se, 1 - e.level), alpha=1 - e.level)
         told.append(
             f"{c.title}: {percent(e.rel, signed=True)} found, {percent(left, signed=True)} expected in a repetition "
             f"(a significant result at this size exaggerates by {factor:.1f})"
@@ -195,20 +196,6 @@ def curse(claims: Iterable[Claim], prior: float) -> Check:
     if not told:
         return Check(name=name, passed=None, detail="No success metric differs from zero in relative terms.")
     return Check(name=name, passed=True, detail="; ".join(told) + ".")
-
-
-def exaggeration(effect: float, alpha: float = 0.05) -> float:
-    """Give the mean of significant estimates over the true effect, in size; the effect is in standard errors, above 0.
-
-    Source: Gelman and Carlin (2014), with a normal estimate: the type M error.
-
-    >>> round(exaggeration(2.8), 2)
-    1.13
-    """
-    z = float(stats.norm.isf(alpha / 2))
-    upper, lower = stats.norm.sf(z - effect), stats.norm.sf(z + effect)
-    size = effect * (upper - lower) + stats.norm.pdf(z - effect) + stats.norm.pdf(z + effect)
-    return float(size / (upper + lower) / effect)
 
 
 def tail_harm(data: Study, card: Scorecard) -> Check:
@@ -272,6 +259,12 @@ def _said(sentence: str, claims: Sequence[Claim]) -> str:
         if words & set(re.findall(r"[a-z]{4,}", f"{c.metric} {c.title}".lower().replace("_", " "))):
             return c.words
     return "That nothing changed was not shown."
+
+
+def _chance(effect: float, alpha: float) -> float:
+    """Give the power of a two-sided test where the true effect is so many standard errors."""
+    z = float(stats.norm.isf(alpha / 2))
+    return float(stats.norm.sf(z - effect) + stats.norm.sf(z + effect))
 
 
 def _differs(e: Estimate) -> bool:

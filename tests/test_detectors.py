@@ -58,19 +58,6 @@ def test_a_large_number_that_may_be_zero_is_not_too_good_to_be_true():
     assert detectors.twyman([claim(HOURS, 0.5, 0.4, "north_star")], prior=0.03).passed
 
 
-@pytest.mark.parametrize("effect", [0.25, 0.5, 1.0, 2.8, 5.0])
-def test_exaggeration_is_that_of_drawn_estimates(effect):
-    # Gelman and Carlin (2014): mean size of the significant estimates over the true effect.
-    drawn = np.random.default_rng(1).normal(effect, 1, 2_000_000)
-    found = np.abs(drawn[np.abs(drawn) > 1.959964]).mean() / effect
-    assert detectors.exaggeration(effect) == pytest.approx(found, rel=0.01)
-
-
-def test_exaggeration_is_that_of_the_published_examples():
-    # Gelman and Carlin (2014): a true effect of 2 with a standard error of 8.1 exaggerates 9.7 times (t, normal here: 9.5).
-    assert detectors.exaggeration(2 / 8.1) == pytest.approx(9.7, rel=0.03)
-
-
 def test_a_win_is_shrunk_as_the_posterior_mean_of_two_normals():
     found = detectors.curse([claim(HOURS, 0.04, 0.01, "north_star")], prior=0.01)
     assert "+4.0% found, +2.0% expected" in found.detail  # equal variances: half

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import launch, lessons, quadrant, scorecard, study
+from helpers import launch, lessons, quadrant, scorecard, study, units
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,11 @@ def test_the_impossible_lift_gets_four_accounts_by_the_formula_and_none_by_us(fo
     assert "108%" in row["the right answer"]
 
 
-def test_on_simulated_data_the_right_answers_are_those_of_the_scorecard(harm):
+def test_on_simulated_data_the_right_answers_are_those_of_the_units_table(harm):
     rows = lessons.copied(harm)
-    hours = scorecard.measure(harm).plain[0]
-    assert rows["the right answer"][1] == f"{hours.control:.2f} h"
+    table = units.load(harm)
+    minutes = table.filter(table.arm == "as it is")["plays_sum_watch_minutes"].execute()
+    assert rows["the right answer"][1] == f"{minutes.mean() / 60 / 4:.2f} h"
     assert rows["its answer"][2].startswith("error: root of −")
 
 
