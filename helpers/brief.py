@@ -12,7 +12,7 @@ from helpers.launch.entry import Planned
 from helpers.metrics import Condition, Measure
 from helpers.prospect import words
 from helpers.report.readout import ROLES, percent
-from helpers.results import Check, Estimate
+from helpers.results import Check
 from helpers.study import Study
 
 
@@ -78,30 +78,6 @@ def accounts(data: Study) -> pd.DataFrame:
     assigned = _sizes(data).rename_axis("arm").reset_index(name="assigned")
     result = assigned.merge(kept, on="arm", how="left")
     return result.assign(lost=result["assigned"] - result["kept"]).rename(columns={"zero": "with a north star of 0"})
-
-
-def adjustment(data: Study) -> pd.DataFrame:
-    """Compare each metric's standard error without and with its past, where the data have one."""
-    read, treatment = scorecard.pooled(data), data.launch.arms.treatment[0]
-    rows = []
-    for p in units.measurable(data):
-        plain, adjusted = (
-            scorecard.estimate(data, read, p.metric, treatment=treatment, adjust=adjust) for adjust in (False, True)
-        )
-        if isinstance(plain, Estimate) and isinstance(adjusted, Estimate) and units.covariates(data, p.metric):
-            left = (adjusted.se / plain.se) ** 2
-            rows.append(
-                {
-                    "metric": p.metric.title,
-                    "error alone": float(f"{plain.se:.3g}"),
-                    "error with the past": float(f"{adjusted.se:.3g}"),
-                    "variance left": percent(left, digits=0),
-                    "as if accounts ×": round(1 / left, 2),
-                }
-            )
-    return pd.DataFrame(
-        rows, columns=["metric", "error alone", "error with the past", "variance left", "as if accounts ×"]
-    )
 
 
 def design_effects(data: Study) -> pd.DataFrame:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers import cli, launch, linter, study
+from helpers import cli, launch, linter, metrics, study
 from helpers.errors import LaunchError
+from helpers.launch.entry import Planned
 from helpers.linter.rule import power
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,8 @@ metrics:
     - {metric: tickets_per_account, margin: +30%, harm: h, owner: o, on_breach: stop, baseline: 0.015, sd: 0.123}
     - {name: tail_share, family: ecosystem, kind: proportion, better: higher, margin: -3pp, harm: h, owner: o,
        on_breach: stop, baseline: 0.4, numerator: {table: plays, agg: any, where: {creator_tier: tail}}}
+  operational: [start_failure_rate]
+  satisfaction: [survey_score]
 segments: [region, device, tenure]
 decision:
   alpha: 0.05
@@ -70,6 +73,8 @@ FAULTS = [
     ("V3", "W", ("metrics", "supporting", 0), OWN | {"title": "Plays from the new algorithm"}),
     ("O1", "W", ("metrics", "supporting"), [OWN | {"name": f"m{i}"} for i in range(6)]),
     ("O3", "E", ("metrics", "supporting", 0, "drives"), "revenue"),
+    ("O4", "E", ("metrics", "satisfaction"), []),
+    ("O4", "E", ("metrics", "operational"), None),
     ("G1", "E", GUARDS, []),
     ("G2", "W", (*GUARDS, 4), None),
     ("G3", "E", (*GUARDS, 0, "owner"), None),
@@ -79,7 +84,7 @@ FAULTS = [
     ("G4", "W", ("risks", 0, "metric"), "revenue"),
     ("G4", "W", ("risks", 1, "accepted"), ""),
     ("G5", "W", ("metrics", "supporting", 0, "counter"), None),
-    ("G5", "W", ("metrics", "supporting", 0, "counter"), "survey_score"),
+    ("G5", "W", ("metrics", "supporting", 0, "counter"), "regret_rate"),
     ("R1", "E", ("sampling",), None),
     ("R1", "E", ("sampling", "n"), {"old": 1, "new": 1}),
     ("R1", "E", ("decision", "power"), None),
@@ -105,10 +110,11 @@ FAULTS = [
     ("R12", "W", ("outliers",), None),
     ("R12", "W", ("outliers", "caps"), "per_arm"),
     ("R13", "W", STAR, OWN | {"kind": "proportion"}),
-    ("R13", "W", STAR, OWN | {"kind": "quantile"}),
+    ("R13", "W", STAR, OWN | {"kind": "count", "numerator": {"table": "plays", "agg": "any"}}),
     ("R14", "I", ("metrics", "supporting", 0, "target"), "+6%"),
     ("R14", "I", ("decision", "past_lifts"), "+1%"),
     ("S1", "W", ("frame",), None),
+    ("S1", "W", ("sampling", "exclude"), [{"region": ["LATAM"]}]),
     ("S1", "E", ("frame", "recruited"), "volunteers"),
     ("S1", "W", ("frame",), {"recruited": "volunteers", "weights": "raked"}),
     ("S1", "W", ("frame", "devices_left_out"), ["phone"]),
@@ -206,6 +212,19 @@ def test_every_rule_points_to_a_section_of_a_notebook(rule):
         if line.startswith("## ")
     ]
     assert heading in headings
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("churn_28d", "retention"), ("tickets_per_account", "support"), ("crash_rate", "technical"), ("rebuffer_ratio_p95", "technical"),
+        ("tail_impression_share", "ecosystem"), ("creator_gini", "ecosystem"), ("seconds_to_first_play_p95", "effort"),
+        ("effort_score", "effort"), ("regret_rate", "satisfaction"), ("intentional_start_share", "satisfaction"),
+        ("hours_per_account_week", ""),
+    ],
+)  # fmt: skip
+def test_what_a_guardrail_protects_is_read_from_what_it_measures(name, family):
+    assert linter.family(Planned(metric=metrics.get(name), role="guardrail")) == family
 
 
 @pytest.mark.parametrize(("effect", "wanted"), [(2.8015852, 0.8), (1.959964, 0.5), (3.6048, 0.95)])

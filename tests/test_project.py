@@ -49,8 +49,9 @@ MAY_IMPORT = {
     "quadrant": {"results"},
     "corpus": {"errors", "simulate", "study"},
     "lessons": {"launch", "metrics", "results", "scorecard", "study"},
+    "detectors": {"decision", "inference", "launch", "metrics", "power", "quadrant", "register", "report", "results", "scorecard", "study", "units"},
     "register": {"errors", "launch", "study"},
-    "linter": {"errors", "launch", "metrics", "results", "scorecard", "study"},
+    "linter": {"errors", "launch", "metrics", "power", "results", "scorecard", "study"},
     "plan": {"brief", "errors", "launch", "linter", "metrics", "register", "report", "results"},
     "handover": {"assignment", "errors", "launch", "results", "study"},
 }  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from helpers.launch.entry import Planned
 from helpers.linter.rule import Hit, Rule, Subject
 from helpers.metrics import CATALOGUE, UNITS_TABLE, Measure
+from helpers.power import belief
 
 FAMILIES = {
     "netflix": ("retention", "satisfaction", "technical", "ecosystem", "support"),
@@ -20,6 +21,18 @@ COUNTERS = {  # what suffers when a target is reached the wrong way
     "discovery": "the share of small creators",
     "opens": "notification opt-outs, or survey_score",
     "browse_to_play": "regret_rate",
+}
+_COLUMNS = {  # what a guardrail reads says what it protects
+    "technical": {"crashed", "start_failed", "play_delay_ms", "rebuffer_ratio", "recommendation_ms"},
+    "ecosystem": {"creator_tier", "creator"},
+    "effort": {"seconds_to_first_play", "effort"},
+    "satisfaction": {"initiation", "thumb", "score"},
+}
+_TABLES = {
+    "retention": {"cancellations"},
+    "support": {"tickets"},
+    "satisfaction": {"surveys", "feedback"},
+    "ecosystem": {"impressions"},
 }
 SUCCESS_LIMIT, DECISION_LIMIT = 5, 7
 _TOTAL = re.compile(
@@ -38,23 +51,12 @@ def family(p: Planned) -> str:
     """
     if p.family:
         return p.family
-    numerator = p.metric.numerator
-    columns = {numerator.column, *(c.column for c in numerator.where)}
-    if columns & {"crashed", "start_failed", "play_delay_ms", "rebuffer_ratio"}:
-        return "technical"
-    if "creator_tier" in columns or numerator.table == "impressions":
-        return "ecosystem"
-    if "seconds_to_first_play" in columns:
-        return "effort"
-    if "initiation" in columns:
-        return "satisfaction"
-    by_table = {
-        "cancellations": "retention",
-        "tickets": "support",
-        "surveys": "satisfaction",
-        "feedback": "satisfaction",
-    }
-    return by_table.get(numerator.table, "")
+    bases = [base for m in p.metric.measures for base in m.bases]
+    columns = {c for b in bases for c in (b.column, *(w.column for w in b.where))} | {p.metric.over}
+    for name, words in _COLUMNS.items():
+        if columns & words:
+            return name
+    return next((name for name, tables in _TABLES.items() if {b.table for b in bases} & tables), "")
 
 
 def _own_words(p: Planned) -> str:
@@ -123,9 +125,16 @@ def _overload(s: Subject) -> Iterator[Hit]:
                 "W",
                 ("metrics", *([layer] if layer else [])),
                 f"{n} {what}, at most {limit} are kept in mind; uncorrected, {n} tests at {alpha:.0%} would "
-                f"give a false alarm in {1 - (1 - alpha) ** n:.0%} of launches that change nothing",
+                f"give a false alarm in {belief.any_false_alarm(n, alpha=alpha):.0%} of launches that change nothing",
                 "rank them, and move those that decide nothing to 'operational' or 'satisfaction'",
             )
+
+
+def _layers(s: Subject) -> Iterator[Hit]:
+    filled = {p.role for p in s.launch.plan}
+    for layer in ("supporting", "operational", "satisfaction"):  # of guardrails speaks G1
+        if layer not in filled:
+            yield Hit("E", ("metrics",), f"the layer '{layer}' is empty", f"name at least one metric under '{layer}'")
 
 
 def _one_north_star(_: Subject) -> Iterator[Hit]:
@@ -296,6 +305,13 @@ RULES = (
         check=_one_north_star,
         section="03_metrics: The dictionary",
         why="two first priorities cannot both be first when they disagree",
+    ),
+    Rule(
+        id="O4",
+        title="Layers",
+        check=_layers,
+        section="03_metrics: The dictionary",
+        why="what drives the north star, whether it works technically and whether people are glad are three questions",
     ),
     Rule(
         id="O3",

@@ -199,22 +199,17 @@ def _outliers(s: Subject) -> Iterator[Hit]:
 
 def _kinds(s: Subject) -> Iterator[Hit]:
     for at, p in s.entries():
-        kind, agg = p.metric.kind, p.metric.numerator.agg
+        kind, numerator = p.metric.kind, p.metric.numerator
         wrong = {
-            "proportion": agg not in ("any", "value"),
-            "mean": agg == "any",
-            "count": agg in ("any", "mean", "min", "max"),
-            "quantile": True,
-            "time_to_event": True,
+            "proportion": numerator.agg not in ("any", "value") and numerator.at_least is None,
+            "mean": numerator.agg == "any" and numerator.per is None,
+            "count": numerator.agg in ("any", "mean", "min", "max"),
         }.get(kind, False)
         if wrong:
-            told = (
-                "has no test here yet" if kind in ("quantile", "time_to_event") else f"does not fit '{agg}' of events"
-            )
             yield Hit(
                 "W",
                 at,
-                f"'{p.metric.name}': kind '{kind}' {told}",
+                f"'{p.metric.name}': kind '{kind}' does not fit '{numerator.agg}' of events",
                 "a proportion is 'any' of an event, a count counts, a mean sums",
             )
 
@@ -239,6 +234,13 @@ def _sampling(s: Subject) -> Iterator[Hit]:
         yield Hit("W", ("frame",), "not said how accounts came into the frame", "write 'frame: {recruited: random}'")
         return
     population = sampling is not None and sampling.objective == "population"
+    if population and sampling is not None and any(not isinstance(rule, str) for rule in sampling.exclude or ()):
+        yield Hit(
+            "W",
+            ("sampling", "exclude"),
+            "some accounts are excluded by their attributes: the population is then what is left",
+            "say so in 'context: {who: …}', and do not speak for the others",
+        )
     if frame.recruited != "random":
         if population and not frame.weights.strip():
             yield Hit(
