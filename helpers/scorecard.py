@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import ibis
 
-from helpers import decision, inference, moments, units, validity
+from helpers import decision, inference, logs, moments, units, validity
 from helpers.errors import ParameterError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
@@ -54,7 +54,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         for p in units.measurable(data)
         if (past := _past(data, p.metric)) is not None
     ]
-    checks = (arm_counts(data, read), validity.pre_period(before))
+    checks = (arm_counts(data, read), validity.pre_period(before), *event_logs(data, read))
     failed = next((c.name for c in checks if c.passed is False), "")
 
     def compare(*, adjust: bool) -> list[Estimate | NotEstimable]:
@@ -137,6 +137,15 @@ def _compare(data: Study, read: Moments, metric: Metric, *, treatment: str, adju
 def scale(data: Study, metric: Metric) -> float:
     """Say by what the units column of a metric is multiplied to read in the metric's own unit."""
     return inference.form(metric, metric.window_days or data.launch.days).scale
+
+
+def event_logs(data: Study, read: Moments) -> tuple[Check, ...]:
+    """Ask whether the faults of the event tables fell on the arms alike; own tables have no events to ask about."""
+    if UNITS_TABLE in data.tables:
+        return ()
+    by_arm = read.pool(by=["arm"])
+    accounts = {str(arm): int(n) for arm, n in zip(by_arm.groups["arm"], by_arm.n, strict=True)}
+    return (logs.check(units.faults(data), accounts, data.launch.data.faults),)
 
 
 def arm_counts(data: Study, read: Moments) -> Check:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pandas as pd
 import platformdirs
 from ibis import _
 
-from helpers import assignment, sampling, schema, simulate
+from helpers import assignment, logs, sampling, schema, simulate
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.metrics import UNITS_TABLE
@@ -32,11 +32,13 @@ class Study:
     """The tables of one launch, by name.
 
     `tables` holds event tables of the contract in `schema`, or the single table `units` with a row per account.
+    Where the launch drops rows that cannot be, they are without them, and `raw` holds the tables as they came.
     `fingerprint` changes when the data do; None when the source cannot tell.
     """
 
     launch: Launch
     tables: Mapping[str, ibis.Table]
+    raw: Mapping[str, ibis.Table] = field(default_factory=dict)
     fingerprint: str | None
     connection: Any = field(repr=False)
     truth: Path | None = field(default=None, repr=False)
@@ -90,6 +92,16 @@ def open(launch: Launch) -> Study:  # noqa: A001  (study.open reads as it should
     Raises:
         DataError: nothing readable is there; what was found and what was expected is said.
     """
+    opened = _opened(launch)
+    if launch.data.faults != "drop":
+        return opened
+    if faults := [fault for name, table in opened.tables.items() for fault in schema.faults(name, table)]:
+        raise DataError(f"{launch.name}: {faults[0]}")
+    return replace(opened, tables=logs.sound(opened.tables), raw=opened.tables)
+
+
+def _opened(launch: Launch) -> Study:
+    """Open the tables as they are."""
     data = launch.data
     if data.source == "simulate":
         folder = _simulated(launch)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from helpers import metrics, schema, simulate
 from helpers.errors import ParameterError
+from helpers.logs import count
 from helpers.simulate import events, parameters, people, truth, viewing, worlds
 
 TABLES = tuple(schema.TABLES)
@@ -121,6 +122,7 @@ def test_the_tables_keep_the_contract(service, name):
     rows = ibis.duckdb.connect().read_parquet(place if place.exists() else service / name / "*.parquet")
     order = [column.name for column in schema.TABLES[name].columns]
     assert schema.faults(name, rows) == []
+    assert count({name: rows}).empty
     assert list(rows.columns) == [column for column in order if column in rows.columns]
 
 

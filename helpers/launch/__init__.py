@@ -42,6 +42,7 @@ class Data(Section):
     weight: Column | None = None
     stratum: Column | None = None
     missing: Literal["refuse", "zero", "drop"] = "refuse"
+    faults: Literal["refuse", "drop", "keep"] = "refuse"
     scenario: str = "show_premiere"
     accounts: int = Field(default=400_000, ge=100, le=50_000_000)
     seed: int = Field(default=20261121, ge=0)
@@ -59,6 +60,8 @@ class Data(Section):
             raise PydanticCustomError(
                 "place", "'weight' and 'stratum' are for 'units' only; event tables have their own"
             )
+        if self.units is not None and "faults" in self.model_fields_set:
+            raise PydanticCustomError("place", "'faults' is for event tables; for one table, see 'missing'")
         if self.source == "simulate" and self.units is not None:
             raise PydanticCustomError("place", "'units' and 'source: simulate' exclude one another")
         return self

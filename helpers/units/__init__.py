@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from ibis import _
 
-from helpers import metrics, schema, study
+from helpers import logs, metrics, schema, study
 from helpers.errors import DataError, did_you_mean
+from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
@@ -36,6 +37,7 @@ __all__ = [
     "covariates",
     "design",
     "distribution",
+    "faults",
     "load",
     "measurable",
     "values",
@@ -130,14 +132,24 @@ def load(data: Study) -> ibis.Table:
     else:
         path = study.cache_folder() / "units" / f"{_key(data)}.parquet"
         if not path.exists():
-            check(data)
-            _keep(data, path)
+            _keep(data, path, faults=check(data))
         table = data.connection.read_parquet(str(path))
     return _capped(data, _policy(data, table))
 
 
-def check(data: Study) -> None:
+def faults(data: Study) -> pd.DataFrame:
+    """Say which rows of the event tables cannot be, by arm: what `logs.count` found; without rows for own tables."""
+    if data.fingerprint is None:
+        return check(data)
+    load(data)
+    return pd.read_parquet(study.cache_folder() / "units" / f"{_key(data)}.faults.parquet")
+
+
+def check(data: Study) -> pd.DataFrame:
     """Hold the data against the contract before any of it is used.
+
+    Returns:
+        The faults of the event tables, counted by arm, where the launch drops or keeps such rows.
 
     Raises:
         DataError: one sentence per fault, counted.
@@ -150,13 +162,22 @@ def check(data: Study) -> None:
             if column not in own.columns:
                 raise DataError(f"{launch.data.units}: has no column {column!r}; {did_you_mean(column, own.columns)}")
     else:
-        faults = [f for name, table in data.tables.items() for f in schema.faults(name, table)]
-        if faults:
-            raise DataError("\n".join(f"{launch.name}: {fault}" for fault in faults[:5]))
+        _refuse(launch, [fault for name, table in data.tables.items() for fault in schema.faults(name, table)])
     _check_arms(data)
     for name in ("sessions", "plays"):
         if name in data.tables:
             _check_window(data, name)
+    if UNITS_TABLE in data.tables:
+        return logs.count({})
+    counts = logs.count(data.raw or data.tables, data.assignments.select("account", "arm"))
+    if launch.data.faults == "refuse" and (said := logs.sentences(counts)):
+        _refuse(launch, [*said[:5], "mend the tables, or write 'data: {faults: drop}' to leave such rows out"])
+    return counts
+
+
+def _refuse(launch: Launch, faults: list[str]) -> None:
+    if faults:
+        raise DataError("\n".join(f"{launch.name}: {fault}" for fault in faults[:6]))
 
 
 def _check_arms(data: Study) -> None:
@@ -222,13 +243,14 @@ def _own_column(data: Study, measure: Measure, user: str) -> None:
         raise DataError(f"{where}, which holds {table[name].type()}{example}; expected numbers or true and false")
 
 
-def _keep(data: Study, path: Path) -> None:
-    """Write the units table beside its place, check its values, and only then rename it into place."""
+def _keep(data: Study, path: Path, *, faults: pd.DataFrame) -> None:
+    """Write faults and units table beside their place, check the values, and only then rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         build(data).order_by("account").to_parquet(str(partial))
         check_values(data, data.connection.read_parquet(str(partial)))
+        faults.to_parquet(path.with_suffix(".faults.parquet"))
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -276,7 +298,8 @@ def _rules(data: Study, cell: Cell) -> dict[str, Any]:
         hours = next((HOURS[m.unit] for m in mine if m.unit in HOURS), None)
         limit = None if hours is None else 24 * launch.days / hours
     else:
-        timed = cell.measure.simple and (cell.measure.agg, cell.measure.column) == ("sum", "watch_minutes")
+        kept = launch.data.faults == "keep"
+        timed = not kept and cell.measure.simple and (cell.measure.agg, cell.measure.column) == ("sum", "watch_minutes")
         limit = 24 * 60 * max(launch.days, launch.pre_days) if timed else None
     if limit is not None:
         rules["have a negative time; clean them first"] = lambda v: v < 0
@@ -335,5 +358,5 @@ def _key(data: Study) -> str:
     """Name a units table by everything that it depends on: launch, data and this code."""
     packages = [Path(str(m.__file__)).parent for m in (metrics, sys.modules[__name__])]
     files = [p for folder in packages for p in sorted(folder.glob("*.py"))]
-    code = b"".join(p.read_bytes() for p in (*files, Path(schema.__file__), Path(study.__file__)))
+    code = b"".join(p.read_bytes() for p in (*files, *(Path(str(m.__file__)) for m in (logs, schema, study))))
     return hashlib.sha256(f"{data.launch.content_hash}{data.fingerprint}".encode() + code).hexdigest()[:16]
