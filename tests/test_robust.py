@@ -15,7 +15,7 @@ from scipy import stats
 from helpers import inference, moments
 from helpers.errors import DataError, ParameterError
 from helpers.metrics import UNITS_TABLE, Measure, Metric
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable
 from helpers.robust import accounts, bootstrap, estimators, influence, quantiles, ranks, readings, values
 
 CASES = SHARED / "reference" / "cases"
@@ -604,11 +604,31 @@ def test_heavy_viewers_who_are_the_target_stay_and_the_words_and_the_primary_cha
     plain, meant = (influence.check(arms, heavy_viewers_are_target=t) for t in (False, True))
     assert (plain.passed, meant.passed) == (False, True)
     assert "as intended" in meant.detail
-    first = [influence.primary(arms, heavy_viewers_are_target=t).iloc[0] for t in (False, True)]
-    assert "capped at" in first[0]["who"]
-    assert "nobody capped" in first[1]["who"]
-    assert first[1]["diff"] == pytest.approx(estimators.mean(arms).diff)
-    assert (influence.primary(arms, heavy_viewers_are_target=True)["n_control"] < 700).sum() == 1
+    first = [influence.primary(arms, heavy_viewers_are_target=t) for t in (False, True)]
+    assert [r[0].name for r in first] == ["capped mean", "mean"]
+    assert first[1][0].estimate == estimators.mean(arms)
+    assert first[1][1].estimate.n_control < 0.15 * arms.n[0]
+    words = [
+        influence.answer(arms, c, r[0], heavy_viewers_are_target=t)
+        for c, r, t in zip((plain, meant), first, (False, True), strict=True)
+    ]
+    assert "Do not tell it as a gain for everybody" in words[0][2]
+    assert "keep every one of them in" in words[1][2]
+
+
+def test_arms_whose_data_failed_a_check_show_no_effect():
+    rng = np.random.default_rng(21)
+    failed = [Check(name="Arm counts", passed=False, detail="")]
+    closed = accounts.gate(accounts.of(hours(rng, 500), hours(rng, 500)), failed)
+    found = [r.estimate for r in (*readings.readings(closed, rng=rng), *influence.primary(closed))]
+    assert {e.reason for e in found if isinstance(e, NotEstimable)} == {
+        "not shown, because the check 'Arm counts' failed",
+        "the data do not say who was heavy before the launch",
+    }
+    assert not any(isinstance(e, Estimate) for e in found)
+    assert readings.curve(closed).empty
+    assert influence.leave_out(closed).empty
+    assert influence.check(closed).passed is None
 
 
 def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
@@ -622,7 +642,7 @@ def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     assert influence.splits(few).empty
     assert influence.leave_out(accounts.of([], [])).empty
     assert estimators.caps(accounts.of([], [])).empty
-    with pytest.raises(ParameterError, match="at most 0.5"):
+    with pytest.raises(ParameterError, match="top is 0.9, must be above 0"):
         influence.split(few, 0.9)
 
 

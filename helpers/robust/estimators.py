@@ -134,6 +134,8 @@ def trimmed(arms: Arms, share: float = 0.2, *, level: float = 0.95, power: float
     values.check(level, power)
     if not 0 <= share < 0.5:
         raise ParameterError(f"the trimmed share is {share}, must be at least 0 and below 0.5")
+    if refusal := arms.refusal():
+        return refusal
     middle, error, kept = np.empty(2), np.empty(2), np.empty(2)
     for i, rows in enumerate((arms.control, arms.treatment)):
         cut, n = int(share * len(rows)), len(rows)
@@ -169,8 +171,8 @@ def power_mean(
     values.check(level, power)
     if not (offset >= 0 and np.isfinite(exponent)):
         raise ParameterError(f"offset is {offset} and exponent {exponent}; expected 0 or more, and a finite number")
-    if few := values.too_few(arms.metric, arms.n):
-        return few
+    if refusal := arms.refusal():
+        return refusal
     if (arms.pooled + offset).min() <= 0:
         none = [float((x + offset <= 0).mean()) for x in (arms.control, arms.treatment)]
         what = "logarithm" if exponent == 0 else "power mean"
@@ -225,8 +227,8 @@ def _means(
     arms: Arms, control: Floats, treatment: Floats, method: str, *, level: float, power: float, note: str = ""
 ) -> Estimate | NotEstimable:
     values.check(level, power)
-    if few := values.too_few(arms.metric, arms.n):
-        return few
+    if refusal := arms.refusal():
+        return refusal
     mean, cov, used = accounts.means(arms, control[:, None], treatment[:, None])
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
     return _welch(arms, mean[:, 0], cov[:, 0, 0], np.array(arms.n), method, level=level, power=power, note=note)
