@@ -58,6 +58,11 @@ class Arms:
         """Say why these arms do not give a number."""
         return NotEstimable(metric=self.metric, reason=reason, n_control=self.n[0], n_treatment=self.n[1])
 
+    def without_past(self) -> Arms:
+        """Forget what was measured before the launch."""
+        before = (np.empty((n, 0)) for n in self.n)
+        return replace(self, control_before=next(before), treatment_before=next(before))
+
     def refusal(self) -> NotEstimable | None:
         """Say why no effect at all is read from these arms, where that is so."""
         return self.unable(self.closed) if self.closed else values.too_few(self.metric, self.n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -171,6 +171,11 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
             gone = len(pooled) - sum(kept.n)
             rows.append({"left_out": top, "accounts": gone, "diff": e.diff, "low": e.low, "high": e.high})
     return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"])
+
+
+def leave_out_each(stories: Mapping[str, Arms], *, level: float = 0.95) -> pd.DataFrame:
+    """Leave the heaviest out of several stories; the column `story` names them."""
+    return pd.concat([leave_out(arms, level=level).assign(story=name) for name, arms in stories.items()])
 
 
 def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = False, level: float = 0.95) -> Check:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.results import Estimate, NotEstimable
-from helpers.robust import estimators, quantiles, ranks
+from helpers.robust import bootstrap, estimators, quantiles, ranks
 from helpers.robust.accounts import Arms
 
 
@@ -122,6 +122,16 @@ def curve(arms: Arms, *, level: float = 0.95) -> pd.DataFrame:
     nothing = np.empty(0)
     pair = (nothing, nothing) if arms.refusal() else (arms.control, arms.treatment)
     return quantiles.curve(*pair, level=level)
+
+
+def resampled(
+    arms: Arms, statistics: Sequence[bootstrap.Statistic], *, rng: np.random.Generator, level: float = 0.95
+) -> list[Estimate | NotEstimable]:
+    """Compare statistics by the bootstrap, without what was known from before."""
+    if refusal := arms.refusal():
+        return [refusal] * len(statistics)
+    pair = arms.control, arms.treatment
+    return [bootstrap.difference(*pair, s, rng=rng, metric=arms.metric, level=level) for s in statistics]
 
 
 def to_frame(answers: Sequence[Reading]) -> pd.DataFrame:
