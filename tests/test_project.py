@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "power": {"errors", "inference", "metrics", "moments", "results"},
     "decision": {"errors", "metrics", "results"},
     "preflight": {"errors", "metrics", "results", "schema", "study", "units", "validity"},
-    "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "study", "units", "validity"},
+    "scorecard": {"decision", "errors", "inference", "launch", "metrics", "moments", "results", "robust", "study", "units", "validity"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "study", "units"},
     "robust": {"errors", "inference", "metrics", "results", "study", "units"},
     "report": {"errors", "results"},

@@ -136,7 +136,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
 
 
 def _chosen(data: Study, name: str) -> Metric:
-    can = [p.metric for p in units.measurable(data)]
+    can = [p.metric for p in units.measurable(data) if p.metric.per_account]
     if name:
         planned = {p.metric.name: p.metric for p in data.launch.plan}
         if name not in planned:
@@ -145,9 +145,11 @@ def _chosen(data: Study, name: str) -> Metric:
             )
         if reason := units.why_not(data, planned[name]):
             raise DataError(f"{data.launch.name}: metric {name!r} cannot be measured: {reason}")
+        if not planned[name].per_account:
+            raise DataError(f"{data.launch.name}: metric {name!r} is no amount per account")
         return planned[name]
     if not can:
-        raise DataError(f"{data.launch.name}: no metric of the plan can be measured on these data")
+        raise DataError(f"{data.launch.name}: no metric of the plan is an amount per account in these data")
     return next((m for m in can if m.kind in ("mean", "count")), can[0])
 
 

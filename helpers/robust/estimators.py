@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from helpers.errors import ParameterError
+from helpers.inference import limits
 from helpers.results import Estimate, NotEstimable
 from helpers.robust import accounts, values
 from helpers.robust.accounts import Arms
@@ -248,7 +249,6 @@ def _welch(
 
 
 def _t(middle: Floats, error: Floats, n: Floats, level: float) -> tuple[float, float]:
-    """Give the t quantile of the level and the two-sided p (Welch 1947)."""
-    df = error.sum() ** 2 / (error**2 / (n - 1)).sum()
-    t = abs(middle[1] - middle[0]) / np.sqrt(error.sum())
-    return float(stats.t.isf((1 - level) / 2, df)), float(2 * stats.t.sf(t, df))
+    """Give the t quantile of the level and the two-sided p of two averages with squared errors (2,)."""
+    q, p = limits.welch(middle[:, None], (error * n)[:, None], n[:, None], level)
+    return float(q[0]), float(p[0])

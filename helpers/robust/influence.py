@@ -133,8 +133,8 @@ def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> 
     """Split the effect at several tops; a top with fewer than ten accounts is left out.
 
     Returns:
-        top (in words), above (the amount), control and treatment (heavy accounts), effect, brought (by the heavy
-        accounts), share with low and high (of the effect), beyond with its own limits (only what exceeds the amount).
+        top, above (the amount), control and treatment (heavy accounts), effect, they bring (in the metric's unit), as a
+        share, lost under a cap there (as a share); shares with their intervals, in words.
     """
     found = [s for top in tops if (s := split(arms, top, level=level)) is not None]
     return pd.DataFrame(
@@ -144,10 +144,9 @@ def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> 
             "control": [s.accounts[0] for s in found],
             "treatment": [s.accounts[1] for s in found],
             "effect": [s.effect for s in found],
-            "brought": [s.heavy.amount for s in found],
-            **{key: [getattr(s.heavy, key) for s in found] for key in ("share", "low", "high")},
-            "beyond": [s.beyond.share for s in found],
-            **{f"beyond_{key}": [getattr(s.beyond, key) for s in found] for key in ("low", "high")},
+            "they bring": [s.heavy.amount for s in found],
+            "as a share": [_words(s.heavy) for s in found],
+            "lost under a cap there": [_words(s.beyond) for s in found],
         }
     )
 
@@ -199,8 +198,8 @@ def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = Fal
     if found.heavy.share is None:
         detail = "Cannot tell: the effect does not stand out from chance, so that it cannot be divided among accounts."
         return Check(name=name, passed=None, detail=detail)
-    brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_of_effect(found.heavy)}"
-    beyond = f"{_of_effect(found.beyond)} would be lost if no account counted for more than {limit}"
+    brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of the effect"
+    beyond = f"{_words(found.beyond)} of the effect would be lost if no account counted for more than {limit}"
     if found.verdict == "broad":
         return Check(name=name, passed=True, detail=f"Broad: {beyond}.")
     if found.verdict == "cannot tell":
@@ -216,11 +215,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g}%"
 
 
-def _of_effect(part: Part) -> str:
-    if part.share is None or part.low is None or part.high is None:
-        return "an unknown part of the effect"
-    text = f"{part.share:.0%} of the effect (between {part.low:.0%} and {part.high:.0%})"
-    return text.replace("-", "−")
+def _words(part: Part) -> str | None:
+    """Write a share with its interval; None where there is no effect to have shares of."""
+    if part.share is None:
+        return None
+    return f"{part.share:.0%} (between {part.low:.0%} and {part.high:.0%})".replace("-", "−")
 
 
 def concentration(
@@ -228,13 +227,20 @@ def concentration(
 ) -> Check:
     """Ask of a launch whether a few accounts carry the effect on a metric: by default the first amount of its plan.
 
+    Heavy viewers are the target where the launch says so under `outliers`, or the argument does.
+
     Raises:
         ParameterError: the plan has no such metric or treatment.
         DataError: the metric cannot be measured on these data.
     """
     arms = accounts.read(data, metric, treatment=treatment)
-    level = 1 - data.launch.decision.alpha
-    return check(arms, top=top, heavy_viewers_are_target=heavy_viewers_are_target, level=level)
+    target = heavy_viewers_are_target or meant_for_heavy_viewers(data)
+    return check(arms, top=top, heavy_viewers_are_target=target, level=1 - data.launch.decision.alpha)
+
+
+def meant_for_heavy_viewers(data: Study) -> bool:
+    """Say whether the launch names those who watch most as its target."""
+    return data.launch.outliers is not None and data.launch.outliers.heavy_viewers_are_target
 
 
 def audience(arms: Arms, share_of_accounts: float = 0.1) -> Arms | None:
@@ -323,8 +329,8 @@ def two_stories(arms: Arms, *, rng: np.random.Generator, few: float = 0.005, err
         closed="",
         control=arms.control[one],
         treatment=arms.control[other],
-        control_before=arms.control_before[one],
-        treatment_before=arms.control_before[other],
+        control_before=np.empty((len(one), 0)),
+        treatment_before=np.empty((len(other), 0)),
     )
     base = estimators.mean(half)
     gain = errors * base.se if isinstance(base, Estimate) else 0.0

@@ -111,9 +111,10 @@ def side_by_side(stories: Mapping[str, Arms], *, rng: np.random.Generator, repli
     columns: dict[str, list[object]] = {}
     for story, arms in stories.items():
         found = readings(arms, rng=rng, replicates=replicates)
-        columns["method"] = [r.name.split(",")[0] for r in found]
+        columns["method"] = [r.name for r in found]
         for key in ("diff", "p"):
-            columns[f"{story}: {key}"] = [getattr(r.estimate, key, None) for r in found]
+            numbers = (getattr(r.estimate, key, np.nan) for r in found)
+            columns[f"{story}: {key}"] = [float(f"{x:.2g}") for x in numbers]
     return pd.DataFrame(columns)
 
 
