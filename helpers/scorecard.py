@@ -14,6 +14,7 @@ from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT, Moments
 from helpers.results import Check, Claim, Estimate, NotEstimable
+from helpers.robust import events
 from helpers.study import Study
 from helpers.units import STRATUM
 
@@ -112,6 +113,8 @@ def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adju
     """Compare one metric over all accounts; not estimable, with the reason, where the data lack what it needs."""
     if reason := units.why_not(data, metric):
         return NotEstimable(metric=metric.name, reason=reason)
+    if metric.kind == "quantile":
+        return events.compare(data, metric, treatment=treatment)
     past = data.launch.decision.adjust and bool(units.covariates(data, metric))
     return _compare(data, read, metric, treatment=treatment, adjust=adjust and past)
 

@@ -123,7 +123,7 @@ BAD = {
     "metric twice": (GOOD.replace("name: hours", "name: kept"), r"metric 'kept' stands in the plan twice"),
     "no north star": (GOOD.replace("north_star", "supporting").replace("{name: kept", "[{name: kept").replace("higher}\n  g", "higher}]\n  g"), r"north_star: is missing"),
     "ratio without denominator": (GOOD.replace("kind: mean", "kind: ratio"), r"a ratio has a 'denominator'"),
-    "cap on a proportion": (GOOD.replace("column: kept,", "column: kept, cap: 0.99,"), r"'cap' is for means and counts"),
+    "cap on a proportion": (GOOD.replace("column: kept,", "column: kept, cap: 0.99,"), r"'cap' is for means, counts and ratios"),
     "same arm twice": (GOOD.replace("treatment: new", "treatment: old"), r"every arm needs a name of its own"),
     "key twice": (GOOD + "name: other\n", r"line 8: .*key 'name' stands here twice"),
     "alias": (GOOD.replace("old", "&a old").replace("new", "*a"), r"line 3: .*aliases"),

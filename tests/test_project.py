@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "power": {"errors", "inference", "metrics", "moments", "results"},
     "decision": {"errors", "metrics", "results"},
     "preflight": {"errors", "metrics", "results", "schema", "study", "units", "validity"},
-    "scorecard": {"decision", "errors", "inference", "launch", "logs", "metrics", "moments", "results", "study", "units", "validity"},
+    "scorecard": {"decision", "errors", "inference", "launch", "logs", "metrics", "moments", "results", "robust", "study", "units", "validity"},
     "segments": {"errors", "inference", "metrics", "results", "scorecard", "study", "units"},
     "monitor": {"anytime", "errors", "inference", "metrics", "moments", "results", "scorecard", "sequential", "study", "units"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units"},

@@ -3,6 +3,8 @@
 import functools
 import json
 import math
+import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import inference, moments
+from helpers import inference, metrics, moments, study
 from helpers.errors import DataError, ParameterError
+from helpers.launch import load
 from helpers.metrics import UNITS_TABLE, Measure, Metric
-from helpers.results import Estimate, NotEstimable
-from helpers.robust import accounts, bootstrap, estimators, influence, quantiles, ranks, readings, values
+from helpers.results import Check, Estimate, NotEstimable
+from helpers.robust import accounts, bootstrap, estimators, events, influence, quantiles, ranks, readings, values
 
 CASES = SHARED / "reference" / "cases"
 COOKIE_CATS = SHARED / "reference" / "data" / "cookie_cats.csv"
@@ -604,17 +607,35 @@ def test_heavy_viewers_who_are_the_target_stay_and_the_words_and_the_primary_cha
     plain, meant = (influence.check(arms, heavy_viewers_are_target=t) for t in (False, True))
     assert (plain.passed, meant.passed) == (False, True)
     assert "as intended" in meant.detail
-    first = [influence.primary(arms, heavy_viewers_are_target=t).iloc[0] for t in (False, True)]
-    assert "capped at" in first[0]["who"]
-    assert "nobody capped" in first[1]["who"]
-    assert first[1]["diff"] == pytest.approx(estimators.mean(arms).diff)
-    assert (influence.primary(arms, heavy_viewers_are_target=True)["n_control"] < 700).sum() == 1
+    first = [influence.primary(arms, heavy_viewers_are_target=t) for t in (False, True)]
+    assert [r[0].name for r in first] == ["capped mean", "mean"]
+    assert first[1][0].estimate == estimators.mean(arms)
+    assert first[1][1].estimate.n_control < 0.15 * arms.n[0]
+    words = [
+        influence.answer(arms, c, r[0], heavy_viewers_are_target=t)
+        for c, r, t in zip((plain, meant), first, (False, True), strict=True)
+    ]
+    assert "Do not tell it as a gain for everybody" in words[0][2]
+    assert "keep every one of them in" in words[1][2]
+
+
+def test_arms_whose_data_failed_a_check_show_no_effect():
+    rng = np.random.default_rng(21)
+    failed = [Check(name="Arm counts", passed=False, detail="")]
+    closed = accounts.gate(accounts.of(hours(rng, 500), hours(rng, 500)), failed)
+    found = [r.estimate for r in (*readings.readings(closed, rng=rng), *influence.primary(closed))]
+    assert {e.reason for e in found if isinstance(e, NotEstimable)} == {
+        "not shown, because the check 'Arm counts' failed",
+        "the data do not say who was heavy before the launch",
+    }
+    assert not any(isinstance(e, Estimate) for e in found)
+    assert readings.curve(closed).empty
+    assert influence.leave_out(closed).empty
+    assert influence.check(closed).passed is None
 
 
 def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     rng = np.random.default_rng(20)
-    from dataclasses import replace
-
     kept = replace(accounts.of(rng.random(100) < 0.5, rng.random(100) < 0.6), shares=True)
     assert influence.check(kept).passed is True
     few = accounts.of(hours(rng, 100), hours(rng, 100))
@@ -622,7 +643,7 @@ def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     assert influence.splits(few).empty
     assert influence.leave_out(accounts.of([], [])).empty
     assert estimators.caps(accounts.of([], [])).empty
-    with pytest.raises(ParameterError, match="at most 0.5"):
+    with pytest.raises(ParameterError, match="must be above 0 and at most"):
         influence.split(few, 0.9)
 
 
@@ -635,3 +656,66 @@ def test_impossible_accounts_go_from_both_arms_by_one_rule():
     assert accounts.screen(kept, None)[1].passed is None
     with pytest.raises(ParameterError, match="impossible_above is 0, must"):
         accounts.screen(kept, 0)
+
+
+# Launches of the simulated service
+
+
+def simulated(folder, scenario, *, seed=1, n=(3_000, 1_500), metrics="hours_per_account_week", pre_days=28, more=""):
+    """Open a small launch of a scenario."""
+    path = folder / "planted.yaml"
+    path.write_text(
+        textwrap.dedent(f"""\
+            name: planted
+            data: {{source: simulate, scenario: {scenario}, accounts: {round(1.2 * sum(n))}, seed: {seed}}}
+            arms: {{control: control, treatment: treated}}
+            dates: {{start: 2026-09-07, days: 28, pre_days: {pre_days}}}
+            sampling: {{n: {{control: {n[0]}, treated: {n[1]}}}}}
+            metrics: {{north_star: {metrics}}}
+            """)
+        + textwrap.dedent(more)
+    )
+    return study.open(load(path))
+
+
+def test_a_slow_tail_is_seen_by_the_quantile_and_missed_by_the_mean(tmp_path):
+    more = """\
+        decision: {adjust: false}
+    """
+    data = simulated(tmp_path, "slow_tail", n=(2_500, 2_500), pre_days=1, more=more)
+    asked = ("play_delay_ms_p50", "play_delay_ms_p99")
+    found = {name: events.compare(data, metrics.get(name), treatment="treated") for name in asked}
+    assert found["play_delay_ms_p99"].low > 0
+    assert found["play_delay_ms_p99"].rel == pytest.approx(0.4, abs=0.15)  # planted: the slow networks 40 % slower
+    assert abs(found["play_delay_ms_p50"].rel) < 0.06
+    assert events.compare(data, metrics.get("hours_per_account_week"), treatment="treated").reason.endswith(
+        "no quantile of events"
+    )
+
+
+def test_the_few_of_a_planted_launch_are_found_and_kept_where_they_are_meant(tmp_path):
+    target = "outliers: {rule: none, heavy_viewers_are_target: true}\n"
+    data = simulated(tmp_path, "heavy_target", seed=3, n=(6_000, 6_000), more=target)
+    meant = influence.concentration(data)
+    arms = accounts.read(data)
+    found = influence.check(arms)
+    assert arms.control_before.shape == (6_000, 1)
+    assert found.detail.startswith("Concentrated")
+    assert (found.passed, meant.passed) == (False, True)
+    assert meant.detail.startswith("Concentrated, as intended")
+    few = arms.treatment > np.quantile(arms.pooled, 0.999)
+    assert few.sum() > 5  # nobody was taken out
+    with pytest.raises(ParameterError, match="did you mean 'treated'"):
+        accounts.read(data, treatment="treatd")
+    with pytest.raises(ParameterError, match="not in the plan"):
+        accounts.read(data, "hours")
+
+
+def test_an_amount_is_read_from_an_own_table_with_its_past(players):
+    path, table = players
+    arms = accounts.read(study.open(load(path)))
+    new = table[table["version"] == "new"]
+    assert sorted(arms.treatment) == pytest.approx(sorted(new["hours"]))
+    assert sorted(arms.treatment_before[:, 0]) == pytest.approx(sorted(new["history"]))
+    assert accounts.read(study.open(load(path)), "kept").shares
+    assert accounts.read(study.open(load(path)), "per_session").treatment.sum() == pytest.approx(new["hours"].sum())

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import inference, launch, moments, study, units
+from helpers import inference, launch, moments, scorecard, study, units
 from helpers.errors import DataError, PremiereError
 from helpers.results import Estimate
 
@@ -385,14 +385,32 @@ def test_a_cap_is_the_quantile_of_both_arms_together(players):
     assert got["hours"].max() == pytest.approx(table["hours"].max())
 
 
-def test_a_cap_that_would_erase_the_metric_is_refused(players):
+def test_a_cap_of_what_few_accounts_have_is_taken_among_those(players):
     path, table = players
     table["hours"] = 0.0
-    table.loc[:3, "hours"] = 5.0
+    table.loc[:9, "hours"] = np.arange(1.0, 11)
     table.to_csv(path.parent / "players.csv", index=False)
     path.write_text(path.read_text().replace("column: hours, better", "column: hours, cap: 0.9, better"))
-    with pytest.raises(DataError, match="it would erase the metric"):
-        units.load(study.open(launch.load(path)))
+    got = units.load(study.open(launch.load(path))).execute()
+    assert got["hours_cap0.9"].max() == pytest.approx(np.quantile(np.arange(1.0, 11), 0.9))
+    assert (got["hours_cap0.9"] > 0).sum() == 10
+
+
+def test_a_capped_ratio_is_capped_on_the_same_accounts(players):
+    path, table = players
+    table["sessions"] += 1
+    table.to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text().replace("denominator: sessions,", "denominator: sessions, cap: 0.99,"))
+    data = study.open(launch.load(path))
+    metric = next(p.metric for p in data.launch.plan if p.metric.name == "per_session")
+    got = units.load(data).execute()
+    top, bottom = (got[metric.column(m)] for m in metric.measures)
+    limit = table["hours"].quantile(0.99)
+    assert top.max() == pytest.approx(limit)
+    assert (top / bottom).to_numpy() == pytest.approx((got["hours"] / got["sessions"]).to_numpy(), rel=1e-9)
+    same = got["hours"] <= limit
+    assert (bottom[same] == got["sessions"][same]).all()
+    assert scorecard.measure(data).claims[1].estimate.diff != 0
 
 
 def test_accounts_in_arms_that_the_launch_does_not_name_are_left_out(players):

@@ -76,10 +76,14 @@ class Frame(Section):
 
 
 class Outliers(Section):
-    """How extreme accounts are treated, decided before they are seen, and whether caps are common to the arms."""
+    """How extreme accounts are treated, decided before they are seen, and whether caps are common to the arms.
+
+    `heavy_viewers_are_target` says that the launch is made for those who watch most: they are then kept and not capped.
+    """
 
     rule: Annotated[str, Field(min_length=1)]
     caps: Literal["pooled", "per_arm"] = "pooled"
+    heavy_viewers_are_target: bool = False
 
 
 class Rollout(Section):

@@ -226,8 +226,10 @@ class Entry(Section):
     def _resolve(self) -> Entry:
         self._resolved = self._from_catalogue() if self.metric is not None else self._of_their_own()
         metric = self._resolved
-        if metric.cap is not None and metric.kind not in {"mean", "count"}:
-            raise PydanticCustomError("cap", f"'cap' is for means and counts; '{metric.name}' is a {metric.kind}")
+        if metric.cap is not None and metric.kind not in {"mean", "count", "ratio"}:
+            raise PydanticCustomError(
+                "cap", f"'cap' is for means, counts and ratios; '{metric.name}' is a {metric.kind}"
+            )
         if (metric.kind == "ratio") != (metric.denominator is not None):
             raise PydanticCustomError("ratio", f"'{metric.name}': a ratio has a 'denominator', other kinds have none")
         self._check_kind(metric)

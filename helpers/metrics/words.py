@@ -124,8 +124,10 @@ class Metric:
     `window_days` counts from the account's assignment; None means the whole window of the launch. `per_week` divides by
     the weeks in the window. `covariates` are measured before the assignment and may sharpen the estimate: "own" means
     the metric itself in the pre-period, a tuple names other measures, an empty one means none. `cap` is the quantile
-    of all accounts, both arms together, above which the account's value is set to that quantile. `quantile` is for the
-    kind of that name; `over` names the column whose values share the whole of an arm, for Gini and coverage.
+    of all accounts, both arms together, above which the account's value is set to that quantile; of those above 0, if
+    so few have anything that it would be 0. Of a ratio the numerator is capped, and the denominator shrinks by the same
+    factor, so that the account keeps its own ratio and loses weight. `quantile` is for the kind of that name; `over`
+    names the column whose values share the whole of an arm, for Gini and coverage.
     """
 
     name: str
@@ -153,8 +155,10 @@ class Metric:
         'cancellations_any_28d'
         """
         name = measure.name(window, self.window_days)
-        capped = self.cap is not None and window == "post" and measure == self.numerator
-        return f"{name}_cap{self.cap:g}" if capped else name
+        if self.cap is None or window == "pre" or measure not in self.measures:
+            return name
+        by = "" if measure == self.numerator else f"_with_{self.numerator.name(window, self.window_days)}"
+        return f"{name}_cap{self.cap:g}{by}"
 
     @property
     def measures(self) -> tuple[Measure, ...]:

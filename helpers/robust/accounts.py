@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ class Arms:
     """Two arms of accounts on one metric, in its own unit and without any cap.
 
     `control` (n,) and `treatment` (m,) hold one amount per account; `control_before` (n, b) and `treatment_before`
-    (m, b) what was measured of it before the launch, with b = 0 where nothing was.
+    (m, b) what was measured of it before the launch, with b = 0 where nothing was. `closed` says why no effect may be
+    read from them, or nothing.
     """
 
     metric: str
@@ -36,6 +38,7 @@ class Arms:
     names: tuple[str, str] = ("control", "treatment")
     better: str = "higher"
     shares: bool = False  # amounts that are 0 or 1
+    closed: str = ""
     control: Floats
     treatment: Floats
     control_before: Floats
@@ -54,6 +57,15 @@ class Arms:
     def unable(self, reason: str) -> NotEstimable:
         """Say why these arms do not give a number."""
         return NotEstimable(metric=self.metric, reason=reason, n_control=self.n[0], n_treatment=self.n[1])
+
+    def without_past(self) -> Arms:
+        """Forget what was measured before the launch."""
+        before = (np.empty((n, 0)) for n in self.n)
+        return replace(self, control_before=next(before), treatment_before=next(before))
+
+    def refusal(self) -> NotEstimable | None:
+        """Say why no effect at all is read from these arms, where that is so."""
+        return self.unable(self.closed) if self.closed else values.too_few(self.metric, self.n)
 
     def where(self, control: npt.NDArray[np.bool_], treatment: npt.NDArray[np.bool_]) -> Arms:
         """Keep some accounts of each arm."""
@@ -124,7 +136,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
 
 
 def _chosen(data: Study, name: str) -> Metric:
-    can = [p.metric for p in units.measurable(data)]
+    can = [p.metric for p in units.measurable(data) if p.metric.per_account]
     if name:
         planned = {p.metric.name: p.metric for p in data.launch.plan}
         if name not in planned:
@@ -133,10 +145,18 @@ def _chosen(data: Study, name: str) -> Metric:
             )
         if reason := units.why_not(data, planned[name]):
             raise DataError(f"{data.launch.name}: metric {name!r} cannot be measured: {reason}")
+        if not planned[name].per_account:
+            raise DataError(f"{data.launch.name}: metric {name!r} is no amount per account")
         return planned[name]
     if not can:
-        raise DataError(f"{data.launch.name}: no metric of the plan can be measured on these data")
+        raise DataError(f"{data.launch.name}: no metric of the plan is an amount per account in these data")
     return next((m for m in can if m.kind in ("mean", "count")), can[0])
+
+
+def gate(arms: Arms, checks: Iterable[Check]) -> Arms:
+    """Close the arms to every effect where a check of the data failed."""
+    failed = next((c.name for c in checks if c.passed is False), "")
+    return replace(arms, closed=f"not shown, because the check '{failed}' failed") if failed else arms
 
 
 def screen(arms: Arms, impossible_above: float | None, *, alpha: float = 0.001) -> tuple[Arms, Check]:

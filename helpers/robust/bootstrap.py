@@ -87,7 +87,8 @@ def trimmed_mean(lower: float, upper: float) -> Statistic:
         kept = np.diff(np.clip(upto, first, last), axis=1, prepend=first)
         return kept @ value[:, 0] / (last - first)[:, 0]
 
-    return Statistic(name=f"mean without the lowest {lower:.4g} and the highest {upper:.4g}", of=of)
+    ends = " and ".join(f"the {end} {100 * x:.4g}%" for end, x in (("lowest", lower), ("highest", upper)) if x)
+    return Statistic(name=f"mean without {ends}" if ends else "mean", of=of)
 
 
 def quantile(share: float) -> Statistic:

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from helpers.errors import ParameterError
+from helpers.inference import limits
 from helpers.results import Estimate, NotEstimable
 from helpers.robust import accounts, values
 from helpers.robust.accounts import Arms
@@ -134,6 +135,8 @@ def trimmed(arms: Arms, share: float = 0.2, *, level: float = 0.95, power: float
     values.check(level, power)
     if not 0 <= share < 0.5:
         raise ParameterError(f"the trimmed share is {share}, must be at least 0 and below 0.5")
+    if refusal := arms.refusal():
+        return refusal
     middle, error, kept = np.empty(2), np.empty(2), np.empty(2)
     for i, rows in enumerate((arms.control, arms.treatment)):
         cut, n = int(share * len(rows)), len(rows)
@@ -169,8 +172,8 @@ def power_mean(
     values.check(level, power)
     if not (offset >= 0 and np.isfinite(exponent)):
         raise ParameterError(f"offset is {offset} and exponent {exponent}; expected 0 or more, and a finite number")
-    if few := values.too_few(arms.metric, arms.n):
-        return few
+    if refusal := arms.refusal():
+        return refusal
     if (arms.pooled + offset).min() <= 0:
         none = [float((x + offset <= 0).mean()) for x in (arms.control, arms.treatment)]
         what = "logarithm" if exponent == 0 else "power mean"
@@ -225,8 +228,8 @@ def _means(
     arms: Arms, control: Floats, treatment: Floats, method: str, *, level: float, power: float, note: str = ""
 ) -> Estimate | NotEstimable:
     values.check(level, power)
-    if few := values.too_few(arms.metric, arms.n):
-        return few
+    if refusal := arms.refusal():
+        return refusal
     mean, cov, used = accounts.means(arms, control[:, None], treatment[:, None])
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
     return _welch(arms, mean[:, 0], cov[:, 0, 0], np.array(arms.n), method, level=level, power=power, note=note)
@@ -246,7 +249,6 @@ def _welch(
 
 
 def _t(middle: Floats, error: Floats, n: Floats, level: float) -> tuple[float, float]:
-    """Give the t quantile of the level and the two-sided p (Welch 1947)."""
-    df = error.sum() ** 2 / (error**2 / (n - 1)).sum()
-    t = abs(middle[1] - middle[0]) / np.sqrt(error.sum())
-    return float(stats.t.isf((1 - level) / 2, df)), float(2 * stats.t.sf(t, df))
+    """Give the t quantile of the level and the two-sided p of two averages with squared errors (2,)."""
+    q, p = limits.welch(middle[:, None], (error * n)[:, None], n[:, None], level)
+    return float(q[0]), float(p[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -11,9 +11,10 @@ import pandas as pd
 from scipy import stats
 
 from helpers.errors import ParameterError
-from helpers.results import Check, Estimate
+from helpers.results import Check, Estimate, NotEstimable
 from helpers.robust import accounts, estimators, values
 from helpers.robust.accounts import Arms
+from helpers.robust.readings import Reading
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -91,7 +92,7 @@ def split(arms: Arms, top: float = 0.01, *, level: float = 0.95) -> Split | None
     values.check(level)
     if not 0 < top <= HALF:
         raise ParameterError(f"top is {top}, must be above 0 and at most {HALF}")
-    if min(arms.n) < 2:
+    if arms.refusal():
         return None
     above = float(np.quantile(arms.pooled, 1 - top))
     counted = (int((arms.control > above).sum()), int((arms.treatment > above).sum()))
@@ -132,8 +133,8 @@ def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> 
     """Split the effect at several tops; a top with fewer than ten accounts is left out.
 
     Returns:
-        top (in words), above (the amount), control and treatment (heavy accounts), effect, brought (by the heavy
-        accounts), share with low and high (of the effect), beyond with its own limits (only what exceeds the amount).
+        top, above (the amount), control and treatment (heavy accounts), effect, they bring (in the metric's unit), as a
+        share, lost under a cap there (as a share); shares with their intervals, in words.
     """
     found = [s for top in tops if (s := split(arms, top, level=level)) is not None]
     return pd.DataFrame(
@@ -143,10 +144,9 @@ def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> 
             "control": [s.accounts[0] for s in found],
             "treatment": [s.accounts[1] for s in found],
             "effect": [s.effect for s in found],
-            "brought": [s.heavy.amount for s in found],
-            **{key: [getattr(s.heavy, key) for s in found] for key in ("share", "low", "high")},
-            "beyond": [s.beyond.share for s in found],
-            **{f"beyond_{key}": [getattr(s.beyond, key) for s in found] for key in ("low", "high")},
+            "they bring": [s.heavy.amount for s in found],
+            "as a share": [_words(s.heavy) for s in found],
+            "lost under a cap there": [_words(s.beyond) for s in found],
         }
     )
 
@@ -162,7 +162,7 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
     """
     values.check(level)
     rows, pooled = [], arms.pooled
-    for top in left_out if min(arms.n) > 1 else ():
+    for top in left_out if not arms.refusal() else ():
         limit = np.quantile(pooled, 1 - top)
         kept = arms.where(arms.control <= limit, arms.treatment <= limit)
         e = estimators.mean(kept, level=level)
@@ -170,6 +170,11 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
             gone = len(pooled) - sum(kept.n)
             rows.append({"left_out": top, "accounts": gone, "diff": e.diff, "low": e.low, "high": e.high})
     return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"])
+
+
+def leave_out_each(stories: Mapping[str, Arms], *, level: float = 0.95) -> pd.DataFrame:
+    """Leave the heaviest out of several stories; the column `story` names them."""
+    return pd.concat([leave_out(arms, level=level).assign(story=name) for name, arms in stories.items()])
 
 
 def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = False, level: float = 0.95) -> Check:
@@ -180,6 +185,8 @@ def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = Fal
     told and whether it will repeat, not whether the data may be read.
     """
     name = "Concentration"
+    if arms.closed:
+        return Check(name=name, passed=None, detail=f"Cannot tell: {arms.closed}.")
     if arms.shares:
         detail = "Every account counts at most once in a share, so that a few cannot carry it."
         return Check(name=name, passed=True, detail=detail)
@@ -189,10 +196,10 @@ def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = Fal
         return Check(name=name, passed=None, detail=detail)
     limit = f"{found.above:,.4g} {arms.unit}".rstrip()
     if found.heavy.share is None:
-        detail = "Cannot tell: no effect stands out from chance, so that none can be divided among accounts."
+        detail = "Cannot tell: the effect does not stand out from chance, so that it cannot be divided among accounts."
         return Check(name=name, passed=None, detail=detail)
-    brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_of_effect(found.heavy)}"
-    beyond = f"{_of_effect(found.beyond)} would be lost if no account counted for more than {limit}"
+    brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of the effect"
+    beyond = f"{_words(found.beyond)} of the effect would be lost if no account counted for more than {limit}"
     if found.verdict == "broad":
         return Check(name=name, passed=True, detail=f"Broad: {beyond}.")
     if found.verdict == "cannot tell":
@@ -208,11 +215,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g}%"
 
 
-def _of_effect(part: Part) -> str:
-    if part.share is None or part.low is None or part.high is None:
-        return "an unknown part of the effect"
-    text = f"{part.share:.0%} of the effect (between {part.low:.0%} and {part.high:.0%})"
-    return text.replace("-", "−")
+def _words(part: Part) -> str | None:
+    """Write a share with its interval; None where there is no effect to have shares of."""
+    if part.share is None:
+        return None
+    return f"{part.share:.0%} (between {part.low:.0%} and {part.high:.0%})".replace("-", "−")
 
 
 def concentration(
@@ -220,13 +227,20 @@ def concentration(
 ) -> Check:
     """Ask of a launch whether a few accounts carry the effect on a metric: by default the first amount of its plan.
 
+    Heavy viewers are the target where the launch says so under `outliers`, or the argument does.
+
     Raises:
         ParameterError: the plan has no such metric or treatment.
         DataError: the metric cannot be measured on these data.
     """
     arms = accounts.read(data, metric, treatment=treatment)
-    level = 1 - data.launch.decision.alpha
-    return check(arms, top=top, heavy_viewers_are_target=heavy_viewers_are_target, level=level)
+    target = heavy_viewers_are_target or meant_for_heavy_viewers(data)
+    return check(arms, top=top, heavy_viewers_are_target=target, level=1 - data.launch.decision.alpha)
+
+
+def meant_for_heavy_viewers(data: Study) -> bool:
+    """Say whether the launch names those who watch most as its target."""
+    return data.launch.outliers is not None and data.launch.outliers.heavy_viewers_are_target
 
 
 def audience(arms: Arms, share_of_accounts: float = 0.1) -> Arms | None:
@@ -244,27 +258,54 @@ def audience(arms: Arms, share_of_accounts: float = 0.1) -> Arms | None:
 
 def primary(
     arms: Arms, *, cap: float = 0.99, heavy_viewers_are_target: bool = False, level: float = 0.95
-) -> pd.DataFrame:
-    """Answer the question that the launch asks, with the method that belongs to it, and the other one beside it.
+) -> list[Reading]:
+    """Answer with the method that belongs to the question; the first reading is the primary one.
 
     Where heavy viewers are the target, nobody is capped: the mean over all accounts comes first, then the mean among
-    those who were heavy before. Where they are not, the capped mean comes first and the plain one is beside it.
+    those who were heavy before the launch, where that is known. Where they are not, the capped mean comes first.
     """
     limit = estimators.cap_at(arms.pooled, cap) if (arms.pooled > 0).any() else np.inf
-    plain = ("all accounts, nobody capped", estimators.mean(arms, level=level))
-    limited = (f"all accounts, capped at {limit:,.4g}", estimators.capped(arms, limit, level=level))
     target = audience(arms)
-    heavy = ("heaviest tenth before the launch", None if target is None else estimators.mean(target, level=level))
-    chosen = [plain, heavy, limited] if heavy_viewers_are_target else [limited, plain, heavy]
-    keys = ("control", "treatment", "diff", "low", "high", "p", "mde", "n_control", "n_treatment")
-    return pd.DataFrame(
-        [
-            {"primary": "primary" if i == 0 else "beside it", "who": who} | {k: getattr(e, k) for k in keys}
-            for i, (who, e) in enumerate(chosen)
-            if isinstance(e, Estimate)
-        ],
-        columns=["primary", "who", *keys],
+    everybody = Reading(
+        name="mean",
+        estimand="what the average account gains, and so the whole service",
+        estimate=estimators.mean(arms, level=level),
     )
+    limited = Reading(
+        name="capped mean",
+        estimand=f"what it gains when no account counts for more than {limit:,.4g} {arms.unit}".rstrip(),
+        estimate=estimators.capped(arms, limit, level=level),
+    )
+    heavy = Reading(
+        name="mean of the target audience",
+        estimand="what the tenth gains that was heaviest before the launch",
+        estimate=arms.unable("the data do not say who was heavy before the launch")
+        if target is None
+        else estimators.mean(target, level=level),
+    )
+    return [everybody, heavy, limited] if heavy_viewers_are_target else [limited, everybody, heavy]
+
+
+def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target: bool = False) -> tuple[str, str, str]:
+    """Say in three plain sentences what the primary reading is, who brings it, and what to do."""
+    e = first.estimate
+    title = arms.title or arms.metric
+    if isinstance(e, NotEstimable):
+        told = f"{title} could not be estimated: {e.reason}."
+    else:
+        low, diff, high = (f"{x:+.3g}".replace("-", "−") for x in (e.low, e.diff, e.high))
+        open_ = "" if e.low > 0 or e.high < 0 else "; neither a gain nor a loss can be told from chance"
+        unit = f" {arms.unit}" if arms.unit else ""
+        told = f"{title}, {first.name}: {diff}{unit} (between {low} and {high}){open_}."
+    if found.passed is None:
+        act = "Quote the plain mean and the capped mean together, and say that more accounts are needed to tell."
+    elif not found.passed:
+        act = "Do not tell it as a gain for everybody: find out who the few are, and whether it happens again."
+    elif heavy_viewers_are_target and found.detail.startswith("Concentrated"):
+        act = "Judge it by what these viewers gain, and keep every one of them in."
+    else:
+        act = "The result speaks for most accounts: the plain mean may be read as it is."
+    return told, found.detail, act
 
 
 def two_stories(arms: Arms, *, rng: np.random.Generator, few: float = 0.005, errors: float = 4.0) -> tuple[Arms, Arms]:
@@ -285,10 +326,11 @@ def two_stories(arms: Arms, *, rng: np.random.Generator, few: float = 0.005, err
     half = replace(
         arms,
         names=("one half", "the other half"),
+        closed="",
         control=arms.control[one],
         treatment=arms.control[other],
-        control_before=arms.control_before[one],
-        treatment_before=arms.control_before[other],
+        control_before=np.empty((len(one), 0)),
+        treatment_before=np.empty((len(other), 0)),
     )
     base = estimators.mean(half)
     gain = errors * base.se if isinstance(base, Estimate) else 0.0

@@ -132,15 +132,16 @@ def of_events(
         DataError: a value is missing, NaN or infinite.
     """
     _check(shares, level, power)
-    arms, pair = [], []
+    arms, pair, n = [], [], []
     for rows, accounts in (control, treatment):
         x = values.finite(rows)
         if len(x) != len(accounts):
             raise ParameterError(f"{len(x):,} values have {len(accounts):,} accounts; one for each value is needed")
+        code, known = pd.factorize(accounts)
+        n.append(len(known))
         pair.append(np.sort(x))
-        arms.append(_clustered(x, np.unique(accounts, return_inverse=True)[1], pair[-1]))
+        arms.append(_clustered(x, code, pair[-1]))
     method = "order statistics of events (ranks by the delta method over accounts), limits combined by squares"
-    n = [len(np.unique(accounts)) for _, accounts in (control, treatment)]
     return _answers(arms, pair, shares, metric=metric, method=method, level=level, power=power, accounts=(n[0], n[1]))
 
 

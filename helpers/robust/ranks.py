@@ -35,8 +35,8 @@ def rank(arms: Arms, test: RankTest = "brunner-munzel", *, level: float = 0.95) 
     values.check(level)
     if test not in get_args(RankTest):
         raise ParameterError(f"test is {test!r}; {did_you_mean(test, get_args(RankTest))}")
-    if few := values.too_few(arms.metric, arms.n):
-        return few
+    if refusal := arms.refusal():
+        return refusal
     n = np.array(arms.n)
     pooled = stats.rankdata(arms.pooled)
     ranks = pooled[: n[0]], pooled[n[0] :]
@@ -80,8 +80,8 @@ def shift(arms: Arms, *, level: float = 0.95, power: float = 0.8) -> Estimate | 
     median, `treatment` the same plus the shift.
     """
     values.check(level, power)
-    if few := values.too_few(arms.metric, arms.n):
-        return few
+    if refusal := arms.refusal():
+        return refusal
     c, t = np.sort(arms.control), np.sort(arms.treatment)
     width = max(t[-1] - c[0], c[-1] - t[0])
     if not width > 0:
@@ -153,8 +153,8 @@ def permutation(
         power: with which `mde` would be found.
     """
     values.check(level, power)
-    if few := values.too_few(arms.metric, arms.n):
-        return few
+    if refusal := arms.refusal():
+        return refusal
     scale = float(np.abs(arms.pooled).max()) or 1.0
     pooled = arms.pooled / scale
     blocks = bootstrap.compress(np.column_stack([pooled, pooled**2]))

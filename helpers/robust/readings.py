@@ -6,14 +6,14 @@ method that was chosen because its answer pleased has an error rate that nobody 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from helpers.results import Estimate, NotEstimable
-from helpers.robust import estimators, quantiles, ranks
+from helpers.robust import bootstrap, estimators, quantiles, ranks
 from helpers.robust.accounts import Arms
 
 
@@ -49,7 +49,9 @@ def readings(
     """
     unit = arms.unit or "unit"
     limit = estimators.cap_at(arms.pooled, cap) if (arms.pooled > 0).any() else np.inf
-    (median,) = quantiles.difference(arms.control, arms.treatment, [0.5], metric=arms.metric, level=level)
+    median: Estimate | NotEstimable | None = arms.refusal()
+    if median is None:
+        (median,) = quantiles.difference(arms.control, arms.treatment, [0.5], metric=arms.metric, level=level)
     exponent = estimators.box_cox(arms, offset)
     power = (
         arms.unable("amounts below 0 have no power mean")
@@ -102,6 +104,35 @@ def readings(
         ),
     ]
     return [Reading(name=name, estimand=estimand, estimate=e) for name, estimand, e in answers]
+
+
+def side_by_side(stories: Mapping[str, Arms], *, rng: np.random.Generator, replicates: int = 2_000) -> pd.DataFrame:
+    """Answer several stories with every method: the difference and the p of each, beside one another."""
+    columns: dict[str, list[object]] = {}
+    for story, arms in stories.items():
+        found = readings(arms, rng=rng, replicates=replicates)
+        columns["method"] = [r.name for r in found]
+        for key in ("diff", "p"):
+            numbers = (getattr(r.estimate, key, np.nan) for r in found)
+            columns[f"{story}: {key}"] = [float(f"{x:.2g}") for x in numbers]
+    return pd.DataFrame(columns)
+
+
+def curve(arms: Arms, *, level: float = 0.95) -> pd.DataFrame:
+    """Compare the arms along their quantiles; without rows where no effect may be read from them."""
+    nothing = np.empty(0)
+    pair = (nothing, nothing) if arms.refusal() else (arms.control, arms.treatment)
+    return quantiles.curve(*pair, level=level)
+
+
+def resampled(
+    arms: Arms, statistics: Sequence[bootstrap.Statistic], *, rng: np.random.Generator, level: float = 0.95
+) -> list[Estimate | NotEstimable]:
+    """Compare statistics by the bootstrap, without what was known from before."""
+    if refusal := arms.refusal():
+        return [refusal] * len(statistics)
+    pair = arms.control, arms.treatment
+    return [bootstrap.difference(*pair, s, rng=rng, metric=arms.metric, level=level) for s in statistics]
 
 
 def to_frame(answers: Sequence[Reading]) -> pd.DataFrame:

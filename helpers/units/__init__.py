@@ -318,24 +318,29 @@ def _policy(data: Study, table: ibis.Table) -> ibis.Table:
 
 
 def _capped(data: Study, table: ibis.Table) -> ibis.Table:
-    """Add a column for every capped numerator: values above the quantile of both arms together are set to it.
+    """Add the columns of capped metrics: amounts above the quantile of both arms together are set to it.
 
-    Raises:
-        DataError: the quantile is 0, so that the cap would erase the metric.
+    Where so few accounts have anything that the quantile is 0, it is taken among those above 0. A denominator shrinks
+    by the same factor as its numerator.
     """
-    capped = {p.metric.column(m): (p.metric, m) for p in measurable(data) if p.metric.cap for m in [p.metric.numerator]}
+    capped = [p.metric for p in measurable(data) if p.metric.cap is not None]
     if not capped:
         return table
-    sources = {name: metric_.numerator.name("post", metric_.window_days) for name, (metric_, _m) in capped.items()}
-    limits = table.aggregate(
-        **{name: table[sources[name]].quantile(metric.cap) for name, (metric, _m) in capped.items()}
-    ).execute()
-    for name in capped:
-        if not limits[name][0] > 0:
-            raise DataError(
-                f"{data.launch.name}: the cap of {name!r} is {limits[name][0]:g}; it would erase the metric"
-            )
-    return table.mutate(**{name: ibis.least(table[sources[name]], float(limits[name][0])) for name in capped})
+    tops = [table[m.numerator.name("post", m.window_days)] for m in capped]
+    asked = {f"all{i}": top.quantile(m.cap) for i, (m, top) in enumerate(zip(capped, tops, strict=True))}
+    asked |= {
+        f"some{i}": top.quantile(m.cap, where=top > 0) for i, (m, top) in enumerate(zip(capped, tops, strict=True))
+    }
+    found = table.aggregate(**asked).execute().iloc[0]
+    columns = {}
+    for i, (metric, top) in enumerate(zip(capped, tops, strict=True)):
+        limit = float(found[f"all{i}"] if found[f"all{i}"] != 0 else np.nan_to_num(found[f"some{i}"]))
+        columns[metric.column(metric.numerator)] = ibis.least(top, limit)
+        if metric.denominator is not None:
+            bottom = table[metric.denominator.name("post", metric.window_days)]
+            factor = (top > limit).ifelse(limit / top, 1.0)
+            columns[metric.column(metric.denominator)] = bottom * factor
+    return table.mutate(**columns)
 
 
 def distribution(
