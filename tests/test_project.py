@@ -33,6 +33,8 @@ MAY_IMPORT = {
     "report": {"errors", "results"},
     "brief": {"inference", "launch", "metrics", "report", "results", "scorecard", "study", "units"},
     "plots": {"report", "results"},
+    "timeline": {"errors", "inference", "metrics", "moments", "report", "results", "study", "units"},
+    "retention": {"errors", "metrics", "results", "schema", "study", "timeline", "units"},
     "draft": {"errors", "study"},
     "cli": {"brief", "draft", "errors", "launch", "report", "scorecard", "simulate", "study", "units"},
 }  # fmt: skip
