@@ -32,16 +32,17 @@ class Viewers:
     """The viewers of the launch title in one arm, counted by how far they got and when they began.
 
     `counts` has a row per `start_day`, `watched` (episodes after which they could be seen to go on or not), `left`
-    (whether they did not) and any segment, with `viewers`. A viewer leaves after an episode when no later one follows
-    within `gap_days`; one who has not been watched for that long is censored there. `weeks` has hours by week of the
-    launch. `states` counts what became of all. `elsewhere` began in another episode than the first and are not read.
+    (whether they did not) and any segment, with `viewers`. A viewer leaves after an episode when so many further
+    `visits` hold no later one; one whose visits had not yet been so many is censored there. Counting visits, not days,
+    keeps those who come seldom from looking like those who lost interest. `weeks` has hours by week of the launch.
+    `states` counts what became of all. `elsewhere` began in another episode than the first and are not read.
     """
 
     counts: pd.DataFrame
     weeks: pd.DataFrame
     states: pd.Series[int]
     episodes: int
-    gap_days: int
+    visits: int
     elsewhere: int
 
 
@@ -49,7 +50,7 @@ def read(
     data: Study,
     *,
     treatment: str = "",
-    gap_days: int = 7,
+    visits: int = 4,
     by: Sequence[str] = (),
     episodes: int = 0,
     checks: Sequence[Check] = (),
@@ -59,7 +60,7 @@ def read(
     Args:
         data: the study.
         treatment: the arm; empty means the launch's first.
-        gap_days: how long a viewer may pause before the pause counts as leaving, at least 1.
+        visits: how many visits may pass without a further episode before that counts as leaving, at least 1.
         by: attributes to count by, columns of table `accounts`; those that are not there are left out.
         episodes: how many the show has; 0 means as many as somebody watched.
         checks: of the data; where one failed, nothing is read.
@@ -71,14 +72,11 @@ def read(
     launch = data.launch
     if failed := next((c.name for c in checks if c.passed is False), ""):
         return NotEstimable(metric="episodes", reason=f"not shown, because the check '{failed}' failed")
-    if gap_days < 1:
-        raise ParameterError(f"gap_days is {gap_days}, must be at least 1")
-    if gap_days >= launch.days:
-        reason = f"a pause of {gap_days} days does not fit into a window of {launch.days}"
-        return NotEstimable(metric="episodes", reason=reason)
+    if visits < 1:
+        raise ParameterError(f"visits is {visits}, must be at least 1")
     if UNITS_TABLE in data.tables:
         return NotEstimable(metric="episodes", reason="these data are one table with a row per account, without plays")
-    for table, column in (("plays", "episode"), ("titles", "is_launch_title")):
+    for table, column in (("plays", "episode"), ("titles", "is_launch_title"), ("sessions", "started_at")):
         if table not in data.tables or column not in data.tables[table].columns:
             reason = f"it needs column {column!r} of table {table!r}, which is not among the data"
             return NotEstimable(metric="episodes", reason=reason)
@@ -97,7 +95,7 @@ def read(
     episodes = episodes or int(totals["last"].iloc[0])
     if episodes < 2:
         return NotEstimable(metric="episodes", reason="the launch title has one part only, so that nobody can go on")
-    people = _people(seen, episodes=episodes, gap_days=gap_days, days=launch.days)
+    people = _people(data, arm, seen, episodes=episodes, visits=visits).cache()
     by = [c for c in by if "accounts" in data.tables and c in data.tables["accounts"].columns]
     if by:
         people = people.join(_attributes(data, by), "account")
@@ -108,7 +106,7 @@ def read(
         weeks=_weeks(data, people, days=launch.days),
         states=states.reindex(["finished", "still watching", "lapsed"], fill_value=0).astype(int),
         episodes=episodes,
-        gap_days=gap_days,
+        visits=visits,
         elsewhere=viewers - first,
     )
 
@@ -329,49 +327,62 @@ def _episodes(data: Study, arm: ibis.Table) -> ibis.Table:
     """Find when each account of the arm first played each episode, in days from its assignment."""
     measure = Measure(table="plays", agg="sum", column="episode", where=_OF_SHOW)
     plays = units.near(data, measure).filter(_["at"] >= _.anchor).semi_join(arm, "account")
-    day = (_["at"].epoch_seconds() - _.anchor.epoch_seconds()) / _DAY
-    plays = plays.mutate(day=day, episode=_.value.cast("int64"))
+    plays = plays.mutate(day=_since(plays), episode=_.value.cast("int64"))
     return plays.aggregate(by=["account", "episode"], day=_.day.min())
 
 
-def _people(seen: ibis.Table, *, episodes: int, gap_days: int, days: int) -> ibis.Table:
+def _people(data: Study, arm: ibis.Table, seen: ibis.Table, *, episodes: int, visits: int) -> ibis.Table:
     """Give each viewer a row: when it began, how far it could be watched, whether it left there, what became of it."""
     first = seen.filter(_.episode == 1).select("account", began=_.day)
     seen = seen.filter(_.episode <= episodes).join(first, "account").filter(_.day >= _.began)
     order = ibis.window(group_by="account", order_by=["day", "episode"])
     steps = seen.mutate(position=ibis.row_number().over(order) + 1, following=_.day.lead().over(order))
-    observed = steps.day <= days - gap_days
-    goes_on = observed & ((steps.following - steps.day) <= gap_days).fill_null(False)
+
+    came = units.near(data, Measure(table="sessions", agg="count")).filter(_["at"] >= _.anchor)
+    came = came.semi_join(arm, "account").select("account", day=_since(came), visit=1, position=ibis.null("int64"))
+    line = came.union(steps.select("account", "day", visit=0, position=_.position.cast("int64")))
+    running = ibis.window(group_by="account", order_by=["day", ibis.desc("visit")], preceding=None, following=0)
+    line = line.mutate(visits=_.visit.sum().over(running).cast("int64"))
+    ends = line.filter(_.visit == 1).select("account", after=_.visits, until=_.day)
+    at = line.filter(_.visit == 0).select("account", "position", after=_.visits + visits + 1)
+    steps = steps.join(
+        at.left_join(ends, ["account", "after"]).select("account", "position", "until"), ["account", "position"]
+    )
+
+    observed = ~steps.until.isnull()
+    goes_on = observed & (steps.following < steps.until).fill_null(False)
     steps = steps.mutate(stops=~goes_on, leaves=observed & ~goes_on, ends=steps.position >= episodes)
     people = steps.aggregate(
         by="account",
         began=_.began.min(),
         newest=_.day.max(),
         reached=_.position.max(),
+        gone=_.leaves.cast("int64").argmax(_.position),
         stop=_.position.min(where=_.stops | _.ends),
     ).join(steps.select("account", stop="position", leaves="leaves", ends="ends"), ["account", "stop"])
     left = people.leaves & ~people.ends
     watched = left.ifelse(people.stop, people.stop - 1)
-    state = ibis.cases(
-        (people.reached >= episodes, "finished"),
-        (people.newest > days - gap_days, "still watching"),
-        else_="lapsed",
-    )
+    finished = people.reached >= episodes
     return people.select(
         "account",
         start_day=people.began.floor().cast("int64"),
         watched=watched.cast("int64"),
         left=left,
-        state=state,
-        finish_day=(people.reached >= episodes).ifelse(people.newest, None),
+        state=ibis.cases((finished, "finished"), (people.gone == 1, "lapsed"), else_="still watching"),
+        finish_day=finished.ifelse(people.newest, None),
     )
+
+
+def _since(events: ibis.Table) -> Any:
+    """Give the time of each event in days from its account's assignment."""
+    return (events["at"].epoch_seconds() - events.anchor.epoch_seconds()) / _DAY
 
 
 def _weeks(data: Study, people: ibis.Table, *, days: int) -> pd.DataFrame:
     """Set each week's hours of the show beside all who have begun, and beside those who have episodes left."""
     hours = Measure(table="plays", agg="sum", column="watch_minutes", scale=1 / 60, where=_OF_SHOW)
     plays = units.near(data, hours).filter(_["at"] >= _.anchor).semi_join(people, "account")
-    week = ((_["at"].epoch_seconds() - _.anchor.epoch_seconds()) / (7 * _DAY)).floor().cast("int64")
+    week = (_since(plays) / 7).floor().cast("int64")
     watched = plays.aggregate(by=week.name("week"), hours=_.value.sum()).execute().set_index("week")["hours"]
     last = (_.finish_day / 7).floor().cast("int64").name("last")
     spans = people.aggregate(by=[(_.start_day // 7).cast("int64").name("first"), last], viewers=_.count()).execute()

@@ -26,7 +26,7 @@ def counted(times, events):
 
 
 def opened(plays, **changes):
-    """Open a launch with 28 days in which `plays` names account, episode and day; all play for 45 minutes."""
+    """Open a launch with 28 days: `plays` names account, episode and day, for 45 minutes; everybody comes every day."""
     frame = pd.DataFrame(plays, columns=["account", "episode", "day"])
     accounts = sorted({a for a, _, _ in plays} | {"nobody"})
     tables = {
@@ -42,6 +42,10 @@ def opened(plays, **changes):
                 "started_at": START + pd.to_timedelta(frame["day"], unit="D"),
                 "watch_minutes": 45.0,
             }
+        ),
+        "sessions": pd.DataFrame(
+            [(a, f"{a}{day}", START + pd.Timedelta(days=day)) for a in accounts for day in range(28)],
+            columns=["account", "session", "started_at"],
         ),
     } | changes
     plan = launch.Launch.model_validate(
@@ -60,9 +64,9 @@ def opened(plays, **changes):
 PLAYS = [
     *(("finisher", k, 2 * k) for k in (1, 2, 3)),
     ("quitter", 1, 3),
-    ("pauses", 1, 1), ("pauses", 2, 15),  # came back, but not within the gap
+    ("pauses", 1, 1), ("pauses", 2, 15),  # came back, but only after more than four visits
     ("late", 1, 25),  # could not be watched for long enough
-    ("on", 1, 18), ("on", 2, 24),  # was seen to go on once, then not watched for long enough
+    ("on", 1, 20), ("on", 2, 23.5),  # was seen to go on once, then not watched for long enough
     ("middle", 2, 4),  # did not begin at the beginning
 ]  # fmt: skip
 
@@ -74,11 +78,19 @@ def test_who_could_not_be_watched_for_long_enough_is_no_quitter():
     assert counts.loc[3].tolist() == [1, True, 1]
     assert counts.loc[1].tolist() == [1, True, 1]
     assert counts.loc[25].tolist() == [0, False, 1]
-    assert counts.loc[18].tolist() == [1, False, 1]
+    assert counts.loc[20].tolist() == [1, False, 1]
     assert (found.episodes, found.elsewhere) == (3, 1)
     assert found.states.to_dict() == {"finished": 1, "still watching": 2, "lapsed": 2}
-    later = retention.read(opened(PLAYS), gap_days=14).counts.set_index("start_day")
-    assert later.loc[1, ["watched", "left"]].tolist() == [1, False]  # with a longer gap the pause is none
+    later = retention.read(opened(PLAYS), visits=14).counts.set_index("start_day")
+    assert later.loc[1, ["watched", "left"]].tolist() == [1, False]  # with more visits allowed the pause is none
+
+
+def test_who_comes_seldom_is_no_quitter_either():
+    seldom = pd.DataFrame(
+        {"account": "a", "session": ["1", "2", "3"], "started_at": [START + pd.Timedelta(days=d) for d in (1, 9, 20)]}
+    )
+    counts = retention.read(opened([("a", 1, 1.1), ("a", 2, 20.1)], sessions=seldom)).counts
+    assert counts["left"].tolist() == [False]
 
 
 def test_hours_are_set_beside_those_who_have_episodes_left():
@@ -94,11 +106,11 @@ def test_what_cannot_be_read_says_why(players):
     assert "'is_launch_title'" in retention.read(opened(PLAYS, titles=None)).reason
     assert "nobody" in retention.read(opened([("middle", 2, 1)])).reason
     assert "one part only" in retention.read(opened([("a", 1, 1)])).reason
-    assert "does not fit" in retention.read(opened(PLAYS), gap_days=28).reason
+    assert "'sessions'" in retention.read(opened(PLAYS, sessions=None)).reason
     failed = [Check(name="Arm counts", passed=False, detail="")]
     assert "'Arm counts' failed" in retention.read(opened(PLAYS), checks=failed).reason
     with pytest.raises(ParameterError, match="at least 1"):
-        retention.read(opened(PLAYS), gap_days=0)
+        retention.read(opened(PLAYS), visits=0)
     gone = NotEstimable(metric="episodes", reason="no show")
     assert retention.curve(gone).empty
     assert retention.cohorts(gone).empty
@@ -182,7 +194,7 @@ def simulated(honeymoon, rng, n=3_000, episodes=8):
     frame = pd.DataFrame({"start_day": start, "watched": watched, "left": left})
     counts = frame.groupby(list(frame), as_index=False).size().rename(columns={"size": "viewers"})
     return retention.Viewers(
-        counts=counts, weeks=pd.DataFrame(), states=pd.Series(dtype=int), episodes=8, gap_days=7, elsewhere=0
+        counts=counts, weeks=pd.DataFrame(), states=pd.Series(dtype=int), episodes=8, visits=4, elsewhere=0
     )
 
 
@@ -201,9 +213,7 @@ def test_cohorts_and_segments_are_counted_apart():
     assert table["reached"].between(0, 1).all()
     counts = pd.concat([viewers.counts.assign(region="N"), viewers.counts.assign(region="S")])
     both = retention.by_segment(
-        retention.Viewers(
-            counts=counts, weeks=viewers.weeks, states=viewers.states, episodes=8, gap_days=7, elsewhere=0
-        ),
+        retention.Viewers(counts=counts, weeks=viewers.weeks, states=viewers.states, episodes=8, visits=4, elsewhere=0),
         "region",
     )
     assert both.slices["value"].iloc[0] == both.slices["value"].iloc[1]
