@@ -54,6 +54,42 @@ def forest(claims: Sequence[Claim]) -> Axes:
     return ax
 
 
+def over(rows: pd.DataFrame, *, x: str, value: str, by: str = "", labels: tuple[str, str], zero: bool = True) -> Axes:
+    """Draw values along an axis with their intervals `low` to `high`, one line per level of `by`.
+
+    A wider band is drawn where the rows have `joint_low` and `joint_high`: it holds for all points at once.
+    """
+    ax = _axes(8.6, 3.6)
+    lines = list(rows.groupby(by, sort=False)) if by else [("", rows)] if len(rows) else []
+    for nth, (name, line) in enumerate(lines):
+        colour, at = figure.SERIES[nth % len(figure.SERIES)], line[x] + 0.012 * nth * (rows[x].max() - rows[x].min())
+        if "joint_low" in line:
+            ax.fill_between(at, line["joint_low"], line["joint_high"], color=colour, alpha=0.15, linewidth=0)
+        ax.vlines(at, line["low"], line["high"], color=colour, linewidth=2)
+        style = ("-", "--", "-.", ":")[nth % 4]
+        ax.plot(at, line[value], "o", linestyle=style, color=colour, markersize=4.5, label=str(name) or labels[1])
+    if zero:
+        ax.axhline(0, color=figure.MUTED, linewidth=1)
+    ax.set_xlabel(labels[0])
+    ax.set_ylabel(labels[1])
+    return _legend(ax) if by or not lines else ax
+
+
+def heat(table: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
+    """Draw a table of shares as a heat map with each share written in; a missing one stays empty."""
+    import seaborn as sns
+
+    ax = _axes(8.6, 1.1 + 0.45 * max(len(table), 2))
+    if table.empty:
+        return _legend(ax)
+    sns.heatmap(table, annot=True, fmt=".0%", cmap="cividis", vmin=0, vmax=1, cbar=False, ax=ax)
+    ax.grid(visible=False)
+    ax.set_xlabel(labels[0])
+    ax.set_ylabel(labels[1])
+    ax.tick_params(axis="y", rotation=0)
+    return ax
+
+
 def love(balance: pd.DataFrame, *, limit: float) -> Axes:
     """Draw standardised differences between each arm and the population, with the limit of what is called balanced."""
     labels = (balance["attribute"] + ": " + balance["level"]).where(balance["level"] != "mean", balance["attribute"])

@@ -44,6 +44,8 @@ MAY_IMPORT = {
     "calculator": {"errors", "power", "prospect", "report"},
     "brief": {"inference", "launch", "metrics", "prospect", "report", "results", "scorecard", "study", "units"},
     "plots": {"quadrant", "report", "results"},
+    "timeline": {"errors", "inference", "metrics", "moments", "report", "results", "study", "units"},
+    "retention": {"errors", "metrics", "results", "schema", "study", "timeline", "units"},
     "draft": {"errors", "study"},
     "portrait": {"errors", "report", "simulate"},
     "cli": {"brief", "draft", "errors", "handover", "launch", "linter", "plan", "portrait", "register", "report", "scorecard", "simulate", "study", "units"},

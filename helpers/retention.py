@@ -1,0 +1,416 @@
+"""Who goes on watching: survival from episode to episode, in which a late starter is censored and no quitter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import numpy as np
+import pandas as pd
+from ibis import _
+from scipy import stats
+from statsmodels.duration import survfunc
+
+from helpers import schema, units
+from helpers.errors import ParameterError
+from helpers.metrics import UNITS_TABLE, Condition, Measure
+from helpers.results import Check, NotEstimable
+from helpers.timeline.pooling import Pooled, pool_values
+
+if TYPE_CHECKING:
+    from helpers.study import Study
+
+_OF_SHOW = (Condition(column="is_launch_title", value=True),)
+_DAY = 86_400
+HOOKED = 0.7  # share of an episode's viewers who finish, from which it counts as the one that hooks (Netflix 2016)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewers:
+    """The viewers of the launch title in one arm, counted by how far they got and when they began.
+
+    `counts` has a row per `start_day`, `watched` (episodes after which they could be seen to go on or not), `left`
+    (whether they did not) and any segment, with `viewers`. A viewer leaves after an episode when so many further
+    `visits` hold no later one; one whose visits had not yet been so many is censored there. Counting visits, not days,
+    keeps those who come seldom from looking like those who lost interest. `weeks` has hours by week of the launch.
+    `states` counts what became of all. `elsewhere` began in another episode than the first and are not read.
+    """
+
+    counts: pd.DataFrame
+    weeks: pd.DataFrame
+    states: pd.Series[int]
+    episodes: int
+    visits: int
+    elsewhere: int
+
+
+def read(
+    data: Study,
+    *,
+    treatment: str = "",
+    visits: int = 4,
+    by: Sequence[str] = (),
+    episodes: int = 0,
+    checks: Sequence[Check] = (),
+) -> Viewers | NotEstimable:
+    """Count the launch title's viewers in the treatment arm; only counts leave the engine.
+
+    Args:
+        data: the study.
+        treatment: the arm; empty means the launch's first.
+        visits: how many visits may pass without a further episode before that counts as leaving, at least 1.
+        by: attributes to count by, columns of table `accounts`; those that are not there are left out.
+        episodes: how many the show has; 0 means as many as somebody watched.
+        checks: of the data; where one failed, nothing is read.
+
+    Returns:
+        The counts, or why there are none: no launch title, no episodes, nobody watched. Viewers chose to watch: their
+        numbers describe them and compare no arms.
+    """
+    launch = data.launch
+    if failed := next((c.name for c in checks if c.passed is False), ""):
+        return NotEstimable(metric="episodes", reason=f"not shown, because the check '{failed}' failed")
+    if visits < 1:
+        raise ParameterError(f"visits is {visits}, must be at least 1")
+    if UNITS_TABLE in data.tables:
+        return NotEstimable(metric="episodes", reason="these data are one table with a row per account, without plays")
+    for table, column in (("plays", "episode"), ("titles", "is_launch_title"), ("sessions", "started_at")):
+        if table not in data.tables or column not in data.tables[table].columns:
+            reason = f"it needs column {column!r} of table {table!r}, which is not among the data"
+            return NotEstimable(metric="episodes", reason=reason)
+    if "assigned_at" in data.assignments.columns and data.assignments.assigned_at.nunique().execute() > 1:
+        return NotEstimable(
+            metric="episodes", reason="accounts were assigned at different times; one launch day is read"
+        )
+    arm = data.assignments.filter(_.arm == (treatment or launch.arms.treatment[0])).select("account")
+    seen = _episodes(data, arm)
+    totals = seen.aggregate(
+        last=_.episode.max(), viewers=_.account.nunique(), first=_.account.nunique(where=_.episode == 1)
+    ).execute()
+    viewers, first = int(totals["viewers"].iloc[0]), int(totals["first"].iloc[0])
+    if not first:
+        return NotEstimable(metric="episodes", reason="nobody in the arm watched a first episode of the launch title")
+    episodes = episodes or int(totals["last"].iloc[0])
+    if episodes < 2:
+        return NotEstimable(metric="episodes", reason="the launch title has one part only, so that nobody can go on")
+    people = _people(data, arm, seen, episodes=episodes, visits=visits).cache()
+    by = [c for c in by if "accounts" in data.tables and c in data.tables["accounts"].columns]
+    if by:
+        people = people.join(_attributes(data, by), "account")
+    counts = people.aggregate(by=["start_day", "watched", "left", *by], viewers=_.count()).execute()
+    states = people.aggregate(by="state", n=_.count()).execute().set_index("state")["n"]
+    return Viewers(
+        counts=counts.sort_values(["start_day", "watched", "left", *by], ignore_index=True),
+        weeks=_weeks(data, people, days=launch.days),
+        states=states.reindex(["finished", "still watching", "lapsed"], fill_value=0).astype(int),
+        episodes=episodes,
+        visits=visits,
+        elsewhere=viewers - first,
+    )
+
+
+def curve(viewers: Viewers | NotEstimable) -> pd.DataFrame:
+    """Estimate the survival of all viewers from episode to episode; no rows where there are none. See `survival`."""
+    if isinstance(viewers, NotEstimable):
+        return pd.DataFrame(columns=_SURVIVAL)
+    return survival(viewers.counts, viewers.episodes)
+
+
+def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_least: int = 10) -> pd.DataFrame:
+    """Estimate the share of viewers that reaches each episode (Kaplan-Meier), and of those, the share that finishes.
+
+    Greenwood's errors, intervals on the log(-log) scale. An episode that fewer than `at_least` viewers were observed to
+    reach is left out, and so is everything after it: a curve does not go on where nobody could be watched.
+    Whoever reaches a later episode has survived all earlier ones: its hazard is of the keenest, not of everybody.
+
+    Returns:
+        A row per episode: at_risk, left, hazard (share of those at risk who leave after it; missing for the last),
+        reached with low and high, finish with finish_low and finish_high (missing where the end was not observed).
+
+    >>> one = pd.DataFrame({"watched": [1, 2, 1], "left": [True, False, False], "viewers": [40, 50, 10]})
+    >>> survival(one, 3)[["episode", "at_risk", "reached"]].values.tolist()
+    [[1.0, 100.0, 1.0], [2.0, 50.0, 0.6], [3.0, 50.0, 0.6]]
+    """
+    rows = counts[counts["watched"] > 0]
+    time = np.repeat(rows["watched"].to_numpy(), rows["viewers"].to_numpy())
+    event = np.repeat(rows["left"].to_numpy().astype(int), rows["viewers"].to_numpy())
+    steps = np.arange(1, episodes)
+    at_risk = np.array([(time >= k).sum() for k in steps], dtype=float)
+    known = int((np.cumprod(at_risk >= at_least)).sum())
+    if not known:
+        return pd.DataFrame(columns=_SURVIVAL)
+    km = survfunc.SurvfuncRight(time, event)
+    left = pd.Series(km.n_events, index=km.surv_times).reindex(steps, fill_value=0.0).to_numpy()[:known]
+    at_risk, q = at_risk[:known], stats.norm.isf((1 - level) / 2)
+    hazard = left / at_risk
+    stay, spread = 1 - hazard, left / (at_risk * np.maximum(at_risk - left, 1))
+    reached, variance = np.append(1, np.cumprod(stay)), np.append(0, np.cumsum(spread))
+    low, high = _loglog(reached, variance, q)
+    frame = pd.DataFrame(
+        {
+            "episode": np.arange(1, known + 2),
+            "at_risk": np.append(at_risk, np.nan),
+            "left": np.append(left, np.nan),
+            "hazard": np.append(hazard, np.nan),
+            "reached": reached,
+            "low": low,
+            "high": high,
+        }
+    )
+    frame.loc[known, "at_risk"] = (time >= episodes - 1).sum() - left[-1] if known == episodes - 1 else np.nan
+    if known == episodes - 1:
+        rest = np.divide(reached[-1], reached, out=np.full_like(reached, np.nan), where=reached > 0)
+        frame["finish"] = rest
+        frame["finish_low"], frame["finish_high"] = _loglog(rest, variance[-1] - variance, q)
+    return frame.reindex(columns=_SURVIVAL)
+
+
+def by_segment(viewers: Viewers | NotEstimable, segment: str) -> Pooled | NotEstimable:
+    """Compare the share that finishes between the levels of a segment, each with the others' help.
+
+    The p of each level asks whether it differs from all others together, corrected over the levels. Levels differ in
+    who is in them: nothing here says that moving a viewer to another level would change what it does.
+    """
+    if isinstance(viewers, NotEstimable):
+        return viewers
+    if segment not in viewers.counts:
+        return NotEstimable(metric="episodes", reason=f"the viewers were not counted by {segment!r}")
+    rows = []
+    for level, counts in viewers.counts.groupby(segment):
+        curve = survival(counts, viewers.episodes)
+        if len(curve) == viewers.episodes:
+            end = curve.iloc[-1]
+            se = (end["high"] - end["low"]) / (2 * stats.norm.isf(0.025))
+            rows.append((str(level), int(counts["viewers"].sum()), end["reached"], se))
+    if len(rows) < 2:
+        reason = f"fewer than two levels of {segment!r} have enough viewers who were watched to the end"
+        return NotEstimable(metric="episodes", reason=reason)
+    names, accounts, share, se = (list(column) for column in zip(*rows, strict=True))
+    y, v = np.array(share), np.array(se) ** 2
+    weight = 1 / v
+    others = (weight @ y - weight * y) / (weight.sum() - weight)
+    p = 2 * stats.norm.sf(np.abs(y - others) / np.sqrt(v + 1 / (weight.sum() - weight)))
+    return pool_values(share, se, names=names, accounts=accounts, p=p.tolist())
+
+
+def hooked(curve: pd.DataFrame, share: float = HOOKED) -> int | None:
+    """Find the first episode whose viewers finish the show with at least this share; None where no end was observed.
+
+    >>> hooked(pd.DataFrame({"episode": [1, 2, 3], "finish": [0.4, 0.72, 1.0]}))
+    2
+    """
+    found = curve.loc[curve["finish"] >= share, "episode"]
+    return None if found.empty else int(found.iloc[0])
+
+
+def cohorts(viewers: Viewers | NotEstimable) -> pd.DataFrame:
+    """Lay out the share of each start week's viewers that reaches each episode; missing where it was not observed.
+
+    Returns:
+        A row per start week and episode: week (1, 2, …), episode, reached, low, high, viewers (of the week).
+    """
+    if isinstance(viewers, NotEstimable):
+        return pd.DataFrame(columns=["week", "viewers", "episode", "reached", "low", "high"])
+    parts = []
+    for week, rows in viewers.counts.groupby(viewers.counts["start_day"] // 7):
+        reached = survival(rows, viewers.episodes)
+        if len(reached):
+            parts.append(reached.assign(week=int(str(week)) + 1, viewers=int(rows["viewers"].sum())))
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["week", "viewers", *_SURVIVAL])
+    return frame[["week", "viewers", "episode", "reached", "low", "high"]]
+
+
+def weeks(viewers: Viewers | NotEstimable) -> pd.DataFrame:
+    """Lay out the show's hours by week of the launch, per viewer and per viewer with episodes left."""
+    columns = ["week", "hours", "begun", "episodes_left", "hours_per_viewer", "hours_per_viewer_with_episodes_left"]
+    return pd.DataFrame(columns=columns) if isinstance(viewers, NotEstimable) else viewers.weeks[columns]
+
+
+def words(viewers: Viewers | NotEstimable) -> str:
+    """Say what became of the viewers: finishers are not among those who have lapsed."""
+    if isinstance(viewers, NotEstimable):
+        return f"Going on from episode to episode could not be read: {viewers.reason}."
+    n, shares = int(viewers.states.sum()), viewers.states / viewers.states.sum()
+    ends, at = curve(viewers), hooked(curve(viewers))
+    end = ends.iloc[-1] if len(ends) == viewers.episodes else None
+    finish = (
+        "how many will finish was not observed for long enough"
+        if end is None
+        else (f"followed to their end, {end['reached']:.0%} finish ({end['low']:.0%} to {end['high']:.0%})")
+    )
+    hook = "" if at is None else f" Episode {at} is the first whose viewers finish with at least {HOOKED:.0%}."
+    return (
+        f"Of {n:,} viewers {shares['finished']:.0%} finished, {shares['still watching']:.0%} were still watching and "
+        f"{shares['lapsed']:.0%} had stopped before the end; {finish}.{hook}"
+    )
+
+
+def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "", level: float = 0.95) -> Check:
+    """Ask whether viewers go on less, the later they began (log-rank test for trend in the start day).
+
+    A show that is carried by its launch keeps its first viewers better than later ones. First viewers may also be
+    keener to begin with: `strata` compares within the levels of an account's attribute, such as past viewing; what
+    that attribute does not hold stays mixed in.
+
+    Returns:
+        passed is False where later viewers go on less, None where there is too little to compare.
+    """
+    name = "Later viewers go on like the first"
+    if isinstance(viewers, NotEstimable):
+        return Check(name=name, passed=None, detail=f"Viewers could not be compared: {viewers.reason}.")
+    rows = viewers.counts[viewers.counts["watched"] > 0]
+    late = rows["start_day"] >= 7
+    if rows[late]["viewers"].sum() < 30 or rows[~late]["viewers"].sum() < 30:
+        detail = (
+            "Too few viewers began after the first week, or in it, and were watched for long enough to compare them."
+        )
+        return Check(name=name, passed=None, detail=detail)
+    z = trend(rows, rows["start_day"].to_numpy(dtype=float), strata if strata in rows else "")
+    if z is None:
+        return Check(name=name, passed=None, detail="Nobody left, or all began on the same day.")
+    p = float(2 * stats.norm.sf(abs(z)))
+    parts = [survival(rows[late == is_late], viewers.episodes) for is_late in (False, True)]
+    episode = min(int(part["episode"].max()) for part in parts)
+    first, later = (float(part.loc[part["episode"] == episode, "reached"].iloc[0]) for part in parts)
+    shares = (
+        f"episode {episode} is reached by {first:.0%} of those who began in the first week, {later:.0%} of the others"
+    )
+    if p < 1 - level:
+        way = "less" if z > 0 else "longer"
+        detail = f"The later viewers began, the {way} they go on: {shares}."
+        return Check(name=name, passed=z < 0, detail=detail, p=p)
+    detail = f"That later viewers go on less than first ones does not stand out from chance: {shares}."
+    return Check(name=name, passed=True, detail=detail, p=p)
+
+
+def trend(rows: pd.DataFrame, score: Any, strata: str = "") -> float | None:
+    """Test whether leaving goes with a score of the viewers: the log-rank test for trend (Tarone 1975), as a z.
+
+    None where nobody left, or all who could leave have the same score.
+
+    With a score of 0 and 1 its square is the log-rank test of two groups (Mantel 1966).
+
+    Args:
+        rows: counts as in `Viewers`.
+        score: a number for each row; z is above 0 where higher scores leave sooner.
+        strata: a column within whose levels viewers are compared.
+    """
+    excess = variance = 0.0
+    weighted = rows.assign(_score=np.asarray(score, dtype=np.float64))
+    for _level, part in weighted.groupby(strata) if strata else [("", weighted)]:
+        x, n = part["_score"].to_numpy(), part["viewers"].to_numpy(dtype=float)
+        watched, left = part["watched"].to_numpy(), part["left"].to_numpy(dtype=bool)
+        for k in np.unique(watched[left]):
+            at_risk, leaves = n * (watched >= k), n * (left & (watched == k))
+            size, lost = at_risk.sum(), leaves.sum()
+            mean = at_risk @ x / size
+            excess += leaves @ (x - mean)
+            variance += lost * (size - lost) / max(size - 1, 1) * (at_risk @ (x - mean) ** 2) / size
+    return float(excess / np.sqrt(variance)) if variance > 0 else None
+
+
+_SURVIVAL = [
+    "episode", "at_risk", "left", "hazard", "reached", "low", "high", "finish", "finish_low", "finish_high",
+]  # fmt: skip
+
+
+def _attributes(data: Study, names: Sequence[str]) -> ibis.Table:
+    """Open attributes of the accounts as text."""
+    accounts = data.table("accounts")
+    filled = {name: accounts[name].cast("string").fill_null(schema.UNKNOWN) for name in names}
+    return accounts.select(account=accounts.account.cast(data.assignments.account.type()), **filled)
+
+
+def _episodes(data: Study, arm: ibis.Table) -> ibis.Table:
+    """Find when each account of the arm first played each episode, in days from its assignment."""
+    measure = Measure(table="plays", agg="sum", column="episode", where=_OF_SHOW)
+    plays = units.near(data, measure).filter(_["at"] >= _.anchor).semi_join(arm, "account")
+    plays = plays.mutate(day=_since(plays), episode=_.value.cast("int64"))
+    return plays.aggregate(by=["account", "episode"], day=_.day.min())
+
+
+def _people(data: Study, arm: ibis.Table, seen: ibis.Table, *, episodes: int, visits: int) -> ibis.Table:
+    """Give each viewer a row: when it began, how far it could be watched, whether it left there, what became of it."""
+    first = seen.filter(_.episode == 1).select("account", began=_.day)
+    seen = seen.filter(_.episode <= episodes).join(first, "account").filter(_.day >= _.began)
+    order = ibis.window(group_by="account", order_by=["day", "episode"])
+    steps = seen.mutate(position=ibis.row_number().over(order) + 1, following=_.day.lead().over(order))
+
+    came = units.near(data, Measure(table="sessions", agg="count")).filter(_["at"] >= _.anchor)
+    came = came.semi_join(arm, "account").select("account", day=_since(came), visit=1, position=ibis.null("int64"))
+    line = came.union(steps.select("account", "day", visit=0, position=_.position.cast("int64")))
+    running = ibis.window(group_by="account", order_by=["day", ibis.desc("visit")], preceding=None, following=0)
+    line = line.mutate(visits=_.visit.sum().over(running).cast("int64"))
+    ends = line.filter(_.visit == 1).select("account", after=_.visits, until=_.day)
+    at = line.filter(_.visit == 0).select("account", "position", after=_.visits + visits + 1)
+    steps = steps.join(
+        at.left_join(ends, ["account", "after"]).select("account", "position", "until"), ["account", "position"]
+    )
+
+    observed = ~steps.until.isnull()
+    goes_on = observed & (steps.following < steps.until).fill_null(False)
+    steps = steps.mutate(stops=~goes_on, leaves=observed & ~goes_on, ends=steps.position >= episodes)
+    people = steps.aggregate(
+        by="account",
+        began=_.began.min(),
+        newest=_.day.max(),
+        reached=_.position.max(),
+        gone=_.leaves.cast("int64").argmax(_.position),
+        stop=_.position.min(where=_.stops | _.ends),
+    ).join(steps.select("account", stop="position", leaves="leaves", ends="ends"), ["account", "stop"])
+    left = people.leaves & ~people.ends
+    watched = left.ifelse(people.stop, people.stop - 1)
+    finished = people.reached >= episodes
+    return people.select(
+        "account",
+        start_day=people.began.floor().cast("int64"),
+        watched=watched.cast("int64"),
+        left=left,
+        state=ibis.cases((finished, "finished"), (people.gone == 1, "lapsed"), else_="still watching"),
+        finish_day=finished.ifelse(people.newest, None),
+    )
+
+
+def _since(events: ibis.Table) -> Any:
+    """Give the time of each event in days from its account's assignment."""
+    return (events["at"].epoch_seconds() - events.anchor.epoch_seconds()) / _DAY
+
+
+def _weeks(data: Study, people: ibis.Table, *, days: int) -> pd.DataFrame:
+    """Set each week's hours of the show beside all who have begun, and beside those who have episodes left."""
+    hours = Measure(table="plays", agg="sum", column="watch_minutes", scale=1 / 60, where=_OF_SHOW)
+    plays = units.near(data, hours).filter(_["at"] >= _.anchor).semi_join(people, "account")
+    week = (_since(plays) / 7).floor().cast("int64")
+    watched = plays.aggregate(by=week.name("week"), hours=_.value.sum()).execute().set_index("week")["hours"]
+    last = (_.finish_day / 7).floor().cast("int64").name("last")
+    spans = people.aggregate(by=[(_.start_day // 7).cast("int64").name("first"), last], viewers=_.count()).execute()
+    done = spans["last"].astype(float).fillna(np.inf)
+    rows: list[dict[str, Any]] = []
+    for nth in range(days // 7):
+        begun = spans["first"] <= nth
+        rows.append(
+            {
+                "week": nth + 1,
+                "hours": float(watched.get(nth, 0.0)),
+                "begun": int(spans.loc[begun, "viewers"].sum()),
+                "episodes_left": int(spans.loc[begun & (done >= nth), "viewers"].sum()),
+            }
+        )
+    frame = pd.DataFrame(rows)
+    return frame.assign(
+        hours_per_viewer=frame["hours"] / frame["begun"].where(frame["begun"] > 0),
+        hours_per_viewer_with_episodes_left=frame["hours"] / frame["episodes_left"].where(frame["episodes_left"] > 0),
+    )
+
+
+def _loglog(share: Any, variance: Any, q: float) -> tuple[Any, Any]:
+    """Give the interval of a survival on the scale log(-log S), from the variance of log S; a certain 1 has none."""
+    inside = (share > 0) & (share < 1)
+    log = np.log(np.where(inside, share, 0.5))
+    half = q * np.sqrt(variance) / np.abs(log)
+    return (
+        np.where(inside, np.exp(log * np.exp(half)), np.where(share >= 1, 1.0, 0.0)),
+        np.where(inside, np.exp(log * np.exp(-half)), np.where(share >= 1, 1.0, 0.0)),
+    )

@@ -1,0 +1,467 @@
+"""The course of an effect: both arms' means by day or week, with the covariances that comparing them needs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import ibis
+import numpy as np
+from ibis import _
+from scipy import stats
+
+from helpers import moments, units
+from helpers.errors import ParameterError, did_you_mean
+from helpers.inference import Form
+from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.results import Check, Estimate, NotEstimable
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    from helpers.moments import Moments
+    from helpers.study import Study
+
+    Floats = npt.NDArray[np.float64]
+
+Clock = Literal["assignment", "calendar", "visit"]
+_ADDS_UP = ("sum", "count", "any")
+_DAY = 86_400
+_FRAME = ["from_day", "control", "treatment", "effect", "low", "high", "joint_low", "joint_high"]
+LOG_RATIO = "log ratio"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Course:
+    """Both arms' means in successive periods of `step_days`, in the metric's unit.
+
+    `starts` (w) are the periods' first days, counted from the clock's zero; before it they are negative. `mean` (2, w)
+    holds control, then treatment; `cov` (2, w, w) the covariances of these means, because the same accounts are
+    in every period. `n` counts the accounts of each arm.
+    """
+
+    metric: str
+    unit: str
+    starts: tuple[int, ...]
+    step_days: int
+    mean: Floats
+    cov: Floats
+    n: tuple[int, int]
+    method: str
+    level: float = 0.95
+    slice: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def effect(self) -> Floats:
+        """Give treatment minus control (w,)."""
+        difference: Floats = self.mean[1] - self.mean[0]
+        return difference
+
+    @property
+    def effect_cov(self) -> Floats:
+        """Give the covariance (w, w) of the effects."""
+        return self.cov.sum(axis=0)
+
+    @property
+    def after(self) -> npt.NDArray[np.bool_]:
+        """Say which periods lie after the clock's zero."""
+        return np.array(self.starts) >= 0
+
+    def since(self) -> Course:
+        """Keep the periods after the clock's zero."""
+        keep = self.after
+        return replace(
+            self,
+            starts=tuple(np.array(self.starts)[keep].tolist()),
+            mean=self.mean[:, keep],
+            cov=self.cov[:, keep][:, :, keep],
+        )
+
+
+def measure(
+    data: Study,
+    metric: Metric,
+    *,
+    treatment: str = "",
+    step_days: int = 7,
+    clock: Clock = "assignment",
+    by: str = "",
+    adjust: bool = True,
+    checks: Sequence[Check] = (),
+) -> dict[str, Course | NotEstimable]:
+    """Measure a metric in every period for both arms, with one scan of its tables and one Moments.
+
+    Args:
+        data: the study; its launch says the window.
+        metric: a mean, proportion, count or ratio whose measures add up over events.
+        treatment: the arm to judge; empty means the launch's first.
+        step_days: length of a period, at least 1; what is left at the end of the window is not read.
+        clock: from where periods count: each account's assignment, the calendar (the launch's first midnight), or its
+            first visit after assignment. The first visit is the same event in both arms, and before it nothing new can
+            have been seen; only accounts that come in the first seven days are read then, each for as many periods.
+        by: a segment of the launch whose levels are read too; ignored where the launch does not name it.
+        adjust: whether to take out what the same metric before the launch explains, period by period (CUPED); the
+            periods before it are then used up. Otherwise they come first, with negative days.
+        checks: of the data; where one failed, no effect is read.
+
+    Returns:
+        The course of all accounts under "all", then one for each level of `by`, from the same scan. Where the data have
+        no times, or too short a window, it is NotEstimable, with the reason. A course of effects per assigned account
+        says nothing about why they move.
+    """
+    if step_days < 1:
+        raise ParameterError(f"step_days is {step_days}, must be at least 1")
+    if clock not in get_args(Clock):
+        raise ParameterError(f"clock is {clock!r}; {did_you_mean(clock, get_args(Clock))}")
+    launch = data.launch
+    arms = (launch.arms.control, treatment or launch.arms.treatment[0])
+    days = launch.days - (7 if clock == "visit" else 0)
+    post, pre = max(days, 0) // step_days, launch.pre_days // step_days
+    failed = next((c.name for c in checks if c.passed is False), "")
+    reason = f"not shown, because the check '{failed}' failed" if failed else _obstacle(data, metric, clock, post)
+    if reason:
+        return {"all": NotEstimable(metric=metric.name, reason=reason)}
+
+    by = by if by in launch.segments else ""
+    past = pre > 0 and metric.covariates == "own"
+    starts = [step_days * p for p in range(0 if adjust or not past or clock == "visit" else -pre, post)]
+    columns = {m.name(): _columns(f"m{i}_", starts, step_days) for i, m in enumerate(metric.measures)}
+    before = {m.name(): f"m{i}_pre" for i, m in enumerate(metric.measures)} if adjust and past else {}
+    rows = _wide(data, metric, columns, before, clock=clock, step_days=step_days)
+    if by:
+        rows = rows.join(units.load(data).select("account", by), "account")
+    rows = rows.filter(_.arm.isin(arms))
+    names = [*(c for group in columns.values() for c in group.values()), *before.values()]
+    read = moments.from_table(
+        rows, columns=names, pairs=list(combinations_with_replacement(names, 2)), by=["arm", *([by] if by else [])]
+    )
+    scale = 7 / step_days if metric.per_week else 1.0
+    forms = [_form(metric, [columns[m.name()][start] for m in metric.measures], scale) for start in starts]
+    covariate = _form(metric, [before[m.name()] for m in metric.measures], 1.0) if before else None
+    return _courses(read, arms, metric, forms, covariate, starts=starts, step_days=step_days, by=by, clock=clock)
+
+
+def contrast(
+    course: Course | NotEstimable,
+    weights: Sequence[float] | Floats,
+    *,
+    name: str = "",
+    arm: Literal["", "treatment"] = "",
+) -> Estimate | NotEstimable:
+    """Estimate a weighted sum of the periods' effects, such as late minus early, with its interval.
+
+    Welch's t with the degrees of freedom of the two arms' own contrasts. With `arm="treatment"` the sum is over the
+    treated arm's own means and control is left out: a before/after, which takes for an effect whatever else happened.
+
+    Args:
+        course: the periods.
+        weights: (w,), one for each period.
+        name: what the contrast is called; empty means the metric's name.
+        arm: which arms are read.
+
+    >>> flat = Course(metric="hours", unit="h", starts=(0, 7), step_days=7, mean=np.array([[1.0, 1.0], [1.5, 1.1]]),
+    ...               cov=np.array([np.eye(2), np.eye(2)]) * 1e-4, n=(100, 100), method="by hand")
+    >>> round(contrast(flat, [1, -1]).diff, 3)
+    0.4
+    """
+    if isinstance(course, NotEstimable):
+        return course
+    w = np.asarray(weights, dtype=np.float64)
+    values, parts = course.mean @ w, np.einsum("i,aij,j->a", w, course.cov, w)
+    n = np.array(course.n, dtype=np.float64)
+    if arm:
+        values, parts = np.array([-(course.mean[1] @ np.minimum(w, 0)), course.mean[1] @ np.maximum(w, 0)]), parts[1:]
+        n = n[1:]
+    total = parts.sum()
+    if not total > 0:
+        return NotEstimable(metric=name or course.metric, reason="the values do not vary within the arms")
+    df = total**2 / (parts**2 / (n - 1)).sum()
+    diff, se = values[1] - values[0], np.sqrt(total)
+    low, high = (float(diff + side * stats.t.isf((1 - course.level) / 2, df) * se) for side in (-1, 1))
+    ratio = course.unit == LOG_RATIO and not arm
+    rel, rel_low, rel_high = (math.expm1(v) if ratio else None for v in (float(diff), low, high))
+    return Estimate(
+        metric=name or course.metric,
+        slice=course.slice,
+        control=float(values[0]),
+        treatment=float(values[1]),
+        diff=float(diff),
+        se=float(se),
+        low=low,
+        high=high,
+        rel=rel,
+        rel_low=rel_low,
+        rel_high=rel_high,
+        p=float(2 * stats.t.sf(abs(diff / se), df)),
+        n_control=course.n[0],
+        n_treatment=course.n[1],
+        method=f"{'treated arm alone, ' if arm else ''}{course.method}",
+        mde=float((stats.norm.isf((1 - course.level) / 2) + stats.norm.ppf(0.8)) * se),
+        level=course.level,
+        note="differences of logarithms" if ratio else "no relative effect, because it is read over periods",
+    )
+
+
+def relative(course: Course | NotEstimable) -> Course | NotEstimable:
+    """Turn means into their logarithms: effects become log ratios, which a busy season leaves alone.
+
+    A launch that adds a tenth adds more hours at Christmas; only against the control of the same days is it steady.
+    First-order covariances (delta method). A course with a mean that is not above 0 comes back as it is.
+    """
+    if isinstance(course, NotEstimable) or not (course.mean > 0).all():
+        return course
+    each = course.mean[:, :, None] * course.mean[:, None, :]
+    return replace(course, unit=LOG_RATIO, mean=np.log(course.mean), cov=course.cov / each)
+
+
+def frame(course: Course | NotEstimable) -> pd.DataFrame:
+    """Lay the periods out, one row each, with pointwise intervals and the joint band of all; no rows if there are none.
+
+    Effects that are log ratios come back as relative changes.
+    """
+    import pandas as pd
+
+    if isinstance(course, NotEstimable):
+        return pd.DataFrame(columns=_FRAME)
+    se = np.sqrt(np.diag(course.effect_cov))
+    half, band = stats.norm.isf((1 - course.level) / 2) * se, joint_quantile(course.effect_cov, course.level) * se
+    lines = [course.effect + shift for shift in (0.0, -half, half, -band, band)]
+    if course.unit == LOG_RATIO:
+        lines = [np.expm1(line) for line in lines]
+    mean = np.exp(course.mean) if course.unit == LOG_RATIO else course.mean
+    values = [course.starts, *mean, *lines]
+    return pd.DataFrame(dict(zip(_FRAME, values, strict=True))).assign(**course.slice)
+
+
+def levels(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
+    """Measure each arm's own mean in every period, before and after assignment, for a picture.
+
+    Returns:
+        A row per arm and period: arm, from_day, value, low, high (pointwise, at the launch's level); none where the
+        data hold no times.
+    """
+    import pandas as pd
+
+    launch, names = data.launch, [f"x{i}" for i in range(len(metric.measures))]
+    post, pre = launch.days // step_days, launch.pre_days // step_days
+    if _obstacle(data, metric, "assignment", post):
+        return pd.DataFrame(columns=["arm", "from_day", "value", "low", "high"])
+    parts = []
+    for nth, measure_ in enumerate(metric.measures):
+        events = _timed(data, measure_, None, "assignment", step_days)
+        value = _.value.max() if measure_.agg == "any" else _.value.sum()
+        each = events.aggregate(by=["account", "period"], value=value)
+        parts.append(each.select("account", "period", **{x: _.value if x == names[nth] else 0.0 for x in names}))
+    each = ibis.union(*parts).aggregate(by=["account", "period"], **{x: _[x].sum() for x in names})
+    each = each.join(data.assignments.select("account", "arm"), "account")
+    squares = {f"{a}{b}": (_[a] * _[b]).sum() for a, b in combinations_with_replacement(names, 2)}
+    sums = each.aggregate(by=["arm", "period"], **{x: _[x].sum() for x in names}, **squares).execute()
+    sums = sums[sums["period"].between(-pre, post - 1)].sort_values(["arm", "period"], ignore_index=True)
+    sizes = data.assignments.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
+    n = sums["arm"].map(sizes).to_numpy(dtype=float)
+    mean = sums[names].to_numpy(dtype=float) / n[:, None]
+    scatter = -n[:, None, None] * mean[:, :, None] * mean[:, None, :]
+    for (i, a), (j, b) in combinations_with_replacement(enumerate(names), 2):
+        scatter[:, i, j] = scatter[:, j, i] = scatter[:, i, j] + sums[f"{a}{b}"]
+    read = moments.Moments(groups=sums[["arm", "period"]], columns=tuple(names), n=n, mean=mean, scatter=scatter)
+    value, weights = _form(metric, names, 7 / step_days if metric.per_week else 1.0).read(read)
+    se = np.sqrt(np.einsum("gi,gij,gj->g", weights, read.cov, weights) / n)
+    half = stats.norm.isf(launch.decision.alpha / 2) * se
+    return pd.DataFrame(
+        {
+            "arm": sums["arm"],
+            "from_day": step_days * sums["period"],
+            "value": value,
+            "low": value - half,
+            "high": value + half,
+        }
+    )
+
+
+def mean_of(keep: npt.NDArray[np.bool_]) -> Floats:
+    """Give weights that average the periods that are kept.
+
+    >>> mean_of(np.array([True, False, True]))
+    array([0.5, 0. , 0.5])
+    """
+    return keep / keep.sum()
+
+
+def joint_quantile(cov: Floats, level: float = 0.95, *, draws: int = 20_000) -> float:
+    """Give the factor on all standard errors that makes their intervals hold together (sup-t).
+
+    The quantile of the largest of w correlated absolute normal values, by simulation from their correlation with a
+    fixed seed: Montiel Olea and Plagborg-Moller (2019), algorithm 1. It lies between the normal quantile and Sidak's.
+
+    >>> 1.96 < joint_quantile(np.eye(4)) < 2.55
+    True
+    """
+    se = np.sqrt(np.diag(cov))
+    correlation = cov / np.outer(se, se)
+    values, vectors = np.linalg.eigh(correlation)
+    z = np.random.default_rng(20_190_211).standard_normal((draws, len(se)))
+    z = z @ (vectors * np.sqrt(np.maximum(values, 0))).T
+    return float(np.quantile(np.abs(z).max(axis=1), level))
+
+
+def _obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
+    """Say why a metric has no course in these data, or nothing where it has one."""
+    if UNITS_TABLE in data.tables:
+        return (
+            "these data are one table with a row per account, without times; a course needs event tables, such as "
+            "'plays' or 'sessions', in which every row says when it happened"
+        )
+    if reason := units.why_not(data, replace(metric, window_days=None)):
+        return reason
+    if metric.kind in ("quantile", "time_to_event") or any(m.agg not in _ADDS_UP for m in metric.measures):
+        return "it is no sum over events, so that its periods cannot be read from means and covariances"
+    if clock == "visit" and "sessions" not in data.tables:
+        return "counting from the first visit needs table 'sessions', which is not among the data"
+    return "" if post >= 2 else "the window holds fewer than two periods, so that there is no course"
+
+
+def _columns(prefix: str, starts: Sequence[int], step_days: int) -> dict[int, str]:
+    """Name a column for each period, by its first day."""
+    return {start: f"{prefix}{start // step_days}".replace("-", "b") for start in starts}
+
+
+def _form(metric: Metric, columns: Sequence[str], scale: float) -> Form:
+    if metric.denominator is None:
+        return Form(numerator=columns[0], scale=scale)
+    return Form(numerator=columns[0], denominator=columns[1])
+
+
+def _wide(
+    data: Study,
+    metric: Metric,
+    columns: Mapping[str, Mapping[int, str]],
+    before: Mapping[str, str],
+    *,
+    clock: Clock,
+    step_days: int,
+) -> ibis.Table:
+    """Give every assigned account a row, with one column per measure and period; zero where nothing happened."""
+    rows = data.assignments.select("account", "arm")
+    zero = _visits(data) if clock == "visit" else None
+    if zero is not None:
+        rows = rows.semi_join(zero, "account")
+    for measure_ in metric.measures:
+        named = columns[measure_.name()]
+        found = _per_period(data, measure_, named, before.get(measure_.name()), zero, clock, step_days)
+        rows = rows.left_join(found, "account").drop("account_right")
+    filled = [c for c in rows.columns if c not in ("account", "arm")]
+    return rows.mutate(**{c: _[c].cast("float64").fill_null(0.0) for c in filled})
+
+
+def _per_period(
+    data: Study,
+    measure_: Measure,
+    named: Mapping[int, str],
+    before: str | None,
+    zero: ibis.Table | None,
+    clock: Clock,
+    step_days: int,
+) -> ibis.Table:
+    """Add one measure up by account and period."""
+    events = _timed(data, measure_, zero, clock, step_days)
+
+    def added(where: Any) -> Any:
+        return events.value.max(where=where) if measure_.agg == "any" else events.value.sum(where=where)
+
+    periods = {name: added(events.period == start // step_days) for start, name in named.items()}
+    past = {before: added(events["at"] < events.anchor)} if before else {}
+    return events.aggregate(by="account", **periods, **past)
+
+
+def _timed(data: Study, measure_: Measure, zero: ibis.Table | None, clock: Clock, step_days: int) -> ibis.Table:
+    """Open the events of a measure with the period in which each happened."""
+    events = units.near(data, measure_)
+    if zero is not None:
+        events = events.join(zero, "account")
+    elif clock == "calendar":
+        events = events.mutate(zero=_launch_day(data))
+    else:
+        events = events.mutate(zero=_.anchor)
+    period = (_["at"].epoch_seconds() - _.zero.epoch_seconds()) / (_DAY * step_days)
+    return events.mutate(period=period.floor().cast("int64"), value=_.value.cast("float64"))
+
+
+def _visits(data: Study) -> ibis.Table:
+    """Find each account's first visit after assignment, of those that come in the first seven days."""
+    visits = units.near(data, Measure(table="sessions", agg="count")).filter(_["at"] >= _.anchor)
+    first = visits.aggregate(by="account", zero=_["at"].min(), anchor=_.anchor.max())
+    return first.filter(_.zero < _.anchor + ibis.interval(days=7)).select("account", "zero")
+
+
+def _launch_day(data: Study) -> Any:
+    start = data.launch.dates.start if data.launch.dates else dt.date.min
+    return ibis.literal(dt.datetime.combine(start, dt.time(), tzinfo=dt.UTC))
+
+
+def _courses(
+    read: Moments,
+    arms: tuple[str, str],
+    metric: Metric,
+    forms: Sequence[Form],
+    covariate: Form | None,
+    *,
+    starts: Sequence[int],
+    step_days: int,
+    by: str,
+    clock: Clock,
+) -> dict[str, Course | NotEstimable]:
+    """Turn the moments of each slice into a course."""
+    levels_ = [(str(level), read.select(**{by: level})) for level in sorted(set(read.groups[by]))] if by else []
+    found: dict[str, Course | NotEstimable] = {}
+    for level, part in [("all", read), *levels_]:
+        row = {} if part is read else {by: level}
+        present = part.pool(by=["arm"])
+        sizes = dict(zip(present.groups["arm"], present.n, strict=True))
+        if min(sizes.get(arm, 0) for arm in arms) < 2:
+            reason = "an arm has fewer than 2 accounts"
+            found[level] = NotEstimable(metric=metric.name, reason=reason, slice=row)
+            continue
+        mean, cov, n = _read([present.select(arm=arm) for arm in arms], forms, covariate)
+        if not np.isfinite(mean).all():
+            reason = "the denominator is 0 in a period of an arm"
+            found[level] = NotEstimable(metric=metric.name, reason=reason, slice=row)
+            continue
+        since = {"assignment": "assignment", "calendar": "launch day", "visit": "first visit"}[clock]
+        adjusted = ", adjusted for the time before" if covariate else ""
+        found[level] = Course(
+            metric=metric.name,
+            unit=metric.unit,
+            starts=tuple(starts),
+            step_days=step_days,
+            mean=mean,
+            cov=cov,
+            n=(int(n[0]), int(n[1])),
+            method=f"Welch t on periods of {step_days} days from {since}{adjusted}",
+            slice=row,
+        )
+    return found
+
+
+def _read(
+    arms: Sequence[Moments], forms: Sequence[Form], covariate: Form | None
+) -> tuple[Floats, Floats, tuple[int, int]]:
+    """Read every period from both arms: means (2, w) and their covariances (2, w, w), adjusted where asked."""
+    values = np.array([[f.read(a)[0][0] for f in forms] for a in arms])
+    weights = np.array([[f.read(a)[1][0] for f in forms] for a in arms])
+    if covariate is not None:
+        total = arms[0].pool() + arms[1].pool()
+        x, towards = covariate.read(total)
+        variance = towards[0] @ total.cov[0] @ towards[0]
+        outcome = np.array([f.read(total)[1][0] for f in forms])
+        slope = outcome @ total.cov[0] @ towards[0] / variance if variance > 0 else np.zeros(len(forms))
+        for i, a in enumerate(arms):
+            own, own_weights = covariate.read(a)
+            values[i] -= slope * (own[0] - x[0])
+            weights[i] -= np.outer(slope, own_weights[0])
+    cov = np.array([w @ a.cov[0] @ w.T / a.n[0] for w, a in zip(weights, arms, strict=True)])
+    return values, cov, (int(arms[0].n[0]), int(arms[1].n[0]))

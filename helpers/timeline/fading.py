@@ -1,0 +1,425 @@
+"""Does an effect last? Early against late, the curve on which it settles, and how far that can be carried forward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import optimize, stats
+
+from helpers.errors import ParameterError
+from helpers.inference import holm
+from helpers.report.readout import digits, number, percent
+from helpers.results import Check, Estimate, NotEstimable
+from helpers.timeline.course import LOG_RATIO, Course, contrast, mean_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    Floats = npt.NDArray[np.float64]
+
+_GRID = 240  # values of tau at which the likelihood is profiled
+_LONGEST = 10.0  # times the time observed: beyond, the curve is a straight line
+_MISFIT = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decay:
+    """An effect that starts at `asymptote + drop` and settles at `asymptote`, a + b exp(-day / tau).
+
+    Standard errors are asymptotic; `low` to `high` is the asymptote's profile-likelihood interval, which knows that tau
+    is estimated too. `misfit_p` asks whether the curve describes the effects at all; None without their covariance.
+    """
+
+    asymptote: float
+    asymptote_se: float
+    low: float
+    high: float
+    drop: float
+    drop_se: float
+    tau_days: float
+    tau_se: float
+    half_life_days: float
+    misfit_p: float | None
+    level: float = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """The effect expected on a later day, with an interval over every curve of the family that the data allow."""
+
+    day: float
+    effect: float
+    low: float
+    high: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surrogate:
+    """A late effect as early periods predict it, as it was measured, and predicted minus measured."""
+
+    predicted: Estimate
+    measured: Estimate
+    gap: Estimate
+    explained: float  # share of the late outcome's variance that the early periods explain in control
+
+
+def halves(course: Course) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Say which periods are early (the first quarter since the launch, at least one) and which late (the second half).
+
+    An effect that halves every week loses most of its extra in the first; what is compared with the first must lie far
+    enough behind, and be long enough to be known well.
+    """
+    order = np.cumsum(course.after) * course.after
+    n = int(course.after.sum())
+    return (order > 0) & (order <= max(n // 4, 1)), order > n - max(n // 2, 1)
+
+
+def early_minus_late(course: Course | NotEstimable) -> Estimate | NotEstimable:
+    """Estimate by how much the effect was larger early than late.
+
+    An interval that contains 0 does not show that the effect lasts: it may be too wide to see a fading that matters,
+    and `mde` says how much would have been seen.
+    """
+    if isinstance(course, NotEstimable):
+        return course
+    if course.after.sum() < 2:
+        return NotEstimable(metric=course.metric, reason="fewer than two periods since the launch", slice=course.slice)
+    early, late = halves(course)
+    return contrast(course, mean_of(early) - mean_of(late), name=f"{course.metric}: early minus late")
+
+
+def late(course: Course | NotEstimable) -> Estimate | NotEstimable:
+    """Estimate the effect over the second half of the window."""
+    if isinstance(course, NotEstimable):
+        return course
+    return contrast(course, mean_of(halves(course)[1]), name=f"{course.metric}: late")
+
+
+def decay(course: Course | NotEstimable) -> Decay | NotEstimable:
+    """Fit the curve on which an effect settles, where the data show that it moves and tell a curve from a line."""
+    if isinstance(course, NotEstimable):
+        return course
+    moved = early_minus_late(course)
+    if isinstance(moved, NotEstimable):
+        return moved
+    if moved.low <= 0 <= moved.high:
+        reason = (
+            "early and late effects cannot be told apart, so that there is no fading to fit: "
+            f"their difference lies between {moved.low:.3g} and {moved.high:.3g} ({course.unit})"
+        )
+        return NotEstimable(metric=course.metric, reason=reason, slice=course.slice)
+    since = course.since()
+    found = fit(since.starts, since.effect, since.effect_cov, step_days=course.step_days, level=course.level)
+    return NotEstimable(metric=course.metric, reason=found, slice=course.slice) if isinstance(found, str) else found
+
+
+def fit(
+    days: Sequence[float] | Floats,
+    effect: Sequence[float] | Floats,
+    cov: Floats | None = None,
+    *,
+    step_days: int = 1,
+    level: float = 0.95,
+) -> Decay | str:
+    """Fit a + b exp(-day / tau) by generalised least squares; a sentence where the data cannot tell.
+
+    Args:
+        days: first day of each period, (w,), at least 4.
+        effect: the effects, (w,).
+        cov: their covariance (w, w); without it they are taken to be independent, of one variance read from the fit.
+        step_days: length of a period; the curve is averaged over its days.
+        level: of the asymptote's interval.
+
+    Returns:
+        The curve, or the reason why there is none: too few periods, or a straight line describes them as well, so that
+        where the fading would end lies outside what was observed.
+
+    >>> day = np.arange(12.0)
+    >>> curve = fit(day, 1 + 2 * np.exp(-day / 4), 1e-4 * np.eye(12))
+    >>> round(curve.asymptote, 2), round(curve.half_life_days, 2)
+    (1.0, 2.77)
+    """
+    d, y = np.asarray(days, dtype=np.float64), np.asarray(effect, dtype=np.float64)
+    if not len(d) == len(y):
+        raise ParameterError(f"there are {len(d)} days and {len(y)} effects; one of each is needed for every period")
+    if len(d) < 4:
+        return f"a curve with three unknowns needs at least 4 periods, there are {len(d)}"
+    profile = _profile(d, y, np.eye(len(d)) if cov is None else cov, step_days)
+    best = int(np.argmin(profile.misfit))
+    scale, q = 1.0, stats.chi2.ppf(level, 1)
+    if cov is None:
+        scale, q = profile.misfit[best] / (len(d) - 3), stats.f.ppf(level, 1, len(d) - 3)
+    near = profile.misfit - profile.misfit[best] <= q * scale
+    if near[-1]:
+        return (
+            "a straight line describes the effects as well as a curve that settles, so that the value on which they "
+            "would settle lies outside what was observed; a longer window would tell"
+        )
+
+    def curve(day: Floats, a: float, b: float, tau: float) -> Floats:
+        return a + b * _shape(day, tau, step_days)
+
+    start = (*profile.beta[best], profile.tau[best])
+    sigma = np.eye(len(d)) if cov is None else cov
+    values, errors = optimize.curve_fit(curve, d, y, p0=start, sigma=sigma, absolute_sigma=cov is not None)
+    a, b, tau = (float(v) for v in values)
+    se = np.sqrt(np.diag(errors))
+    low, high = _limits(profile, np.tile([1.0, 0.0], (_GRID, 1)), q, scale)
+    p = None if cov is None else float(stats.chi2.sf(profile.misfit[best], len(d) - 3))
+    return Decay(
+        asymptote=a, asymptote_se=float(se[0]), low=min(low, a), high=max(high, a), drop=b, drop_se=float(se[1]),
+        tau_days=tau, tau_se=float(se[2]), half_life_days=tau * math.log(2), misfit_p=p, level=level,
+    )  # fmt: skip
+
+
+def forecast(course: Course | NotEstimable, day: float) -> Forecast | NotEstimable:
+    """Carry the effect forward to a later day, over all curves a + b exp(-day / tau) that the data allow.
+
+    The family holds effects that settle at once, slowly, or not at all (a straight line on). Where the data cannot tell
+    these apart, the interval contains them all and widens with the distance: it is honest about the curve, not
+    about what no curve knows, such as a new season of the show.
+    """
+    if isinstance(course, NotEstimable):
+        return course
+    since = course.since()
+    if len(since.starts) < 4:
+        reason = f"a curve with three unknowns needs at least 4 periods, there are {len(since.starts)}"
+        return NotEstimable(metric=course.metric, reason=reason, slice=course.slice)
+    profile = _profile(np.array(since.starts, dtype=float), since.effect, since.effect_cov, course.step_days)
+    at = np.column_stack([np.ones(_GRID), [_shape(np.array([day]), tau, course.step_days)[0] for tau in profile.tau]])
+    best = int(np.argmin(profile.misfit))
+    q = float(stats.chi2.ppf(course.level, 1))
+    low, high = _limits(profile, at, q, 1.0)
+    note = ""
+    if profile.misfit[-1] - profile.misfit[best] <= q:
+        note = "the data do not say whether the effect settles: the interval contains lines that go on"
+    if stats.chi2.sf(profile.misfit[best], len(since.starts) - 3) < _MISFIT:
+        note = "; ".join(filter(None, [note, "no such curve describes the effects, so that this is a rough guide"]))
+    return Forecast(day=day, effect=float(at[best] @ profile.beta[best]), low=low, high=high, note=note)
+
+
+def surrogate(course: Course | NotEstimable, *, early_periods: int) -> Surrogate | NotEstimable:
+    """Predict the late effect from the early periods, and hold the prediction against what was then measured.
+
+    The index is the regression of the late outcome (mean of the remaining periods) on the early periods in the control
+    arm; the predicted effect is its difference between the arms: Athey, Chetty, Imbens and Kang (2019), the linear
+    case of their surrogate index. It is right only if everything that the launch does to the late outcome goes through
+    the early periods, and in the way in which chance moves both: a novelty breaks exactly that, and the gap shows it.
+
+    Args:
+        course: periods since the launch, of a metric of which control has some.
+        early_periods: how many of them are known; the others are the future.
+    """
+    if isinstance(course, NotEstimable):
+        return course
+    since = course.since()
+    n, k = len(since.starts), early_periods
+    if not 1 <= k < n:
+        reason = f"the early periods must be from 1 to {n - 1}, got {k}; there are {n} periods since the launch"
+        return NotEstimable(metric=course.metric, reason=reason, slice=course.slice)
+    n_control = since.n[0]
+    cov = since.cov[0] * n_control  # of accounts
+    rest = mean_of(np.arange(n) >= k)
+    early, towards, total = cov[:k, :k], cov[:k] @ rest, rest @ cov @ rest
+    if not total > 0 or np.linalg.matrix_rank(early) < k:
+        reason = "in control the periods do not vary, so that the early ones predict nothing"
+        return NotEstimable(metric=course.metric, reason=reason, slice=course.slice)
+    slope = np.linalg.solve(early, towards)
+    residual = total - slope @ towards
+    moved = since.effect[:k]
+    extra = float(moved @ np.linalg.solve(early, moved) * residual / max(n_control - k - 1, 1))
+    index = np.concatenate([slope, np.zeros(n - k)])
+    found = [
+        contrast(since, weights, name=f"{course.metric}: late effect, {name}")
+        for name, weights in (("predicted", index), ("measured", rest), ("predicted minus measured", index - rest))
+    ]
+    if any(isinstance(e, NotEstimable) for e in found):
+        return NotEstimable(metric=course.metric, reason="the periods do not vary within the arms", slice=course.slice)
+    predicted, measured, gap = (e for e in found if isinstance(e, Estimate))
+    return Surrogate(
+        predicted=_widened(predicted, extra),
+        measured=measured,
+        gap=_widened(gap, extra),
+        explained=float(1 - residual / total),
+    )
+
+
+def outlook(course: Course | NotEstimable, *, days: Sequence[int]) -> pd.DataFrame:
+    """Lay out where the effect settles and what it will be on later days: what, effect, low, high, note.
+
+    Effects that are log ratios come back as relative changes.
+    """
+    import pandas as pd
+
+    settled = decay(course)
+    rows: list[dict[str, object]] = []
+    if isinstance(settled, NotEstimable):
+        rows.append({"what": "settles at", "note": settled.reason})
+    else:
+        note = f"half of what fades is gone after {settled.half_life_days:.1f} days"
+        rows.append(
+            {"what": "settles at", "effect": settled.asymptote, "low": settled.low, "high": settled.high, "note": note}
+        )
+    for day in days:
+        found = forecast(course, day)
+        if isinstance(found, NotEstimable):
+            rows.append({"what": f"on day {day}", "note": found.reason})
+        else:
+            rows.append(
+                {
+                    "what": f"on day {day}",
+                    "effect": found.effect,
+                    "low": found.low,
+                    "high": found.high,
+                    "note": found.note,
+                }
+            )
+    frame = pd.DataFrame(rows).reindex(columns=["what", "effect", "low", "high", "note"])
+    if isinstance(course, Course) and course.unit == LOG_RATIO:
+        frame[["effect", "low", "high"]] = np.expm1(frame[["effect", "low", "high"]].astype(float))
+    return frame
+
+
+def words(moved: Estimate | NotEstimable, remains: Estimate | NotEstimable, *, unit: str) -> str:
+    """Say the late effect, and how much larger it was early, in one sentence."""
+    if isinstance(moved, NotEstimable) or isinstance(remains, NotEstimable):
+        reason = getattr(moved, "reason", "") or getattr(remains, "reason", "")
+        return f"The course of the effect could not be read: {reason}."
+
+    def said(e: Estimate) -> str:
+        values = (e.diff, e.low, e.high)
+        if unit == LOG_RATIO:
+            step = digits(*(100 * math.expm1(v) for v in values[1:]))
+            effect, low, high = (percent(math.expm1(v), signed=True, digits=step) for v in values)
+        else:
+            step = digits(*values[1:])
+            effect, low, high = (f"{number(v, step, signed=True)} {unit}".rstrip() for v in values)
+        return f"{effect} ({low} to {high})"
+
+    return f"In the second half of the window the effect was {said(remains)}; early minus late, it was {said(moved)}."
+
+
+def parts(found: Surrogate | NotEstimable) -> tuple[Estimate | NotEstimable, ...]:
+    """List what is predicted, what was measured, and the gap between them."""
+    return (found,) if isinstance(found, NotEstimable) else (found.predicted, found.measured, found.gap)
+
+
+def verdict(
+    moved: Estimate | NotEstimable,
+    remains: Estimate | NotEstimable,
+    *,
+    better: Literal["higher", "lower"],
+    limited: bool = False,
+    viewers: Check | None = None,
+    level: float = 0.95,
+) -> Check:
+    """Say whether an effect fades, holds, grows, or whether it cannot be told.
+
+    The alarm is raised when the effect moves to the worse from early to late and what remains late cannot be told from
+    0, or when later viewers of a show go on less than its first; both questions together raise it falsely in less
+    than one launch in twenty (Holm). It is never raised because a limited series comes to its end.
+
+    Args:
+        moved: early minus late.
+        remains: the effect late.
+        better: which direction of the metric is good.
+        limited: whether what was launched ends by itself, such as a miniseries.
+        viewers: for a show, whether later starters go on like the first ones (`retention.honeymoon`).
+        level: of the whole question.
+
+    Returns:
+        A Check that begins with the word; passed is False for "Fades", None where it cannot be told or an end is no
+        fading, otherwise True.
+    """
+    asked = [
+        p for p in (moved.p if isinstance(moved, Estimate) else None, viewers.p if viewers else None) if p is not None
+    ]
+    adjusted = dict(zip(asked, holm(asked), strict=True)) if asked else {}
+    alpha, name = 1 - level, "Novelty"
+    if viewers and viewers.passed is False and viewers.p is not None and adjusted[viewers.p] < alpha:
+        return Check(
+            name=name,
+            passed=False,
+            detail=f"Fades: {viewers.detail[:1].lower()}{viewers.detail[1:]}",
+            p=float(adjusted[viewers.p]),
+        )
+    if isinstance(moved, NotEstimable) or isinstance(remains, NotEstimable):
+        reason = moved.reason if isinstance(moved, NotEstimable) else getattr(remains, "reason", "")
+        return Check(name=name, passed=None, detail=f"Cannot tell: {reason}.")
+    good = 1 if better == "higher" else -1
+    p = float(adjusted[moved.p])
+    worst, best = sorted((good * remains.low, good * remains.high))
+    if p < alpha and good * moved.diff > 0:
+        if limited:
+            detail = "Ends: the effect is smaller late than early, as it must be when a limited series ends."
+            return Check(name=name, passed=None, detail=f"{detail} That alone says nothing against it.", p=p)
+        if worst > 0:
+            detail = "Settles lower: the effect is smaller late than early, and what remains late is still a gain."
+            return Check(name=name, passed=True, detail=detail, p=p)
+        detail = "Fades: the effect is smaller late than early, and late it cannot be told from nothing."
+        return Check(name=name, passed=False, detail=detail, p=p)
+    if p < alpha:
+        detail = "Grows: the effect is better late than early; people needed time, and an early look understates it."
+        return Check(name=name, passed=True, detail=detail, p=p)
+    if worst > 0:
+        detail = "Holds: late in the window there is still a gain, and no fading from early to late was seen."
+        return Check(name=name, passed=True, detail=detail, p=p)
+    if best < 0:
+        detail = "Holds, as a loss: late in the window it is still there, and it did not get smaller."
+        return Check(name=name, passed=True, detail=detail, p=p)
+    detail = "Cannot tell: neither a late effect nor a change from early to late stands out from chance."
+    return Check(name=name, passed=None, detail=detail, p=p)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Profile:
+    """For each tau: the best a and b (t, 2), their covariance (t, 2, 2), and the misfit that remains (t,)."""
+
+    tau: Floats
+    beta: Floats
+    cov: Floats
+    misfit: Floats
+
+
+def _shape(day: Floats, tau: float, step_days: int) -> Floats:
+    """Average exp(-day / tau) over the days of each period."""
+    return np.exp(-(day[:, None] + np.arange(step_days)) / tau).mean(axis=1)
+
+
+def _profile(day: Floats, effect: Floats, cov: Floats, step_days: int) -> _Profile:
+    """Solve for a and b by generalised least squares at every tau of a grid, from half a period to almost a line."""
+    tau = np.geomspace(step_days / 2, _LONGEST * (day[-1] + step_days - day[0]), _GRID)
+    root = np.linalg.cholesky(cov)
+    y = np.linalg.solve(root, effect)
+    shapes = np.array([_shape(day, t, step_days) for t in tau])
+    x = np.linalg.solve(root, np.stack([np.ones_like(shapes), shapes], axis=-1))
+    inverse = np.linalg.inv(np.einsum("tia,tib->tab", x, x))
+    beta = np.einsum("tab,tib,i->ta", inverse, x, y)
+    misfit = ((y - np.einsum("tia,ta->ti", x, beta)) ** 2).sum(axis=1)
+    return _Profile(tau=tau, beta=beta, cov=inverse, misfit=misfit)
+
+
+def _limits(profile: _Profile, at: Floats, q: float, scale: float) -> tuple[float, float]:
+    """Give the profile-likelihood interval of a linear function of a and b that may depend on tau, `at` (t, 2).
+
+    Given tau the likelihood is quadratic, so that the interval is the union over the grid of those that are left.
+    """
+    room = q * scale - (profile.misfit - profile.misfit.min())
+    value = (at * profile.beta).sum(axis=1)
+    half = np.sqrt(np.einsum("ta,tab,tb->t", at, profile.cov, at) * np.maximum(room, 0))
+    allowed = room >= 0
+    return float((value - half)[allowed].min()), float((value + half)[allowed].max())
+
+
+def _widened(e: Estimate, variance: float) -> Estimate:
+    """Add the variance of an estimated weight to an estimate."""
+    se = math.sqrt(e.se**2 + variance)
+    half = (e.high - e.diff) * se / e.se
+    p = 2 * stats.norm.sf(abs(e.diff) / se)
+    return replace(e, se=se, low=e.diff - half, high=e.diff + half, p=float(p), mde=e.mde * se / e.se)

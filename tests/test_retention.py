@@ -1,0 +1,221 @@
+"""Going on from episode to episode: censoring, hazards, what hooks, cohorts, and hours beside episodes left."""
+
+import ibis
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SHARED
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.duration.survfunc import SurvfuncRight, survdiff
+
+from helpers import launch, retention, study
+from helpers.errors import ParameterError
+from helpers.results import Check, NotEstimable
+
+START = pd.Timestamp("2026-09-07", tz="UTC")
+AML = {  # R 4.2.2, survival::survfit(Surv(time, status) ~ 1, aml, subset = x == "Maintained", conf.type = "log-log")
+    "time": [9, 13, 13, 18, 23, 28, 31, 34, 45, 48, 161],
+    "status": [1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 0],
+}
+
+
+def counted(times, events):
+    rows = pd.DataFrame({"watched": times, "left": np.asarray(events, dtype=bool)})
+    return rows.groupby(["watched", "left"], as_index=False).size().rename(columns={"size": "viewers"})
+
+
+def opened(plays, **changes):
+    """Open a launch with 28 days: `plays` names account, episode and day, for 45 minutes; everybody comes every day."""
+    frame = pd.DataFrame(plays, columns=["account", "episode", "day"])
+    accounts = sorted({a for a, _, _ in plays} | {"nobody"})
+    tables = {
+        "assignments": pd.DataFrame({"account": accounts, "arm": "early"}),
+        "accounts": pd.DataFrame({"account": accounts, "engagement": "light"}),
+        "titles": pd.DataFrame({"title": ["show", "x"], "is_launch_title": [True, False]}),
+        "plays": pd.DataFrame(
+            {
+                "account": frame["account"],
+                "session": "s",
+                "title": "show",
+                "episode": frame["episode"],
+                "started_at": START + pd.to_timedelta(frame["day"], unit="D"),
+                "watch_minutes": 45.0,
+            }
+        ),
+        "sessions": pd.DataFrame(
+            [(a, f"{a}{day}", START + pd.Timedelta(days=day)) for a in accounts for day in range(28)],
+            columns=["account", "session", "started_at"],
+        ),
+    } | changes
+    plan = launch.Launch.model_validate(
+        {
+            "name": "hand",
+            "data": {"source": "tables"},
+            "arms": {"control": "control", "treatment": "early"},
+            "dates": {"start": "2026-09-07", "days": 28},
+            "metrics": {"north_star": "hours_per_account_week"},
+        }
+    )
+    memory = {name: ibis.memtable(table) for name, table in tables.items() if table is not None}
+    return study.Study(launch=plan, tables=memory, fingerprint=None, connection=study.connect_embedded())
+
+
+PLAYS = [
+    *(("finisher", k, 2 * k) for k in (1, 2, 3)),
+    ("quitter", 1, 3),
+    ("pauses", 1, 1), ("pauses", 2, 15),  # came back, but only after more than four visits
+    ("late", 1, 25),  # could not be watched for long enough
+    ("on", 1, 20), ("on", 2, 23.5),  # was seen to go on once, then not watched for long enough
+    ("middle", 2, 4),  # did not begin at the beginning
+]  # fmt: skip
+
+
+def test_who_could_not_be_watched_for_long_enough_is_no_quitter():
+    found = retention.read(opened(PLAYS))
+    counts = found.counts.set_index("start_day")[["watched", "left", "viewers"]]
+    assert counts.loc[2].tolist() == [2, False, 1]  # the finisher was seen to go on twice
+    assert counts.loc[3].tolist() == [1, True, 1]
+    assert counts.loc[1].tolist() == [1, True, 1]
+    assert counts.loc[25].tolist() == [0, False, 1]
+    assert counts.loc[20].tolist() == [1, False, 1]
+    assert (found.episodes, found.elsewhere) == (3, 1)
+    assert found.states.to_dict() == {"finished": 1, "still watching": 2, "lapsed": 2}
+    later = retention.read(opened(PLAYS), visits=14).counts.set_index("start_day")
+    assert later.loc[1, ["watched", "left"]].tolist() == [1, False]  # with more visits allowed the pause is none
+
+
+def test_who_comes_seldom_is_no_quitter_either():
+    seldom = pd.DataFrame(
+        {"account": "a", "session": ["1", "2", "3"], "started_at": [START + pd.Timedelta(days=d) for d in (1, 9, 20)]}
+    )
+    counts = retention.read(opened([("a", 1, 1.1), ("a", 2, 20.1)], sessions=seldom)).counts
+    assert counts["left"].tolist() == [False]
+
+
+def test_hours_are_set_beside_those_who_have_episodes_left():
+    weeks = retention.weeks(retention.read(opened(PLAYS))).set_index("week")
+    assert weeks["begun"].tolist() == [3, 3, 4, 5]
+    assert weeks["episodes_left"].tolist() == [3, 2, 3, 4]  # the finisher has none left from the second week on
+    assert weeks.loc[1, "hours"] == pytest.approx(0.75 * 5)
+    assert weeks.loc[3, "hours_per_viewer_with_episodes_left"] == pytest.approx(0.75 * 2 / 3)
+
+
+def test_what_cannot_be_read_says_why(players):
+    assert "row per account" in retention.read(study.open(launch.load(players[0]))).reason
+    assert "'is_launch_title'" in retention.read(opened(PLAYS, titles=None)).reason
+    assert "nobody" in retention.read(opened([("middle", 2, 1)])).reason
+    assert "one part only" in retention.read(opened([("a", 1, 1)])).reason
+    assert "'sessions'" in retention.read(opened(PLAYS, sessions=None)).reason
+    failed = [Check(name="Arm counts", passed=False, detail="")]
+    assert "'Arm counts' failed" in retention.read(opened(PLAYS), checks=failed).reason
+    with pytest.raises(ParameterError, match="at least 1"):
+        retention.read(opened(PLAYS), visits=0)
+    gone = NotEstimable(metric="episodes", reason="no show")
+    assert retention.curve(gone).empty
+    assert retention.cohorts(gone).empty
+    assert retention.weeks(gone).empty
+    assert retention.honeymoon(gone).passed is None
+    assert "no show" in retention.words(gone)
+
+
+def test_the_curve_agrees_with_r():
+    found = retention.survival(counted(AML["time"], AML["status"]), 46, at_least=3).set_index("episode")
+    for time, reached, low, high in (
+        (13, 0.818181818181818, 0.447428614682181, 0.951162228582492),
+        (23, 0.613636363636364, 0.265752040001286, 0.835299243250221),
+        (31, 0.490909090909091, 0.167330909876751, 0.753399790370811),
+    ):
+        row = found.loc[time + 1]
+        assert (row["reached"], row["low"], row["high"]) == pytest.approx((reached, low, high), rel=1e-6)
+
+
+@given(st.lists(st.tuples(st.integers(1, 7), st.booleans()), min_size=30, max_size=200))
+@settings(max_examples=25, deadline=None)
+def test_the_curve_is_kaplan_meiers_and_only_falls(people):
+    times, events = zip(*people, strict=True)
+    found = retention.survival(counted(times, events), 8, at_least=1)
+    km = SurvfuncRight(np.array(times), np.array(events, dtype=int))
+    for time, reached in zip(km.surv_times, km.surv_prob, strict=True):
+        assert found.set_index("episode").loc[time + 1, "reached"] == pytest.approx(reached, abs=1e-9)
+    assert (found["reached"].diff().dropna() <= 1e-12).all()
+    assert ((found["low"] <= found["reached"] + 1e-12) & (found["reached"] <= found["high"] + 1e-12)).all()
+
+
+def test_the_curve_ends_where_too_few_were_watched():
+    found = retention.survival(counted([1] * 30 + [2] * 5, [1] * 20 + [0] * 15), 4)
+    assert found["episode"].tolist() == [1, 2]
+    assert found["finish"].isna().all()
+    assert retention.hooked(found) is None
+    assert retention.survival(counted([1] * 5, [1] * 5), 4).empty
+
+
+def test_the_hooked_episode_and_the_finish_follow_from_the_curve():
+    found = retention.survival(counted([1] * 40 + [2] * 10 + [3] * 50, [1] * 40 + [1] * 10 + [0] * 50), 4)
+    assert found["reached"].tolist() == pytest.approx([1, 0.6, 0.5, 0.5])
+    assert found["finish"].tolist() == pytest.approx([0.5, 50 / 60, 1, 1])
+    assert retention.hooked(found) == 2
+
+
+def test_the_trend_is_the_log_rank_test_where_the_score_has_two_values():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(
+        {"watched": rng.integers(1, 8, 400), "left": rng.random(400) < 0.6, "late": rng.random(400) < 0.4}
+    ).assign(group=np.where(rng.random(400) < 0.5, "a", "b"), viewers=1)
+    for strata in ("", "group"):
+        within = {"strata": frame["group"].to_numpy()} if strata else {}
+        chi2, _ = survdiff(frame["watched"], frame["left"].astype(int), frame["late"].to_numpy(), **within)
+        assert retention.trend(frame, frame["late"], strata) ** 2 == pytest.approx(chi2)
+    assert retention.trend(frame.assign(left=False), frame["late"]) is None
+
+
+def test_the_log_rank_test_agrees_with_r():
+    path = SHARED / "reference" / "data" / "aml.csv"
+    if not path.exists():
+        pytest.skip("aml.csv is not here")
+    aml = pd.read_csv(path)
+    rows = pd.DataFrame({"watched": aml["time"], "left": aml["status"] == 1, "viewers": 1})
+    z = retention.trend(rows, aml["x"] == "Nonmaintained")
+    assert z**2 == pytest.approx(3.3963886989776, rel=1e-6)  # R 4.2.2, survival::survdiff
+    assert z > 0  # without maintenance they relapse sooner
+
+
+def simulated(honeymoon, rng, n=3_000, episodes=8):
+    """Draw viewers who go on as the simulator's documented show does, watched for a week after every episode."""
+    start = rng.choice(21, n, p=np.repeat([0.61, 0.225, 0.105], 7) / 7 / 0.94)
+    going_on = np.array([0.669, 0.870, 0.935, 0.945, 0.941, 0.915, 0.973])
+    boost = np.where(start < 14, honeymoon * 0.5 ** (start / 7), 0)
+    person = rng.normal(0, 0.8, n) + boost
+    stays = rng.random((n, 7)) < 1 / (1 + np.exp(-(np.log(going_on / (1 - going_on)) + person[:, None])))
+    reach = 1 + np.cumprod(stays, axis=1).sum(axis=1)
+    seen = 21 - start  # an episode a day; the last week only follows up
+    left = (reach < episodes) & (reach <= seen)
+    watched = np.where(left, reach, np.minimum(np.minimum(reach, episodes) - 1, seen))
+    frame = pd.DataFrame({"start_day": start, "watched": watched, "left": left})
+    counts = frame.groupby(list(frame), as_index=False).size().rename(columns={"size": "viewers"})
+    return retention.Viewers(
+        counts=counts, weeks=pd.DataFrame(), states=pd.Series(dtype=int), episodes=8, visits=4, elsewhere=0
+    )
+
+
+def test_a_planted_honeymoon_is_found_and_a_stable_show_raises_no_alarm():
+    rng = np.random.default_rng(5)
+    quiet = [retention.honeymoon(simulated(0.0, rng)).passed is False for _ in range(100)]
+    found = [retention.honeymoon(simulated(0.4, rng)).passed is False for _ in range(40)]
+    assert np.mean(quiet) < 0.075  # 2.5 % are expected on this side; three standard errors of 100 runs are 5 points
+    assert np.mean(found) >= 0.8
+
+
+def test_cohorts_and_segments_are_counted_apart():
+    viewers = simulated(0.0, np.random.default_rng(9))
+    table = retention.cohorts(viewers)
+    assert table.groupby("week")["viewers"].first().sum() == viewers.counts["viewers"].sum()
+    assert table["reached"].between(0, 1).all()
+    counts = pd.concat([viewers.counts.assign(region="N"), viewers.counts.assign(region="S")])
+    both = retention.by_segment(
+        retention.Viewers(counts=counts, weeks=viewers.weeks, states=viewers.states, episodes=8, visits=4, elsewhere=0),
+        "region",
+    )
+    assert both.slices["value"].iloc[0] == both.slices["value"].iloc[1]
+    assert both.slices["p_adjusted"].tolist() == [1, 1]
+    assert "not counted by" in retention.by_segment(viewers, "region").reason
