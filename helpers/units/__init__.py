@@ -26,7 +26,7 @@ from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.study import Study
 from helpers.units import query
-from helpers.units.query import STRATUM, Cell, design, values
+from helpers.units.query import STRATUM, Cell, design, near, values
 
 __all__ = [
     "STRATUM",
@@ -40,6 +40,7 @@ __all__ = [
     "faults",
     "load",
     "measurable",
+    "near",
     "values",
     "why_not",
 ]
@@ -224,22 +225,6 @@ def _check_window(data: Study, name: str) -> None:
 def build(data: Study) -> ibis.Table:
     """Compile the launch's metrics to one query: one row per assigned account, one scan per event table."""
     return query.build(data, cells(data))
-
-
-def near(data: Study, measure: Measure) -> ibis.Table:
-    """Open the events that a measure counts, from the pre-period to the launch's last day.
-
-    Returns:
-        account, `at` (the instant of the event), `anchor` (that of the account's assignment) and `value` (what the
-        event adds to the measure, in its own unit; 1 for one that is counted).
-    """
-    events, time = _joined(data, measure.table), schema.table(measure.table).time
-    events = events.join(_windows(data, []).drop("arm"), "account")
-    events = events.filter((_[time] >= _["first"]) & (_[time] < _[_end(data.launch.days)]))
-    for condition in measure.where:
-        events = events.filter(_holds(events[condition.column], condition))
-    value = measure.scale if measure.column is None or measure.agg != "sum" else _[measure.column] * measure.scale
-    return events.select("account", "anchor", at=_[time], value=value)
 
 
 def _own_column(data: Study, measure: Measure, user: str) -> None:

@@ -101,6 +101,21 @@ def values(data: Study, metric: Metric) -> ibis.Table:
     return kept.select("account", "arm", *design(data), value=kept[str(measure.column)].cast("float64") * measure.scale)
 
 
+def near(data: Study, measure: Measure) -> ibis.Table:
+    """Open the events that a measure counts, from the pre-period to the launch's last day.
+
+    Returns:
+        account, `at` (the instant of the event), `anchor` (that of the account's assignment) and `value` (what the
+        event adds to the measure, in its own unit; 1 for one that is counted).
+    """
+    cell = Cell(measure, "post", None)
+    events = _near(data, measure.table, measure.after, _windows(data, [cell]), [cell])
+    for condition in measure.where:
+        events = events.filter(_holds(events[condition.column], condition))
+    value = measure.scale if measure.column is None or measure.agg != "sum" else _[measure.column] * measure.scale
+    return events.select("account", "anchor", at=_[schema.table(measure.table).time], value=value)
+
+
 def reads(measure: Measure) -> list[tuple[str, list[str]]]:
     """Name the tables that a measure without parts reads, each with its columns."""
     after = measure.after
