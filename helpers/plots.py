@@ -318,3 +318,36 @@ def leave_out(curves: pd.DataFrame, *, label: str) -> Axes:
     ax.set_xlabel("Heaviest accounts left out, % of both arms together")
     ax.set_ylabel(label)
     return _legend(ax, loc="upper right")
+
+
+def slices(rows: pd.DataFrame, *, label: str) -> Axes:
+    """Draw effects by group, as they came out (thin) and drawn together (thick); a missing one leaves its row empty."""
+    names = (rows["attribute"] + ": " + rows["level"]).tolist()[::-1]
+    ax = _axes(8.6, 1.1 + 0.34 * max(len(names), 1))
+    styles = (("low", "effect", "high", figure.NEUTRAL, 1.5, "own value"),)
+    styles += (("shrunken low", "shrunken", "shrunken high", figure.SERIES[0], 4.0, "drawn together"),)
+    for shift, (low, middle, high, colour, width, name) in zip((0.16, -0.16), styles, strict=True):
+        y = [len(names) - 1 - i + shift for i in range(len(names))]
+        ax.hlines(y, rows[low].astype(float), rows[high].astype(float), color=colour, linewidth=width)
+        ax.plot(rows[middle].astype(float), y, "o", color=colour, markersize=5, label=name)
+    ax.axvline(0, color=figure.MUTED, linewidth=1)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.6, max(len(names), 1) - 0.4)
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel(label)
+    return _legend(ax, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+
+
+def funnel(rows: pd.DataFrame) -> Axes:
+    """Draw the share of all accounts that took each step of the way through a title."""
+    known = rows.dropna(subset=["of all accounts"])
+    ax = _axes(8.6, 1.0 + 0.42 * max(len(known), 1))
+    y = list(range(len(known)))[::-1]
+    ax.barh(y, 100 * known["of all accounts"].astype(float), color=figure.SERIES[0], height=0.6)
+    for place, share in zip(y, known["of all accounts"], strict=True):
+        ax.annotate(f"{share:.1%}", (100 * share, place), xytext=(5, 0), textcoords="offset points", va="center")
+    ax.set_yticks(y, known["step"])
+    ax.set_xlim(0, 105)
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel("Of all accounts that were given access, %")
+    return ax

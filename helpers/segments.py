@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special, stats
 
-from helpers import inference, scorecard, units
+from helpers import decision, inference, scorecard, units
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import holm
 from helpers.metrics import Metric
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable
 from helpers.study import Study
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
+
+    from helpers.moments import Moments
 
     Floats = npt.NDArray[np.float64]
 
@@ -69,28 +71,47 @@ def effects(data: Study, metric: Metric, *, attributes: Sequence[str] = (), trea
     Raises:
         ParameterError: an attribute is not among the launch's segments.
     """
-    launch = data.launch
     for name in attributes:
-        if name not in launch.segments:
-            raise ParameterError(
-                f"attribute {name!r} is no segment of {launch.name}; {did_you_mean(name, launch.segments)}"
-            )
-    adjust = launch.decision.adjust and bool(units.covariates(data, metric))
-    found = []
-    for name in attributes or launch.segments:
+        if name not in data.launch.segments:
+            hint = did_you_mean(name, data.launch.segments)
+            raise ParameterError(f"attribute {name!r} is no segment of {data.launch.name}; {hint}")
+    read = {name: scorecard.pooled(data, by=[name]) for name in attributes or data.launch.segments}
+    return corrected(_effects(data, metric, read, treatment))
+
+
+def targets(data: Study, *, treatment: str = "") -> list[str]:
+    """Name the segments in which a gain of a success metric may be claimed, in words, for `decision.decide`.
+
+    The tests of whether levels differ are corrected together over all success metrics and attributes.
+    """
+    read = {name: scorecard.pooled(data, by=[name]) for name in data.launch.segments}
+    plan = [p for p in units.measurable(data) if p.role in decision.SUCCESS]
+    found = [(p, a) for p in plan for a in _effects(data, p.metric, read, treatment)]
+    adjusted = corrected([a for _, a in found])
+    return [
+        f"{a.name} {s.level} ({p.metric.title})"
+        for (p, _), one in zip(found, adjusted, strict=True)
+        for a, s in gaining([one], better=p.metric.better, alpha=data.launch.decision.alpha)
+    ]
+
+
+def _effects(data: Study, metric: Metric, read: Mapping[str, Moments], treatment: str) -> list[Attribute]:
+    """Compare a metric in every level of each attribute; p is not corrected yet."""
+    launch, found = data.launch, []
+    for name, slices in read.items():
         answers = inference.compare(
-            scorecard.pooled(data, by=[name]),
+            slices,
             metric,
             control=launch.arms.control,
             treatment=treatment or launch.arms.treatment[0],
             days=metric.window_days or launch.days,
             pre_days=max(launch.pre_days, 1),
-            adjust=adjust,
+            adjust=launch.decision.adjust and bool(units.covariates(data, metric)),
             level=1 - launch.decision.alpha,
             power=launch.decision.power,
         )
         found.append(Attribute(name=name, metric=metric.name, segments=shrunken(answers, name), p=differ(answers)))
-    return corrected(found)
+    return found
 
 
 def corrected(attributes: Sequence[Attribute]) -> list[Attribute]:
@@ -195,6 +216,27 @@ def gaining(attributes: Iterable[Attribute], *, better: str, alpha: float = 0.05
     ]
 
 
+def standing_out(attributes: Sequence[Attribute], metric: Metric, *, alpha: float = 0.05) -> Check:
+    """Ask whether any group stands out, in one sentence; None where no attribute could be tested."""
+    name, asked = "Groups", [a for a in attributes if a.p_adjusted is not None]
+    if not asked:
+        detail = "No effects by group: the launch names no segments, or none with two levels that could be compared."
+        return Check(name=name, passed=None, detail=detail)
+    worst = min(asked, key=lambda a: a.p_adjusted or 0.0)
+    levels = sum(isinstance(s.estimate, Estimate) for a in asked for s in a.segments)
+    if won := gaining(attributes, better=metric.better, alpha=alpha):
+        told = "; ".join(f"{a.name} {s.level}" for a, s in won)
+        return Check(name=name, passed=True, detail=f"{metric.title} gained in {told}.", p=worst.p_adjusted)
+    if (worst.p_adjusted or 0.0) < alpha:
+        detail = f"{metric.title} moved differently by {worst.name}, but a gain is left in none of its groups."
+        return Check(name=name, passed=False, detail=detail, p=worst.p_adjusted)
+    detail = (
+        f"Of {levels} groups none stands out in {metric.title.lower()}: their effects differ by no more than chance "
+        "allows, which does not show that they are the same."
+    )
+    return Check(name=name, passed=None, detail=detail, p=worst.p_adjusted)
+
+
 def to_frame(attributes: Iterable[Attribute]) -> pd.DataFrame:
     """Lay the segments out as a table: as they came out, and shrunken."""
     import pandas as pd
@@ -221,3 +263,22 @@ def to_frame(attributes: Iterable[Attribute]) -> pd.DataFrame:
             *("shrunken", "shrunken low", "shrunken high", "reason"),
         ],
     )
+
+
+def tests(attributes: Iterable[Attribute]) -> pd.DataFrame:
+    """Lay out whether the levels of each attribute differ, one row each; p is missing where it could not be tested."""
+    import pandas as pd
+
+    rows = [{"attribute": a.name, "p": a.p, "after correction": a.p_adjusted} for a in attributes]
+    return pd.DataFrame(rows, columns=["attribute", "p", "after correction"])
+
+
+def hasty(attributes: Sequence[Attribute], *, better: str, alpha: float = 0.05) -> pd.DataFrame:
+    """Count the groups that a hasty reader would name, and those in which a gain may be claimed."""
+    import pandas as pd
+
+    read = [s.estimate for a in attributes for s in a.segments if isinstance(s.estimate, Estimate)]
+    apart = sum(not e.low <= 0 <= e.high for e in read)
+    claimed = len(gaining(attributes, better=better, alpha=alpha))
+    row = {"groups": len(read), "own interval misses zero": apart, "gain may be claimed": claimed}
+    return pd.DataFrame([row])

@@ -15,7 +15,18 @@ from pydantic_core import PydanticCustomError
 
 from helpers.errors import LaunchError
 from helpers.launch import strict_yaml
-from helpers.launch.context import Actions, Context, Event, Frame, Outliers, Randomisation, Risk, Rollout
+from helpers.launch.context import (
+    Actions,
+    Context,
+    Event,
+    Frame,
+    Milestone,
+    Outliers,
+    Randomisation,
+    Risk,
+    Rollout,
+    Share,
+)
 from helpers.launch.entry import Column, Plan, Planned, Section, Slug
 from helpers.launch.sampling import Arm, Sampling
 
@@ -161,6 +172,7 @@ class Launch(Section):
     outliers: Outliers | None = None
     calendar: tuple[Event, ...] | None = None
     rollout: Rollout | None = None
+    comparables: dict[Milestone, Annotated[tuple[Share, ...], Field(min_length=4)]] = Field(default_factory=dict)
     overrides: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
     _lines: strict_yaml.Lines = PrivateAttr(default_factory=dict)

@@ -86,6 +86,10 @@ class Outliers(Section):
     heavy_viewers_are_target: bool = False
 
 
+Milestone = Literal["shown", "started", "pilot", "second", "finished"]  # on the way through a title
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Rollout(Section):
     """What comes after: who stays without, how much load is borne, and who takes it back."""
 

@@ -26,17 +26,19 @@ from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.study import Study
 from helpers.units import query
-from helpers.units.query import STRATUM, Cell, design, near, values
+from helpers.units.query import STRATUM, Cell, anchor, design, drawn, near, values
 
 __all__ = [
     "STRATUM",
     "Cell",
+    "anchor",
     "build",
     "cells",
     "check",
     "covariates",
     "design",
     "distribution",
+    "drawn",
     "faults",
     "load",
     "measurable",

@@ -52,7 +52,7 @@ def build(data: Study, wanted: Sequence[Cell]) -> ibis.Table:
     An order between tables (`after`) reads both of them once more, for the columns of that comparison alone.
     """
     if UNITS_TABLE in data.tables:
-        return _drawn(data).select(
+        return drawn(data).select(
             "account",
             "arm",
             *design(data),
@@ -160,7 +160,7 @@ def _composed(table: ibis.Table, cell: Cell) -> Any:
     return value if measure.at_least is None else (value >= measure.at_least).cast("float64")
 
 
-def _drawn(data: Study) -> ibis.Table:
+def drawn(data: Study) -> ibis.Table:
     """Open the assigned accounts, with the weight and stratum that they were drawn with."""
     rows, columns = data.assignments, design(data)
     own = UNITS_TABLE in data.tables
@@ -177,7 +177,7 @@ def _drawn(data: Study) -> ibis.Table:
 def _windows(data: Study, wanted: Iterable[Cell]) -> ibis.Table:
     """Lay out each account's instants: `first` before, `anchor`, and the end of every window in use."""
     launch = data.launch
-    anchored = _drawn(data).select("account", "arm", *design(data), anchor=anchor(data))
+    anchored = drawn(data).select("account", "arm", *design(data), anchor=anchor(data))
     ends = {
         _end(days): _.anchor + ibis.interval(days=days)
         for days in {launch.days, *(c.days or launch.days for c in wanted)}

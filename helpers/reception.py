@@ -1,0 +1,293 @@
+"""Reception: how a title was met. Did people come across it, did they start, did they go on, and what did they say?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Literal
+
+import ibis
+import numpy as np
+import pandas as pd
+from ibis import _
+
+from helpers import inference, moments, power, schema, units
+from helpers.launch.context import Milestone
+from helpers.metrics import UNITS_TABLE, Bound, Measure, Metric
+from helpers.moments import WEIGHT
+from helpers.power.design import Design
+from helpers.power.outcome import proportion
+from helpers.results import Average, NotEstimable
+from helpers.study import Study
+from helpers.units import STRATUM
+
+Standing = Literal["under", "in line", "above", "cannot tell"]
+WATCHED = 0.7  # of an episode, from which on it counts as watched
+FEWEST = 4  # comparable titles, for quartiles to mean something
+STEPS: dict[
+    Milestone, tuple[str, Milestone | None]
+] = {  # name: in words, and the step among whose accounts it is counted
+    "shown": ("came across the title", None),
+    "started": ("started it", "shown"),
+    "pilot": ("watched the first episode", "started"),
+    "second": ("began the second", "pilot"),
+    "finished": ("watched the last", "pilot"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of the way through a title: the share of those in `among` that took it, and of all accounts.
+
+    `standing` compares the first share with what comparable titles reached, where the launch names some.
+    """
+
+    name: str
+    title: str
+    among: str
+    share: Average | NotEstimable
+    of_all: Average | NotEstimable
+    comparable: tuple[float, ...] = ()
+    standing: Standing = "cannot tell"
+
+
+def funnel(data: Study, *, treatment: str = "") -> tuple[Step, ...] | NotEstimable:
+    """Follow the treated accounts from the first sight of the launch title to its last episode.
+
+    Each step counts accounts that also took every earlier one, weighted as the launch's metrics are. From step to step
+    the shares describe a smaller and keener group: they are no effect of anything.
+
+    Args:
+        data: the study; needs plays with episodes and titles. Without impressions the first step is not estimable.
+        treatment: the arm; empty means the launch's first.
+    """
+    lacking = next((t for t in ("plays", "titles") if t not in data.tables), None)
+    if lacking or "episode" not in data.table("plays").columns:
+        what = f"table {lacking!r}" if lacking else "column 'episode' of table 'plays'"
+        return NotEstimable(metric="funnel", reason=f"it needs {what}, which is not among the data")
+    arm = treatment or data.launch.arms.treatment[0]
+    flags = _flags(data, arm).cache()
+    steps: list[Milestone] = [name for name in STEPS if name in flags.columns]
+
+    def share(of: Milestone, among: Milestone | None) -> Average | NotEstimable:
+        """Average a step's flag over the accounts that took the step before."""
+        rows = flags if among is None else flags.filter(flags[among] > 0)
+        if among is not None and not rows.count().execute():
+            return NotEstimable(metric=of, reason="nobody came so far")
+        own = Measure(table=UNITS_TABLE, agg="value", column=of)
+        metric = Metric(name=of, title=STEPS[of][0], kind="proportion", numerator=own, better="higher", unit="share")
+        weighted, stratum = WEIGHT in units.design(data), STRATUM if STRATUM in units.design(data) else None
+        columns, pairs = inference.needed(metric, adjust=False, weighted=weighted)
+        by = ["arm", stratum] if stratum else ["arm"]
+        read = moments.from_table(rows, columns=columns, pairs=pairs, by=by, weighted=weighted)
+        level = 1 - data.launch.decision.alpha
+        (answer,) = inference.average(read, metric, of=arm, stratum=stratum, days=data.launch.days, level=level)
+        return answer
+
+    missing = NotEstimable(metric="shown", reason="it needs table 'impressions', which is not among the data")
+    found = []
+    for name, (title, among) in STEPS.items():
+        base = among if among in steps else None
+        known, comparable = name in steps, tuple(data.launch.comparables.get(name, ()))
+        of_base = share(name, base) if known else missing
+        found.append(
+            Step(
+                name=name,
+                title=title,
+                among=STEPS[base][0] if base else "all accounts",
+                share=of_base,
+                of_all=share(name, None) if known else missing,
+                comparable=comparable,
+                standing=against(of_base, comparable),
+            )
+        )
+    return tuple(found)
+
+
+def _flags(data: Study, arm: str) -> ibis.Table:
+    """Lay out who took each step and all before it: a row per account of the arm, with its weight and stratum."""
+    assigned = units.drawn(data).filter(_.arm == arm)
+    plays = _since(data, "plays", arm)
+    whole = plays.completed_share >= WATCHED if "completed_share" in plays.columns else ibis.literal(True)
+    final = plays.episode.max().as_scalar()
+    seen = plays.aggregate(
+        by="account",
+        started=_.count() > 0,
+        pilot=((plays.episode == 1) & whole).any(),
+        second=(plays.episode >= 2).any(),
+        finished=((plays.episode == final) & whole).any(),
+    )
+    flags = assigned.select("account", "arm", *units.design(data)).left_join(seen, "account").drop("account_right")
+    reached = ibis.literal(True)
+    if "impressions" in data.tables:
+        shown = _since(data, "impressions", arm).select("account").union(plays.select("account"), distinct=True)
+        flags = flags.left_join(shown.mutate(shown=True), "account").drop("account_right")
+    for name in STEPS:
+        if name in flags.columns:
+            reached = reached & flags[name].fill_null(False)
+            flags = flags.mutate(**{name: reached.cast("float64")})
+            reached = flags[name] > 0
+    return flags
+
+
+def _since(data: Study, name: str, arm: str) -> ibis.Table:
+    """Open an arm's events of the launch's window: of the launch title, where the table names titles."""
+    windows = units.drawn(data).filter(_.arm == arm).select("account", start=units.anchor(data))
+    events, time = data.table(name), schema.table(name).time
+    events = events.mutate(account=_.account.cast(windows.account.type()))
+    if "title" in events.columns:
+        events = events.semi_join(data.table("titles").filter(_.is_launch_title), "title")
+    near = events.join(windows, "account")
+    return near.filter((_[time] >= _.start) & (_[time] < _.start + ibis.interval(days=data.launch.days)))
+
+
+def against(value: Average | NotEstimable, comparable: Sequence[float]) -> Standing:
+    """Say where a share stands among comparable titles: by its interval against their middle half.
+
+    Under or above: the whole interval lies outside the quartiles. In line: it lies between them. Else, and with fewer
+    than four titles, it cannot be told. Titles that are comparable are a judgement, and a small sample themselves.
+
+    >>> against(NotEstimable(metric="finished", reason="no plays"), [0.3, 0.4, 0.5, 0.6])
+    'cannot tell'
+    """
+    if isinstance(value, NotEstimable) or len(comparable) < FEWEST:
+        return "cannot tell"
+    low, high = np.quantile(comparable, [0.25, 0.75])
+    if value.high < low:
+        return "under"
+    if value.low > high:
+        return "above"
+    return "in line" if value.low >= low and value.high <= high else "cannot tell"
+
+
+def diagnosis(steps: tuple[Step, ...] | NotEstimable) -> str:
+    """Say in one sentence whether the title was not found or not liked, as far as the comparable titles tell.
+
+    >>> diagnosis(NotEstimable(metric="funnel", reason="there are no plays"))
+    'The way through the title cannot be followed: there are no plays.'
+    """
+    if isinstance(steps, NotEstimable):
+        return f"The way through the title cannot be followed: {steps.reason}."
+    standing = {s.name: s.standing for s in steps}
+    if not any(s.comparable for s in steps):
+        return "The launch names no comparable titles, so nothing says which of these shares is low."
+    liked = {standing[name] for name in ("pilot", "second", "finished")}
+    if standing["shown"] == "under" and "under" not in liked:
+        return "Fewer came across the title than across comparable ones; those who did went on: it was not found."
+    if standing["shown"] == "under":
+        return "Fewer came across the title than across comparable ones, and fewer of them went on: place and content."
+    if "under" in liked:
+        return "People came across the title, but fewer went on than with comparable ones: it was not liked enough."
+    if standing["started"] == "under":
+        return "People came across the title and few started it, but those went on: its picture or its promise."
+    if "above" in {standing["shown"], standing["started"], *liked}:
+        return "No step falls short of comparable titles, and at least one goes beyond them."
+    return "No step is shown to fall short of comparable titles."
+
+
+def to_frame(steps: tuple[Step, ...] | NotEstimable) -> pd.DataFrame:
+    """Lay the steps out as a table; without rows where they could not be followed."""
+    columns = ["step", "among", "share", "low", "high", "of all accounts", "comparable titles", "standing"]
+    if isinstance(steps, NotEstimable):
+        return pd.DataFrame(columns=columns)
+    return pd.DataFrame(
+        [
+            {
+                "step": s.title,
+                "among": s.among,
+                "share": _of(s.share, "value"),
+                "low": _of(s.share, "low"),
+                "high": _of(s.share, "high"),
+                "of all accounts": _of(s.of_all, "value"),
+                "comparable titles": ", ".join(f"{share:.0%}" for share in s.comparable),
+                "standing": s.share.reason if isinstance(s.share, NotEstimable) else s.standing if s.comparable else "",
+            }
+            for s in steps
+        ],
+        columns=columns,
+    )
+
+
+def _of(average: Average | NotEstimable, name: str) -> float | None:
+    return None if isinstance(average, NotEstimable) else float(getattr(average, name))
+
+
+def reasons(data: Study, *, by: str, treatment: str = "") -> pd.DataFrame:
+    """Lay out, by segment, where starters stopped and what they said: no row of fewer than `privacy.k` accounts.
+
+    Returns:
+        level, starters, and the shares of them that stopped within the first episode, that did not reach the second,
+        that put a thumb down or hid the title; the survey's answers and their mean, where at least k answered. They
+        point to reasons, they do not prove one: those who stopped say less.
+    """
+    columns = [
+        "level",
+        "starters",
+        "stopped in the first episode",
+        "no second episode",
+        "thumb down or hidden",
+        "answers",
+        "score",
+    ]
+    lacking = not {"plays", "titles", "accounts"} <= set(data.tables) or by not in data.table("accounts").columns
+    if lacking or "episode" not in data.table("plays").columns:
+        return pd.DataFrame(columns=columns)
+    arm = treatment or data.launch.arms.treatment[0]
+    flags = _flags(data, arm).filter(_.started > 0)
+    kind = flags.account.type()
+    people = data.table("accounts").select(
+        account=_.account.cast(kind), level=_[by].cast("string").fill_null("unknown")
+    )
+    rows = flags.join(people, "account")
+    asked = {
+        "starters": _.count(),
+        "stopped in the first episode": 1 - _.pilot.mean(),
+        "no second episode": 1 - _.second.mean(),
+    }
+    if "feedback" in data.tables:
+        said = _since(data, "feedback", arm)
+        bad = [(said[c] == bad).fill_null(False) for c, bad in (("thumb", "down"), ("hide", True)) if c in said.columns]
+        unhappy = said.filter(reduce(or_, bad, ibis.literal(False))).select("account").distinct().mutate(unhappy=1.0)
+        rows = rows.left_join(unhappy, "account").drop("account_right")
+        asked["thumb down or hidden"] = _.unhappy.fill_null(0.0).mean()
+    if "surveys" in data.tables and "score" in data.table("surveys").columns:
+        score = _since(data, "surveys", arm).aggregate(by="account", score=_.score.mean())
+        rows = rows.left_join(score, "account").drop("account_right")
+        asked |= {"answers": _.score.count(), "score": _.score.mean()}
+    found = rows.aggregate(by="level", **asked).order_by("level").execute()
+    found = found[found["starters"] >= data.launch.privacy.k].reindex(columns=columns).reset_index(drop=True)
+    return found.assign(score=found["score"].where(found["answers"] >= data.launch.privacy.k))
+
+
+def follow_up(share: float, effect: Bound, *, alpha: float = 0.05, chance: float = 0.8) -> pd.DataFrame:
+    """Plan the test that tells place from promise: two placements by two messages, every account in one of four cells.
+
+    The effect of each factor is read over both levels of the other, so that one set of accounts answers both; that the
+    two together do more or less than their sum is a difference of differences and needs four times the accounts.
+
+    Args:
+        share: of accounts that start today, between 0 and 1.
+        effect: the change that would matter, of either factor.
+        alpha: two-sided, divided between the two factors.
+        chance: the power.
+
+    Returns:
+        question, per cell, in all: one row for the main effects and one for their interaction.
+
+    >>> from helpers.power import absolute
+    >>> follow_up(0.3, absolute(0.02))[["question", "in all"]].values.tolist()
+    [['placement, and message', 20332], ['placement and message together', 81328]]
+    """
+    design = Design(alpha=alpha, power=chance, successes=2)
+    half = power.sample_size(proportion(share), effect=effect, design=design).n_treatment
+    cell = math.ceil(half / 2)
+    return pd.DataFrame(
+        {
+            "question": ["placement, and message", "placement and message together"],
+            "per cell": [cell, 4 * cell],
+            "in all": [4 * cell, 16 * cell],
+        }
+    )
