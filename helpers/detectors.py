@@ -36,6 +36,7 @@ THRESHOLDS = (  # at which an event begins to count: table, column, place, unit
     ("plays", "completed_share", 0.7, "of the title"),
     ("sessions", "seconds_to_first_play", 300.0, "s"),
 )
+INFORMING = ("Ratios that moved by their denominator", "What is likely to be left of a win", "Looks and plans")
 BUNCHED = 0.02
 MOVED = 0.5  # a change of an effect by so much of itself is more than rounding
 _ABSENCE = re.compile(
@@ -70,6 +71,11 @@ def inspect(data: Study, card: Scorecard, openings: Sequence[Opening] = ()) -> t
         tail_harm(data, card),
         forking(launch, openings),
     )
+
+
+def of_trust(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """Choose those that a gain must pass before it is trusted: the others inform, and hold nothing up."""
+    return tuple(c for c in checks if c.name not in INFORMING)
 
 
 def prior_sd(launch: Launch) -> float:

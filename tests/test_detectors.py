@@ -243,3 +243,5 @@ def test_on_an_own_table_every_detector_answers_in_words(players):
     found = detectors.inspect(data, scorecard.measure(data), register.read(data.launch))
     assert len(found) == 9
     assert all(c.detail.endswith(".") for c in found)
+    assert set(detectors.INFORMING) < {c.name for c in found}
+    assert len(detectors.of_trust(found)) == len(found) - len(detectors.INFORMING)
