@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Mapping
 
 import ibis
 import pandas as pd
@@ -17,6 +18,7 @@ from helpers.results import Estimate
 from helpers.study import Study
 
 COPIED = ["the question", "the copied code", "its answer", "the right answer", "what went wrong"]
+Measured = Mapping[str, Estimate]
 _HARMFUL = {
     "name": "autoplay",
     "title": "A home page that plays the next thing by itself",
@@ -47,7 +49,14 @@ def running_total(data: Study) -> pd.DataFrame:
 
 def copied(data: Study) -> pd.DataFrame:
     """Run five formulas as they are often copied beside the right ones, on the control arm of a launch's own data."""
-    rows = [_fast_starts(data), _active_only(data), _share_of_minutes(data), _impossible_size(), _maintained(data)]
+    measured = _measured(data)
+    rows = [
+        _fast_starts(data),
+        _active_only(data),
+        _share_of_minutes(data, measured),
+        _impossible_size(),
+        _maintained(data, measured),
+    ]
     return pd.DataFrame(rows, columns=COPIED)
 
 
@@ -99,12 +108,12 @@ def _active_only(data: Study) -> tuple[str, ...]:
     return asked, code, f"{told['mean']:.2f} h", f"{right:.2f} h", wrong
 
 
-def _share_of_minutes(data: Study) -> tuple[str, ...]:
+def _share_of_minutes(data: Study, measured: Measured) -> tuple[str, ...]:
     """A test for shares, on a number that is none."""
     asked = "Does the north star differ between the arms?"
     code = "two-proportion z-test on the column, whatever it holds"
     wrong = "p(1 − p) is negative; the comparison with 'not a number' is False, so no effect is ever found"
-    e = _planned(data, 0)
+    e = measured.get(data.launch.plan[0].metric.name)
     if e is None or data.launch.plan[0].metric.kind == "proportion":
         return asked, code, "not computed: the north star is a share, for which this test is right", "–", wrong
     p = e.control
@@ -131,31 +140,35 @@ def _impossible_size() -> tuple[str, ...]:
     )
 
 
-def _maintained(data: Study) -> tuple[str, ...]:
+def _maintained(data: Study, measured: Measured) -> tuple[str, ...]:
     """What a guardrail without a significant change has shown."""
     asked = "Was the guardrail kept?"
     code = "not significant, hence 'maintained'"
     wrong = "what was not found may still be there: ask whether the interval stays within the margin"
-    plan = data.launch.plan
-    i = next((i for i, p in enumerate(plan) if p.role == "guardrail" and _planned(data, i) is not None), None)
-    e = None if i is None else _planned(data, i)
-    if i is None or e is None or not e.control > 0:
+    guardrails = [p.metric for p in data.launch.plan if p.role == "guardrail" and p.metric.name in measured]
+    if not guardrails or not measured[guardrails[0].name].control > 0:
         return asked, code, "not computed: no guardrail can be measured", "–", wrong
+    metric, e = guardrails[0], measured[guardrails[0].name]
     half = float(stats.norm.isf((1 - e.level) / 2)) * e.se
-    unit = f"{100 * half:.2g} percentage points" if plan[i].metric.unit == "share" else f"{half:.2g}"
+    unit = f"{100 * half:.2g} percentage points" if metric.unit == "share" else f"{half:.2g}"
     return (
         asked,
         code,
         "'maintained'",
-        f"known to ± {unit} only, {half / e.control:.0%} of {plan[i].metric.name}",
+        f"known to ± {unit} only, {half / e.control:.0%} of {metric.name}",
         wrong,
     )
 
 
-def _planned(data: Study, nth: int) -> Estimate | None:
-    metric, treatment = data.launch.plan[nth].metric, data.launch.arms.treatment[0]
-    e = scorecard.estimate(data, scorecard.pooled(data), metric, treatment=treatment, adjust=True)
-    return e if isinstance(e, Estimate) else None
+def _measured(data: Study) -> Measured:
+    """Estimate what can be estimated of the plan, for the errors; no effect is shown of it."""
+    read, treatment = scorecard.pooled(data), data.launch.arms.treatment[0]
+    found = [
+        scorecard.estimate(data, read, p.metric, treatment=treatment, adjust=True)
+        for p in data.launch.plan
+        if p.role in ("north_star", "guardrail")
+    ]
+    return {e.metric: e for e in found if isinstance(e, Estimate)}
 
 
 def lags(data: Study) -> pd.DataFrame:

@@ -42,7 +42,7 @@ FRAMINGS = {
             "what they pay makes the next title",
         ),
         caution="That those who watch more leave less is true of any service, and no proof: both may come from being "
-        "keen. Only launches that were drawn by chance show whether *more* viewing makes people stay.",
+        "keen. Only launches that were drawn by chance show whether added viewing makes people stay.",
     ),
     "prime": Framing(
         heading="Why these metrics: the flywheel",
@@ -169,9 +169,7 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
     dates = launch.dates
     rows = {
         "Accounts": ", ".join(f"{arm} {size:,}" for arm, size in n.items()),
-        "Drawn": ", ".join(launch.sampling.strata) and f"by chance within {', '.join(launch.sampling.strata)}"
-        if launch.sampling
-        else "",
+        "Drawn": _drawn(launch),
         "Frame": launch.frame.recruited if launch.frame else "",
         "Unit": f"{unit.randomised} drawn, {unit.analysed} analysed" if unit else "",
         "Window": f"{dates.post_days} days from {dates.start}, {dates.pre_days} days before" if dates else "",
@@ -199,6 +197,13 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         ),
     }
     return list(rows.items())
+
+
+def _drawn(launch: Launch) -> str:
+    if launch.sampling is None:
+        return ""
+    strata = ", ".join(launch.sampling.strata)
+    return f"by chance within {strata}" if strata else "by chance"
 
 
 def _calendar(launch: Launch) -> str:

@@ -166,6 +166,68 @@ def test_harm_in_one_group_is_found_though_the_mean_passes(gate, harm, passed):
     assert ("country NO" in found.detail) is (not passed)
 
 
+@pytest.fixture
+def events(tmp_path):
+    """Write assignments, sessions and plays of 4,000 accounts, and measure hours a week."""
+
+    def write(*, chosen=1.0, by_itself=1.0, pushed=0.0):
+        rng, n = np.random.default_rng(6), 4_000
+        start = pd.Timestamp("2026-09-07", tz="UTC")
+        new = np.arange(n) % 2 == 1
+        who = np.repeat(np.arange(n), 6)
+        folder = tmp_path / "tables"
+        folder.mkdir()
+        ids = np.array([f"a{i}" for i in range(n)])
+        pd.DataFrame({"account": ids, "arm": np.where(new, "new", "old")}).to_parquet(folder / "assignments.parquet")
+        seconds = rng.lognormal(5.6, 0.5, len(who))
+        late = (seconds > 300) & (seconds < 360) & new[who] & (rng.random(len(who)) < pushed)
+        at = start + pd.to_timedelta(rng.integers(0, 14 * 24, len(who)), unit="h")
+        at = at.where(np.arange(len(who)) > 0, start + pd.Timedelta(days=13, hours=23))
+        common = {"account": ids[who], "session": [f"s{i}" for i in range(len(who))], "started_at": at}
+        pd.DataFrame(common | {"seconds_to_first_play": np.where(late, 299.0, seconds)}).to_parquet(
+            folder / "sessions.parquet"
+        )
+        alone = rng.random(len(who)) < 0.3
+        factor = np.where(new[who], np.where(alone, by_itself, chosen), 1.0)
+        plays = {
+            "title": "t",
+            "watch_minutes": rng.gamma(4, 10, len(who)) * factor,
+            "initiation": np.where(alone, "autoplay_next", "browse"),
+        }
+        pd.DataFrame(common | plays).to_parquet(folder / "plays.parquet")
+        (tmp_path / "gate.yaml").write_text(
+            "name: gate\ndata: {source: tables}\narms: {control: old, treatment: new}\n"
+            "dates: {start: 2026-09-07, days: 14, pre_days: 0}\nmetrics: {north_star: hours_per_account_week}\n"
+        )
+        data = study.open(launch.load(tmp_path / "gate.yaml"))
+        return data, scorecard.measure(data)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("change", "passed"),
+    [({"by_itself": 1.3}, False), ({"chosen": 1.1}, True), ({}, None)],
+    ids=["alone", "chosen", "none"],
+)
+def test_a_gain_that_played_by_itself_is_told_from_one_that_was_chosen(events, change, passed):
+    assert detectors.autoplay(*events(**change)).passed is passed
+
+
+def test_the_hours_without_autoplay_are_those_of_the_events(events):
+    data, card = events(by_itself=1.3)
+    plays = data.table("plays").filter(lambda t: t.initiation == "browse").execute()
+    by_arm = plays.merge(data.assignments.execute(), on="account").groupby("arm")["watch_minutes"].sum() / 60 / 2_000
+    assert f"without autoplay {by_arm['new'] - by_arm['old']:+.2f}" in detectors.autoplay(data, card).detail
+
+
+@pytest.mark.parametrize(("pushed", "passed"), [(0.4, False), (0.0, True)])
+def test_starts_pushed_just_below_the_threshold_are_found(events, pushed, passed):
+    found = detectors.bunching(*events(pushed=pushed))
+    assert found.passed is passed
+    assert ("seconds_to_first_play at 300 s" in found.detail) or passed
+
+
 def test_nothing_is_asked_of_data_that_failed_a_check(players):
     path, table = players
     table[(table["version"] == "old") | (table.index % 4 > 0)].to_csv(path.parent / "players.csv", index=False)
@@ -179,5 +241,7 @@ def test_on_an_own_table_every_detector_answers_in_words(players):
     data = study.open(launch.load(players[0]))
     register.note(data.launch, data.fingerprint, dt.date(2026, 11, 25))
     found = detectors.inspect(data, scorecard.measure(data), register.read(data.launch))
-    assert len(found) == 7
+    assert len(found) == 9
     assert all(c.detail.endswith(".") for c in found)
+    assert set(detectors.INFORMING) < {c.name for c in found}
+    assert len(detectors.of_trust(found)) == len(found) - len(detectors.INFORMING)

@@ -254,6 +254,11 @@ def test_a_reading_without_a_context_is_advised_and_not_blocked(players):
     assert linter.blocking(one, findings) == []
 
 
+def test_a_metric_of_the_users_own_is_told_by_its_name(players):
+    kept = next(p for p in launch.load(players[0]).plan if p.metric.name == "kept")
+    assert linter.family(kept) == "retention"
+
+
 def test_data_tell_the_spread_where_the_plan_does_not(players):
     one = launch.load(players[0])
     spread = linter.measured(study.open(one))["hours"]

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "quadrant": {"results"},
     "corpus": {"errors", "simulate", "study"},
     "lessons": {"launch", "metrics", "results", "scorecard", "study"},
-    "detectors": {"decision", "inference", "launch", "metrics", "power", "quadrant", "register", "report", "results", "scorecard", "study", "units"},
+    "detectors": {"decision", "inference", "launch", "metrics", "moments", "power", "quadrant", "register", "report", "results", "schema", "scorecard", "study", "units"},
     "register": {"errors", "launch", "study"},
     "linter": {"errors", "launch", "metrics", "power", "results", "scorecard", "study"},
     "plan": {"brief", "errors", "launch", "linter", "metrics", "register", "report", "results"},

@@ -134,12 +134,14 @@ def to_text(launch: str, findings: Sequence[Finding]) -> str:
 
 
 def to_frame(findings: Sequence[Finding]) -> pd.DataFrame:
-    """Lay findings out as a table: rule, what was found, why it matters, how to mend it, whether it is overridden."""
+    """Lay findings out as a table: rule, what was found (and why it was overridden), why it matters, how to mend it."""
     import pandas as pd
 
-    columns = ["rule", "found", "why it matters", "how to mend it", "overridden"]
-    rows = [(f"{f.severity} {f.rule}", f.what, f.why, f.fix, f.overridden or "–") for f in findings]
-    return pd.DataFrame(rows, columns=columns)
+    rows = [
+        (f"{f.severity} {f.rule}", f.what + (f" (overridden: {f.overridden})" if f.overridden else ""), f.why, f.fix)
+        for f in findings
+    ]
+    return pd.DataFrame(rows, columns=["rule", "found", "why it matters", "how to mend it"])
 
 
 def sentence(launch: Launch, findings: Sequence[Finding]) -> str:

@@ -28,6 +28,14 @@ _COLUMNS = {  # what a guardrail reads says what it protects
     "effort": {"seconds_to_first_play", "effort"},
     "satisfaction": {"initiation", "thumb", "score"},
 }
+_NAMES = {  # of metrics of the user's own
+    "retention": r"retention|retained|churn|cancel|kept|stay",
+    "support": r"ticket|contact|complaint|support",
+    "technical": r"crash|error|fail|latency|delay|buffer",
+    "satisfaction": r"satisf|score|rating|nps|regret|survey",
+    "ecosystem": r"creator|seller|catalogue|coverage",
+    "effort": r"effort|time_to|search",
+}
 _TABLES = {
     "retention": {"cancellations"},
     "support": {"tickets"},
@@ -43,7 +51,7 @@ _ONE_ARM = re.compile(r"\b(from|of|by) the new (algorithm|ranking|model|feature|
 
 
 def family(p: Planned) -> str:
-    """Say what a guardrail protects: as the launch says, or by the table that it reads; empty where that is open.
+    """Say what a guardrail protects: as the launch says, or by what it reads or is called; empty where that is open.
 
     >>> from helpers import metrics
     >>> family(Planned(metric=metrics.get("churn_28d"), role="guardrail"))
@@ -56,7 +64,10 @@ def family(p: Planned) -> str:
     for name, words in _COLUMNS.items():
         if columns & words:
             return name
-    return next((name for name, tables in _TABLES.items() if {b.table for b in bases} & tables), "")
+    tables = {b.table for b in bases}
+    if UNITS_TABLE in tables:
+        return next((name for name, words in _NAMES.items() if re.search(words, p.metric.name)), "")
+    return next((name for name, read in _TABLES.items() if tables & read), "")
 
 
 def _own_words(p: Planned) -> str:
@@ -245,10 +256,12 @@ def _orphans(s: Subject) -> Iterator[Hit]:
 
 def _context(s: Subject) -> Iterator[Hit]:
     told = s.launch.context.model_dump() if s.launch.context else {}
+    fix = "ask whoever wants the launch, and write it down"
+    fix += "" if told else "; until there is a 'context' this is a reading, and no objection stops its report"
     asked = {name: str(told.get(name) or "") for name in ("feature", "who", "where", "when", "constraint", "decision")}
     asked |= {"question": s.launch.question, "decision_owner": s.launch.decision_owner}
     if empty := [name for name, value in asked.items() if not value.strip()]:
-        yield Hit("E", ("context",), f"not said: {', '.join(empty)}", "ask whoever wants the launch, and write it down")
+        yield Hit("E", ("context",), f"not said: {', '.join(empty)}", fix)
 
 
 def _customer(s: Subject) -> Iterator[Hit]:
