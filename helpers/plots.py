@@ -324,8 +324,10 @@ def slices(rows: pd.DataFrame, *, label: str) -> Axes:
     """Draw effects by group, as they came out (thin) and drawn together (thick); a missing one leaves its row empty."""
     names = (rows["attribute"] + ": " + rows["level"]).tolist()[::-1]
     ax = _axes(8.6, 1.1 + 0.34 * max(len(names), 1))
-    styles = (("low", "effect", "high", figure.NEUTRAL, 1.5, "own value"),)
-    styles += (("shrunken low", "shrunken", "shrunken high", figure.SERIES[0], 4.0, "drawn together"),)
+    styles = (
+        ("low", "effect", "high", figure.NEUTRAL, 1.5, "own value"),
+        ("shrunken low", "shrunken", "shrunken high", figure.SERIES[0], 4.0, "drawn together"),
+    )
     for shift, (low, middle, high, colour, width, name) in zip((0.16, -0.16), styles, strict=True):
         y = [len(names) - 1 - i + shift for i in range(len(names))]
         ax.hlines(y, rows[low].astype(float), rows[high].astype(float), color=colour, linewidth=width)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import ibis
 
-from helpers import decision, inference, logs, moments, units, validity
+from helpers import decision, inference, logs, moments, preflight, units, validity
 from helpers.errors import ParameterError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
@@ -55,7 +55,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         for p in units.measurable(data)
         if (past := _past(data, p.metric)) is not None
     ]
-    checks = (arm_counts(data, read), validity.pre_period(before), *event_logs(data, read))
+    checks = (arm_counts(data, read), *preflight.checks(data), validity.pre_period(before), *event_logs(data, read))
     failed = next((c.name for c in checks if c.passed is False), "")
 
     def compare(*, adjust: bool) -> list[Estimate | NotEstimable]:
