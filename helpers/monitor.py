@@ -87,6 +87,33 @@ def estimates(
     return [scorecard.estimate(data, read, one, treatment=arm, adjust=True) for one in asked]
 
 
+def readings(data: Study, metric: Metric, *, treatment: str = "") -> pd.DataFrame:
+    """Read a metric at every look that the launch planned, or at its end alone, against bounds that keep its alpha.
+
+    Returns:
+        day, diff, low, high (at all looks together), z, bound, and words that say whether to stop; where a look cannot
+        be estimated the words say why, and the numbers are missing.
+
+    Raises:
+        ParameterError: the launch has no such treatment arm.
+        DataError: the data lack what the metric reads.
+    """
+    launch = data.launch
+    days = launch.decision.looks or (launch.days,)
+    looks = sequential.plan_looks(days, alpha=launch.decision.alpha)
+    found = estimates(data, metric, days, treatment=treatment)
+    read = {r.look: r for r in sequential.follow(found, looks, better=metric.better, unit=metric.unit)}
+    rows: list[dict[str, object]] = []
+    for number, (day, e) in enumerate(zip(days, found, strict=True), start=1):
+        if isinstance(e, NotEstimable):
+            rows.append({"day": day, "words": f"Day {day}: cannot be estimated, {e.reason}."})
+        else:
+            r = read[number]
+            limits = {"diff": r.estimate.diff, "low": r.estimate.low, "high": r.estimate.high}
+            rows.append({"day": day, **limits, "z": r.z, "bound": r.bound, "words": r.words})
+    return pd.DataFrame(rows, columns=["day", "diff", "low", "high", "z", "bound", "words"])
+
+
 def accounts(data: Study, metric: Metric, *, treatment: str = "") -> Days | NotEstimable:
     """Measure a metric for every account up to each day since its assignment, in one treatment arm and control.
 
@@ -201,7 +228,10 @@ def _obstacle(data: Study, metric: Metric) -> str:
         return "a table with a row per account does not tell one day from another"
     if not metric.per_account:
         return f"a {metric.kind.replace('_', ' ')} is no number of each account"
-    return units.why_not(data, metric) or ""
+    if reason := units.why_not(data, metric):
+        return reason
+    units.load(data)  # refuses logs that end before the launch does: their missing days would read as zeros
+    return ""
 
 
 def _weighted(data: Study) -> bool:

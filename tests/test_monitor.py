@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from helpers import anytime, launch, metrics, monitor, plots, scorecard, study
-from helpers.errors import ParameterError
+from helpers.errors import DataError, ParameterError
 from helpers.results import Estimate, NotEstimable
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
@@ -112,7 +112,7 @@ def test_hours_are_added_up_by_account_and_day_since_the_assignment(opened):
     tables = {
         "assignments": pd.DataFrame({"account": list("abcde"), "arm": ["control", "early", "control", "early", "other"]}),
         "titles": pd.DataFrame({"title": ["x"], "is_launch_title": [False]}),
-        "sessions": pd.DataFrame({"account": ["a"], "session": ["1"], "started_at": [at(2, 1)], "seconds_to_first_play": [1.0]}),
+        "sessions": pd.DataFrame({"account": ["a"], "session": ["2"], "started_at": [at(2, 1)], "seconds_to_first_play": [1.0]}),
         "plays": pd.DataFrame(
             {
                 "account": ["a", "a", "b", "b", "b", "e"],
@@ -156,6 +156,42 @@ def test_a_look_equals_the_launch_that_ends_there(opened, name, weights):
             [planned.diff, planned.se, planned.low, planned.high, planned.p], rel=1e-9
         )
         assert (found.method, found.n_treatment) == (planned.method, planned.n_treatment)
+
+
+def test_a_launch_is_read_at_the_looks_that_it_planned(opened, players):
+    rng, n = np.random.default_rng(7), 400
+    arm = np.where(np.arange(n) % 2 == 0, "early", "control")
+    plays = pd.DataFrame({"account": rng.integers(0, n, 4_000), "session": np.arange(4_000), "title": "x"})
+    plays["started_at"] = START + pd.to_timedelta(rng.uniform(0, 3, 4_000), unit="D")
+    plays["watch_minutes"] = rng.gamma(2, 8, 4_000) * np.where(arm[plays["account"]] == "early", 3, 1)
+    sessions = plays[["account", "session", "started_at"]].assign(seconds_to_first_play=1.0)
+    tables = {"assignments": pd.DataFrame({"account": np.arange(n), "arm": arm}), "plays": plays, "sessions": sessions}
+    tables["titles"] = pd.DataFrame({"title": ["x"], "is_launch_title": [False]})
+    data = opened(tables, LAUNCH + "decision: {looks: [1, 3]}\n")
+    got = monitor.readings(data, data.launch.plan[0].metric)
+    assert got["day"].tolist() == [1, 3]
+    assert got["words"][0].startswith("Day 1, look 1 of 2: stop; a gain is established: +")
+    assert got["words"][0].endswith(" h/week, at all looks together).")
+    assert (got["low"] < got["diff"]).all()
+    once = opened(tables)
+    assert monitor.readings(once, once.launch.plan[0].metric)["bound"].tolist() == pytest.approx([1.959964])
+    own = study.open(launch.load(players[0]))
+    (words,) = monitor.readings(own, own.launch.plan[0].metric)["words"]
+    assert words.startswith("Day 28: cannot be estimated, a table with a row per account")
+
+
+def test_logs_that_end_before_the_launch_are_refused(opened):
+    tables = {
+        "assignments": pd.DataFrame({"account": list("abcd"), "arm": ["control", "early"] * 2}),
+        "plays": pd.DataFrame({"account": ["a"], "session": "1", "title": "x", "started_at": [at(0, 1)], "watch_minutes": [9.0]}),
+    }  # fmt: skip
+    data = opened(tables)
+    for ask in (
+        lambda: monitor.accounts(data, data.launch.plan[0].metric),
+        lambda: monitor.readings(data, data.launch.plan[0].metric),
+    ):
+        with pytest.raises(DataError, match="table 'plays' does not cover the window up to 2026-09-10"):
+            ask()
 
 
 def test_looks_outside_the_launch_are_refused(opened, players):
