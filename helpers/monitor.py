@@ -14,7 +14,7 @@ from scipy import stats
 from helpers import anytime, inference, moments, scorecard, sequential, units
 from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Metric
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, Replay
 from helpers.study import Study
 from helpers.units import STRATUM
 from helpers.units.query import Cell, build
@@ -72,7 +72,7 @@ def estimates(
     if reason := _obstacle(data, metric):
         return [NotEstimable(metric=metric.name, reason=reason)] * len(days)
     asked = [replace(metric, window_days=int(day), cap=None) for day in days]
-    before, weighted = units.covariates(data, metric), _weighted(data)
+    before, weighted = units.covariates(data, metric), scorecard.weighted(data)
     cells = [Cell(m, "post", one.window_days) for one in asked for m in metric.measures]
     cells += [Cell(m, "pre", None) for m in before]
     needed = [inference.needed(one, adjust=bool(before), weighted=weighted) for one in asked]
@@ -172,6 +172,35 @@ def chance(days: Days, *, replicates: int = 1_000, rng: np.random.Generator) -> 
     return diff, se
 
 
+def replay(
+    data: Study, metric: Metric, *, treatment: str = "", replicates: int = 1_000, rng: np.random.Generator
+) -> Replay | NotEstimable:
+    """Draw the arms of a launch anew, again and again, and see how often a launch that does nothing looks like it.
+
+    Works on event tables and on a table with a row per account alike, for means, counts and shares of accounts.
+
+    Raises:
+        ParameterError: the launch has no such treatment arm.
+    """
+    launch = data.launch
+    scorecard.check_treatment(launch, treatment)
+    if reason := units.why_not(data, metric):
+        return NotEstimable(metric=metric.name, reason=reason)
+    if metric.denominator is not None or not metric.per_account:
+        return NotEstimable(metric=metric.name, reason="it is no number of each account")
+    arms = (launch.arms.control, treatment or launch.arms.treatment[0])
+    table = units.load(data)
+    rows = table.filter(table.arm.isin(arms)).order_by("account")
+    rows = rows.select("arm", value=table[metric.column(metric.numerator)] * scorecard.scale(data, metric)).execute()
+    days = Days(so_far=rows[["value"]].to_numpy(np.float64), treated=(rows["arm"] == arms[1]).to_numpy())
+    drawn = chance(days, replicates=replicates, rng=rng)[0][:, -1]
+    value = days.so_far[:, 0]
+    observed = float(value[days.treated].mean() - value[~days.treated].mean())
+    beyond = int((np.abs(drawn) >= abs(observed)).sum())
+    told = f"Of {replicates:,} launches that do nothing, {beyond:,} differ by at least as much as this one."
+    return Replay(drawn=drawn, observed=observed, words=told)
+
+
 def false_stops(
     days: Days | NotEstimable, *, alpha: float = 0.05, replicates: int = 1_000, rng: np.random.Generator
 ) -> pd.DataFrame:
@@ -234,10 +263,15 @@ def _obstacle(data: Study, metric: Metric) -> str:
     return ""
 
 
-def _weighted(data: Study) -> bool:
-    """Say whether the accounts of an arm were drawn with unequal probabilities."""
-    if "inclusion_probability" not in data.assignments.columns:
-        return False
-    chance_ = data.assignments.inclusion_probability
-    spread = data.assignments.aggregate(by="arm", ratio=chance_.max() / chance_.min()).execute()["ratio"]
-    return bool((spread > 1 + 1e-9).any())
+def words(luck: Replay | NotEstimable) -> str:
+    """Say how often chance did as much, or why it was not tried."""
+    return f"Not drawn: {luck.reason}." if isinstance(luck, NotEstimable) else luck.words
+
+
+def to_frame(luck: Replay | NotEstimable) -> pd.DataFrame:
+    """Lay the differences that chance made out by their share, with the observed one beside them."""
+    if isinstance(luck, NotEstimable):
+        return pd.DataFrame(columns=["share of launches", "difference at most", "observed"])
+    shares = np.array([0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975])
+    found = {"share of launches": shares, "difference at most": np.quantile(luck.drawn, shares)}
+    return pd.DataFrame(found | {"observed": luck.observed})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.quadrant import LABELS
 from helpers.report import figure
-from helpers.results import Claim, Estimate, NotEstimable
+from helpers.results import Claim, Estimate, NotEstimable, Replay
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -353,3 +353,15 @@ def funnel(rows: pd.DataFrame) -> Axes:
     ax.grid(visible=False, axis="y")
     ax.set_xlabel("Of all accounts that were given access, %")
     return ax
+
+
+def chance(luck: Replay | NotEstimable, *, label: str) -> Axes:
+    """Draw how large a difference chance alone makes, and the one that was observed."""
+    ax = _axes(8.6, 3.2)
+    if isinstance(luck, NotEstimable):
+        return _legend(ax)
+    ax.hist(luck.drawn, bins=40, color=figure.SERIES[0], alpha=0.55, label="launches that do nothing")
+    ax.axvline(luck.observed, color=figure.INK, linewidth=2, label="this launch")
+    ax.set_xlabel(label)
+    ax.set_ylabel("Of the redrawn launches")
+    return _legend(ax, loc="upper left")

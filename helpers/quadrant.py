@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from scipy import stats
 
 from helpers.results import Claim, Estimate, NotEstimable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Label = Literal["healthy growth", "hollow engagement", "fewer but better", "harm", "cannot tell"]
 LABELS: dict[tuple[bool, bool], Label] = {
@@ -96,3 +99,19 @@ def _side(claim: Claim) -> tuple[tuple[float, float, float], bool, float]:
     wider = float(stats.norm.isf((1 - e.level) / 4) / stats.norm.isf((1 - e.level) / 2))
     low, high = point - wider * (point - low), point + wider * (high - point)
     return ((low, point, high) if claim.better == "higher" else (-high, -point, -low)), relative, e.level
+
+
+def words(read: Quadrant | NotEstimable) -> str:
+    """Say where the launch lies, or why nobody can say."""
+    return f"Not drawn: {read.reason}." if isinstance(read, NotEstimable) else read.words
+
+
+def to_frame(read: Quadrant | NotEstimable) -> pd.DataFrame:
+    """Lay both changes out, a row each; without rows where they could not be read."""
+    import pandas as pd
+
+    columns = ["metric", "low", "change", "high", "in per cent"]
+    if isinstance(read, NotEstimable):
+        return pd.DataFrame(columns=columns)
+    sides = zip(read.titles, (read.x, read.y), read.relative, strict=True)
+    return pd.DataFrame([(title, *ends, relative) for title, ends, relative in sides], columns=columns)

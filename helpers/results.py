@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 Decision = Literal["INVALID", "ROLL BACK", "DELAY/REWORK", "HOLD", "TARGETED", "PROCEED", "SHIP"]
@@ -98,6 +100,19 @@ class Power:
     power: float
     alpha: float
     method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Replay:
+    """What chance alone does: differences between arms drawn anew among the same accounts, and the one observed.
+
+    `drawn` (replicates,) and `observed` are plain differences in the metric's unit, unadjusted and unweighted; `words`
+    says how often chance did as much.
+    """
+
+    drawn: npt.NDArray[np.float64]
+    observed: float
+    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

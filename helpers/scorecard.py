@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import ibis
-
 from helpers import decision, inference, logs, moments, preflight, units, validity
 from helpers.errors import ParameterError, did_you_mean
 from helpers.launch import Launch
@@ -90,21 +88,22 @@ def pooled(data: Study, by: Sequence[str] = ()) -> Moments:
     the draw are kept as groups, for `inference` to sum out; within slices strata would be too thin.
     """
     table = units.load(data)
-    weighted = _weighted(data, table)
+    heavy = weighted(data)
     columns: dict[str, None] = {}
     pairs: set[tuple[str, str]] = set()
     for p in (p for p in units.measurable(data) if p.metric.per_account):
-        mine, together = inference.needed(p.metric, adjust=bool(units.covariates(data, p.metric)), weighted=weighted)
+        mine, together = inference.needed(p.metric, adjust=bool(units.covariates(data, p.metric)), weighted=heavy)
         columns |= dict.fromkeys(mine)
         pairs |= set(together)
     groups = ("arm", *by) if by or STRATUM not in units.design(data) else ("arm", STRATUM)
-    return moments.from_table(table, columns=tuple(columns), pairs=pairs, by=groups, weighted=weighted)
+    return moments.from_table(table, columns=tuple(columns), pairs=pairs, by=groups, weighted=heavy)
 
 
-def _weighted(data: Study, table: ibis.Table) -> bool:
+def weighted(data: Study) -> bool:
     """Say whether the accounts of an arm have unequal weights."""
     if WEIGHT not in units.design(data):
         return False
+    table = units.load(data)
     spread = table.aggregate(by="arm", ratio=table[WEIGHT].max() / table[WEIGHT].min()).execute()["ratio"]
     return bool((spread > 1 + 1e-9).any())
 
