@@ -177,8 +177,8 @@ def test_keys_are_unique_and_foreign_keys_found(logs, name):
             id="autoplay that does not bring the next episode",
         ),
         pytest.param(
-            "(select prompted_at, account from surveys) q anti join plays p on p.account = q.account"
-            " and p.episode is not null and abs(epoch(q.prompted_at) - epoch(p.started_at) - 60 * p.watch_minutes) < 1",
+            "(select account, epoch(prompted_at) as until from surveys) anti join (select account, epoch(started_at)"
+            " + round(60 * watch_minutes) as until from plays where episode is not null) using (account, until)",
             id="a prompt that no watched episode precedes",
         ),
         pytest.param("surveys where responded_at < prompted_at", id="an answer before the question"),
@@ -187,8 +187,9 @@ def test_keys_are_unique_and_foreign_keys_found(logs, name):
             id="a score without an answer",
         ),
         pytest.param(
-            "feedback f anti join plays p on p.account = f.account and p.title = f.title and p.completed_share = 1"
-            " and abs(epoch(f.given_at) - epoch(p.started_at) - 60 * p.watch_minutes) < 1",
+            "(select account, title, epoch(given_at) as until from feedback) anti join (select account, title,"
+            " epoch(started_at) + round(60 * watch_minutes) as until from plays where completed_share = 1)"
+            " using (account, title, until)",
             id="a thumb for what was not watched to its end",
         ),
         pytest.param(
@@ -200,14 +201,14 @@ def test_keys_are_unique_and_foreign_keys_found(logs, name):
             id="the show played without having been shown",
         ),
         pytest.param(
-            "sessions anti join (from app_opens where not background) o on o.account = sessions.account"
-            " and o.opened_at = sessions.started_at",
+            "sessions anti join (select account, opened_at as started_at from app_opens where not background)"
+            " using (account, started_at)",
             id="a session without an opening",
         ),
         pytest.param(
-            "(select account, opened_at as at from app_opens union all select account, opened_at from tickets"
+            "(select account, opened_at as moment from app_opens union all select account, opened_at from tickets"
             " union all select account, given_at from feedback) join cancellations using (account)"
-            " where epoch(at) > epoch(cancelled_at)",
+            " where epoch(moment) > epoch(cancelled_at)",
             id="anything after leaving",
         ),
         pytest.param("cancellations where resubscribed_at <= cancelled_at", id="back before leaving"),
@@ -244,16 +245,14 @@ def test_the_logs_hold_nothing_impossible(logs, broken):
 
 def test_capacity_follows_from_plays(logs):
     """The streams of an hour are the plays that run at its beginning, each weighted to the population."""
-    counted = logs.sql("""
-        select hour, coalesce(round(sum(1 / inclusion_probability)), 0)::bigint as counted, any_value(streams) as streams,
-            any_value("limit") as most
-        from capacity left join (plays join assignments using (account))
-            on started_at <= hour and epoch(hour) < epoch(started_at) + 60 * watch_minutes
-        group by hour
-    """).df()
-    assert len(counted) == 24 * 28
-    assert (counted["counted"] == counted["streams"]).all()
-    assert counted["streams"].max() / counted["most"].iloc[0] == pytest.approx(0.7, abs=0.001)
+    plays = logs.sql(
+        "select epoch(started_at) as begin, epoch(started_at) + round(60 * watch_minutes) as until from plays"
+    ).df()
+    load = logs.sql('select epoch(hour) as hour, streams, "limit" from capacity order by hour').df()
+    begun, ended = (np.searchsorted(np.sort(plays[edge]), load["hour"], side="right") for edge in ("begin", "until"))
+    np.testing.assert_array_equal(load["streams"], 2 * (begun - ended))  # half of the accounts are in each arm
+    assert len(load) == 24 * 28
+    assert load["streams"].max() / load["limit"].iloc[0] == pytest.approx(0.7, abs=0.001)
 
 
 def test_episodes_of_the_show_are_seen_once_and_in_order(logs):
