@@ -359,7 +359,8 @@ QUERIES = {  # every metric from the tables alone; w: the weeks of the window, n
     "creator_gini": "(select 2 * sum(nth * m) / (count(*) * sum(m)) - (count(*) + 1) / count(*) from (select sum(m) as m, "
     "row_number() over (order by sum(m)) as nth from (select creator, watch_minutes as m from p) group by creator))",
     **{name: f"(select quantile_disc({of}, {share}) from s)" for name, (of, share) in truth.QUANTILES.items()},
-    "hours_per_active_week": "(select sum(watch_minutes) / 60 / count(distinct (account, day // 7)) from p)",
+    "hours_per_active_week": "(select sum(watch_minutes) / 60 from p) / (select count(distinct (account, day // 7)) from s"
+    " where seconds_to_first_play is not null)",
 }
 QUERIES["time_to_value"] = QUERIES["days_to_value"]
 

@@ -296,7 +296,7 @@ _ONCE = {  # whether it happened at all
     **{f"reaches_{nth}": f"episode_{nth}" for nth in (2, 4, 8)},
     "reached": "shown",
     "crashes": "crashed",
-    "active_weeks": "minutes",
+    "active_weeks": "delayed",
 }
 _TWICE = {"show_repeats": "show_days", "found_repeats": "found_days"}  # on two days at least
 
@@ -313,7 +313,7 @@ def _flags(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _flagged(counts: Counts, codes: list[tuple[np.ndarray, int]], weight: np.ndarray) -> pd.DataFrame:
     flags = _flags({name: values.sum(axis=1) for name, values in counts.weekly.items()})
-    flags["active_weeks"] = (counts.weekly["minutes"] > 0).sum(axis=1).astype(float)
+    flags["active_weeks"] = (counts.weekly["delayed"] > 0).sum(axis=1).astype(float)
     return pd.DataFrame(
         {
             name: np.concatenate([np.bincount(code, flag * weight, size) for code, size in codes])
