@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from helpers import metrics, schema, simulate
 from helpers.errors import ParameterError
 from helpers.logs import count
-from helpers.simulate import events, parameters, people, truth, viewing, worlds
+from helpers.simulate import block, events, parameters, people, tally, truth, viewing, worlds
 
 TABLES = tuple(schema.TABLES)
 
@@ -161,6 +161,57 @@ def test_keys_are_unique_and_foreign_keys_found(logs, name):
             " where nth = 1 and initiation = 'autoplay_next'",
             id="autoplay without a play before it",
         ),
+        pytest.param("plays anti join sessions using (account, session)", id="a play outside of a session"),
+        pytest.param(
+            "sessions s join (select account, session, max(epoch(started_at) + 60 * watch_minutes) as until from plays"
+            " group by all) using (account, session) join (select account, session, lead(started_at) over"
+            " (partition by account order by started_at, session) as next from sessions) using (account, session)"
+            " where until > epoch(next) + 0.001",
+            id="a play that lasts into the next session",
+        ),
+        pytest.param("sessions anti join assignments using (account)", id="a session of an account not assigned"),
+        pytest.param(
+            "(select initiation, title, episode, lag(title) over seen as last, lag(episode) over seen as before from plays"
+            " window seen as (partition by account, session order by started_at)) where initiation = 'autoplay_next'"
+            " and title <> 't00000' and last = title and episode <> before + 1",
+            id="autoplay that does not bring the next episode",
+        ),
+        pytest.param(
+            "(select account, epoch(prompted_at) as until from surveys) anti join (select account, epoch(started_at)"
+            " + round(60 * watch_minutes) as until from plays where episode is not null) using (account, until)",
+            id="a prompt that no watched episode precedes",
+        ),
+        pytest.param("surveys where responded_at < prompted_at", id="an answer before the question"),
+        pytest.param(
+            "surveys where responded_at is null and (score is not null or nps is not null or effort is not null)",
+            id="a score without an answer",
+        ),
+        pytest.param(
+            "(select account, title, epoch(given_at) as until from feedback) anti join (select account, title,"
+            " epoch(started_at) + round(60 * watch_minutes) as until from plays where completed_share = 1)"
+            " using (account, title, until)",
+            id="a thumb for what was not watched to its end",
+        ),
+        pytest.param(
+            "impressions join sessions using (account, session) where shown_at <> started_at",
+            id="a screen outside of its session",
+        ),
+        pytest.param(
+            "(from plays where title = 't00000') anti join impressions using (account, title)",
+            id="the show played without having been shown",
+        ),
+        pytest.param(
+            "sessions anti join (select account, opened_at as started_at from app_opens where not background)"
+            " using (account, started_at)",
+            id="a session without an opening",
+        ),
+        pytest.param(
+            "(select account, opened_at as moment from app_opens union all select account, opened_at from tickets"
+            " union all select account, given_at from feedback) join cancellations using (account)"
+            " where epoch(moment) > epoch(cancelled_at)",
+            id="anything after leaving",
+        ),
+        pytest.param("cancellations where resubscribed_at <= cancelled_at", id="back before leaving"),
         pytest.param(
             "plays join cancellations using (account) where epoch(started_at) + 60 * watch_minutes > epoch(cancelled_at)",
             id="viewing after leaving",
@@ -190,6 +241,18 @@ def test_keys_are_unique_and_foreign_keys_found(logs, name):
 )
 def test_the_logs_hold_nothing_impossible(logs, broken):
     assert value(logs, f"select count(*) from {broken}") == 0
+
+
+def test_capacity_follows_from_plays(logs):
+    """The streams of an hour are the plays that run at its beginning, each weighted to the population."""
+    plays = logs.sql(
+        "select epoch(started_at) as begin, epoch(started_at) + round(60 * watch_minutes) as until from plays"
+    ).df()
+    load = logs.sql('select epoch(hour) as hour, streams, "limit" from capacity order by hour').df()
+    begun, ended = (np.searchsorted(np.sort(plays[edge]), load["hour"], side="right") for edge in ("begin", "until"))
+    np.testing.assert_array_equal(load["streams"], 2 * (begun - ended))  # half of the accounts are in each arm
+    assert len(load) == 24 * 28
+    assert load["streams"].max() / load["limit"].iloc[0] == pytest.approx(0.7, abs=0.001)
 
 
 def test_episodes_of_the_show_are_seen_once_and_in_order(logs):
@@ -239,13 +302,15 @@ QUERIES = {  # every metric from the tables alone; w: the weeks of the window, n
     "join (select account, sum(watch_minutes) as m from p group by account) using (account)) / active",
     "opens_per_account_week": "(select count(*) from s) / a / w",
     "app_opens_per_account_week": "(select count(*) from (select opened_at, lag(opened_at) over (partition by account "
-    "order by opened_at) as last from app_opens where not background) where opened_at >= '{launch}' and "
+    "order by opened_at) as last from app_opens where not background) where opened_at >= '{launch}' and opened_at < '{end}' and "
     "(last is null or opened_at >= last + interval 30 minutes)) / a / w",
     "distinct_titles_per_account": "(select count(distinct (account, title)) from p where {view}) / a",
     "titles_per_ten_hours": "(select count(distinct (account, title)) from p where {view}) * 10 "
     "/ (select sum(watch_minutes) / 60 from p)",
     "churn_28d": "(select count(*) from cancellations) / a",
     "voluntary_churn_28d": "(select count(*) from cancellations where kind = 'voluntary') / a",
+    "net_churn_28d": "(select count(*) from cancellations where resubscribed_at is null) / a",
+    "effort_score": "(select avg(effort) from surveys)",
     "payment_churn_28d": "(select count(*) from cancellations where kind = 'payment') / a",
     "time_to_cancel": "n - (select coalesce(sum(n - epoch(cancelled_at - timestamptz '{launch}') / 86400), 0)"
     " from cancellations) / a",
@@ -294,67 +359,86 @@ QUERIES = {  # every metric from the tables alone; w: the weeks of the window, n
     "creator_gini": "(select 2 * sum(nth * m) / (count(*) * sum(m)) - (count(*) + 1) / count(*) from (select sum(m) as m, "
     "row_number() over (order by sum(m)) as nth from (select creator, watch_minutes as m from p) group by creator))",
     **{name: f"(select quantile_disc({of}, {share}) from s)" for name, (of, share) in truth.QUANTILES.items()},
-    "hours_per_active_week": "(select sum(watch_minutes) / 60 / count(distinct (account, day // 7)) from p)",
+    "hours_per_active_week": "(select sum(watch_minutes) / 60 from p) / (select count(distinct (account, day // 7)) from s"
+    " where seconds_to_first_play is not null)",
 }
 QUERIES["time_to_value"] = QUERIES["days_to_value"]
 
 
-def whole_world(folders, arm, begin=0, days=28):
-    """Join what the accounts of one arm did in each folder; together they are all accounts."""
+TIMES = {"plays": "started_at", "sessions": "started_at", "feedback": "given_at", "impressions": "shown_at"}
+TIMES |= {"cancellations": "cancelled_at", "tickets": "opened_at", "surveys": "prompted_at"}
+
+
+def whole_world(folders, arm, *, level="true", begin=0, days=28):
+    """Join what the accounts of one arm did in each folder in a window; together they are all accounts of a level."""
     connection = duckdb.connect()
-    connection.execute("set timezone = 'UTC'")
-    for name in TABLES:
-        place = f"{name}/*.parquet" if (folders[0] / name).is_dir() else f"{name}.parquet"
-        shared = name in {"titles", "capacity", "calendar", "marketing"}
+    connection.execute("set timezone = 'UTC'; set threads = 1")
+    connection.execute(f"create table titles as from '{folders[0]}/titles.parquet'")
+    who = f"(select account from accounts where {level})"
+    connection.execute(f"create table accounts as from '{folders[0]}/accounts.parquet' where {level}")
+    for name in ("app_opens", *TIMES):
         parts = [
-            f"from '{folder / place}'"
-            + (
-                ""
-                if shared
-                else f" semi join (from '{folder}/assignments.parquet' where arm = '{arm}') using (account)"
-            )
+            f"from '{folder}/{name}/*.parquet' semi join {who} using (account) "
+            f"semi join (from '{folder}/assignments.parquet' where arm = '{arm}') using (account)"
             for folder in folders
         ]
-        connection.execute(f"create table {name} as {parts[0] if shared else ' union all '.join(parts)}")
-    since = "epoch({} - timestamptz '2026-09-07') / 86400"
-    for name, table, time in (
-        ("p", "plays", "started_at"),
-        ("s", "sessions", "started_at"),
-        ("f", "feedback", "given_at"),
-    ):
-        more = " join titles using (title)" if name == "p" else ""
+        since = f"epoch({TIMES[name]} - timestamptz '2026-09-07') / 86400 - {begin}" if name in TIMES else "0"
+        more = " join titles using (title)" if name == "plays" else ""
         connection.execute(
-            f"create view {name} as from (select *, {since.format(time)} as t, floor(t)::int as day from {table}{more})"
-            f" where t >= {begin} and t < {begin + days}"
+            f"create table {name} as from (select *, {since} as t, floor(t)::int as day "
+            f"from ({' union all '.join(parts)}){more}) where t >= 0 and t < {days}"
         )
-    connection.execute("create view i as from impressions where shown_at >= timestamptz '2026-09-07'")
+    for name in "psfi":
+        (table,) = (table for table in ("plays", "sessions", "feedback", "impressions") if table.startswith(name))
+        connection.execute(f"create view {name} as from {table}")
     return connection
+
+
+def asked_of(world, metric, *, begin=0, days=28):
+    first = dt.date(2026, 9, 7) + dt.timedelta(days=begin)
+    query = QUERIES[metric].format(launch=first, end=first + dt.timedelta(days=days), view=VIEW)
+    with_ = f"select (select count(*) from accounts)::double as a, {days / 7} as w, {days} as n"
+    return value(world, f"with x as ({with_}, (select count(distinct account) from s) as active) select {query} from x")
 
 
 @pytest.mark.parametrize("scenario", ["show_premiere", "homepage", "aa"])
 def test_truth_is_what_the_logs_show_when_every_account_is_seen_in_both_arms(tmp_path, scenario):
+    """Every metric, over all accounts, over those of one level and in one week, counted by another engine."""
     simulation = simulate.Simulation(scenario=scenario, accounts=1_000, pre_days=7)
     folders = [tmp_path / which for which in ("even", "odd")]
     for folder in folders:
         simulate.write(simulation, folder, functools.partial(halves, treated=folder.name))
-    known = pd.read_parquet(folders[0] / "truth.parquet").query("segment == 'all'").set_index("metric")
-    assert set(QUERIES) >= set(known.index) - {"satisfaction_of_all_asked", truth.MEDIAN}
-    for arm in ("control", "treatment"):
-        world = whole_world(folders, arm)
-        for metric in set(QUERIES) & set(known.index):
-            query = QUERIES[metric].format(launch="2026-09-07", view=VIEW)
-            found = value(world, f"with x as (select 1000.0 as a, 4.0 as w, 28 as n, (select count(distinct account)"
-                f" from s) as active) select {query} from x")  # fmt: skip
-            if known.loc[metric, arm] == known.loc[metric, arm]:
-                # Episodes end on whole seconds, so that a session's hours are exact to one of them.
-                assert known.loc[metric, arm] == pytest.approx(found, rel=1e-5), (metric, arm)
     assert filecmp.cmp(folders[0] / "truth.parquet", folders[1] / "truth.parquet", shallow=False)
+    known = pd.read_parquet(folders[0] / "truth.parquet")
+    slices = {
+        ("all", "all", 0): {},
+        ("device", "tv", 0): {"level": "device = 'tv'"},
+        ("week", "all", 2): {"begin": 7, "days": 7},
+    }
+    for place, window in list(slices.items())[: 3 if scenario == "show_premiere" else 1]:
+        there = known.set_index(["segment", "level", "week"]).loc[[place]].set_index("metric")
+        assert set(QUERIES) >= set(there.index) - {"satisfaction_of_all_asked", truth.MEDIAN}
+        for arm in ("control", "treatment"):
+            world = whole_world(folders, arm, **window)
+            span = {name: window[name] for name in ("begin", "days") if name in window}
+            for metric in set(QUERIES) & set(there.index[there[arm].notna()]):
+                if place[0] == "week" and metric == "next_day_return":
+                    continue  # the day after a week's last is the next week's
+                # Episodes end on whole seconds, so that a session's hours are exact to one of them.
+                found = asked_of(world, metric, **span)
+                assert there.loc[metric, arm] == pytest.approx(found, rel=1e-5), (metric, arm, place)
 
 
 def test_truth_covers_catalogue_metrics_overall_and_by_segment(service):
     known = pd.read_parquet(service / "truth.parquet")
-    assert set(truth.METRICS) == set(metrics.CATALOGUE) <= set(known["metric"])
-    assert set(known["segment"]) == {"all", *truth.SEGMENTS, "week", "planted"}
+    asked = known.loc[known["segment"] == "all", "metric"]
+    assert set(metrics.CATALOGUE) - set(truth.UNKNOWN) <= set(asked)
+    assert not set(truth.UNKNOWN) & set(asked)
+    for segment in ("region", "device", "tenure", "engagement", "new_tv"):
+        assert set(known.loc[known["segment"] == segment, "metric"]) == set(asked) - {truth.MEDIAN}
+    by_week = set(known.loc[known["segment"] == "week", "metric"])
+    assert set(asked) - by_week == {truth.MEDIAN, "time_to_cancel", "time_to_value", "days_to_value"}
+    assert set(known["segment"]) == {"all", *tally.SEGMENTS, "week", "planted"}
     of_hours = known[known["metric"] == "hours_per_account_week"]
     assert of_hours["segment"].value_counts().to_dict() == {
         "all": 1,
@@ -386,17 +470,26 @@ def test_without_a_launch_title_nothing_is_said_about_one(tmp_path):
 
 
 def test_truth_is_weighted_to_the_population():
-    columns = {c for pair in (truth.METRICS | truth.ALSO).values() for c in pair}
-    ones = pd.DataFrame(1.0, index=range(2), columns=sorted(columns))
-    population = pd.DataFrame({segment: ["x", "y"] for segment in truth.SEGMENTS})
-    worlds_sums = [
-        truth.summed(truth.Outcomes(accounts=frame, weeks=ones[:1]), population, np.array([3.0, 1.0]))
-        for frame in (ones, ones.assign(hours=[1, 5]))
-    ]
-    known = truth.contrast(worlds_sums, ["control", "treatment"])
-    overall = known[(known["metric"] == "hours_per_account_week") & (known["segment"] == "all")].iloc[0]
-    assert overall["treatment"] == (3 * 1 + 1 * 5) / 4
-    assert overall["rel"] == 1.0
+    """Accounts that stand for three others count three times, and those that stand for nobody do not count."""
+    simulation = simulate.Simulation(accounts=400, pre_days=0)
+    everyone = people.with_engagement(people.draw(simulation, np.random.SeedSequence(1)), (5.0, 12.0))
+
+    def tallies(rows, weight):
+        seed = np.random.SeedSequence(2)
+        one = block.Block(
+            people=everyone.iloc[rows], arm=np.zeros(len(rows), np.int8), weight=weight, represents=True, seed=seed
+        )
+        return block.live(simulation, one)[1].worlds
+
+    rows = np.arange(400)
+    once, thrice = tallies(rows, np.ones(400)), tallies(rows, 3 * np.ones(400))
+    half = tallies(rows, np.where(rows % 2, 2.0, 0.0))
+    for one, three in zip(once, thrice, strict=True):
+        np.testing.assert_allclose(three.sums, 3 * one.sums)
+        np.testing.assert_allclose(three.creators, 3 * one.creators)
+    assert half[0].sums.loc[("all", "all", 0), "accounts"] == 400
+    known = truth.contrast(once, ["control", "treatment"])
+    pd.testing.assert_frame_equal(known, truth.contrast(thrice, ["control", "treatment"]))
     assert truth.medians([np.array([1.0, 5.0])] * 2, np.array([3.0, 1.0]), 1, ["c", "t"])["control"].item() == 1
 
 
@@ -426,7 +519,17 @@ def test_equal_parameters_give_identical_bytes_in_any_order_of_the_assignment(tm
     assert {name.partition("/")[0].removesuffix(".parquet") for name in names} == {*TABLES, "truth"}
 
 
-def test_one_process_and_two_write_the_same_bytes(tmp_path):
+def test_a_launch_is_the_same_on_one_process_and_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(simulate, "_BLOCKS", 1)  # blocks in a part, so that few accounts make two parts
+    simulation = simulate.Simulation(accounts=5_200, pre_days=1, days=2)
+    for processes in (1, 2):
+        simulate.write(simulation, tmp_path / str(processes), halves, processes=processes)
+    names = files(tmp_path / "1")
+    assert filecmp.cmpfiles(tmp_path / "1", tmp_path / "2", names, shallow=False) == (names, [], [])
+    assert {"plays/00001.parquet", "truth.parquet", "capacity.parquet"} <= set(names)
+
+
+def test_one_process_and_two_stream_the_same_bytes(tmp_path):
     simulation = simulate.Simulation(scenario="homepage", accounts=51_000, pre_days=0, days=1)  # more than one part
     for processes in (1, 2):
         simulate.stream(simulation, tmp_path / str(processes), processes=processes)

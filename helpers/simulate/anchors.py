@@ -143,6 +143,10 @@ def _early(lived: Lived) -> float:
     return float((left["uncancelled"] < 5).mean())
 
 
+def _back(lived: Lived) -> float:
+    return float(lived.accounts.loc[lived.accounts["left"], "back"].mean())
+
+
 def _first_year(lived: Lived) -> float:
     by = lived.accounts.groupby("first_year")["cancelled"].mean()
     return float(by[True] / by[False])
@@ -373,6 +377,7 @@ ANCHORS: tuple[Anchor, ...] = (
     _anchor("churn", "cancellations from accounts below 5 hours", "22 %", _early),
     _anchor("churn", "first year against later years", "2.1", _first_year, "derived", "Antenna: 8.6 % against 4.0 %"),
     _anchor("churn", "cancellations for want of payment", "20 %", partial(_ratio, "pays", "left")),
+    _anchor("churn", "return within a year", "34 %", _back, "published", "Antenna: of gross additions"),
     _anchor("show", "accounts that are shown it in 28 days", "92 %", partial(_mean, "show_reached")),
     _anchor("show", "accounts that start it", "31 %", partial(_mean, "show_started")),
     _anchor("show", "would start, lowest fifth of affinity", "12 %", partial(_fifth, 0)),

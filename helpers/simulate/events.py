@@ -51,8 +51,10 @@ class Luck:
     screen: np.ndarray
     chosen: np.ndarray  # per play that may happen, as the next
     hides: np.ndarray
-    payment: np.ndarray  # per account, as the next two
+    recommends: np.ndarray  # normal, per session
+    payment: np.ndarray  # per account, as the next three
     topic: np.ndarray
+    returns: np.ndarray
     waits: np.ndarray  # normal
     screens: np.ndarray  # four for each title of the first screens that are logged: format, title, kept, row
 
@@ -62,7 +64,7 @@ def draw(simulation: Simulation, chances: Chances, plays: PlayChances, rng: np.r
     sessions, n = len(chances.account), len(chances.people)
     background, earlier, on_main, other_device, profile, screen = rng.random((6, sessions), dtype=np.float32)
     chosen, hides = rng.random((2, len(plays.session)), dtype=np.float32)
-    payment, topic = rng.random((2, n))
+    payment, topic, returns = rng.random((3, n))
     logged = np.count_nonzero(screen < simulation.logs.first_screens) * simulation.logs.first_screen
     return Luck(
         background=background,
@@ -73,8 +75,10 @@ def draw(simulation: Simulation, chances: Chances, plays: PlayChances, rng: np.r
         screen=screen,
         chosen=chosen,
         hides=hides,
+        recommends=rng.standard_normal(sessions, dtype=np.float32),
         payment=payment,
         topic=topic,
+        returns=returns,
         waits=rng.standard_normal(n),
         screens=rng.random((4, logged)),
     )
@@ -109,12 +113,38 @@ def tables(
                 "account": text(left, accounts),
                 "cancelled_at": instant(simulation.start, DAY * life.cancelled[left]),
                 "kind": text(payment[left], ["voluntary", "payment"]),
+                "resubscribed_at": _resubscribed(simulation, luck, life, left),
             }
         ),
         "tickets": pa.table(_tickets(simulation, chances, luck, life)),
         "feedback": pa.table(_feedback(simulation, chances, plays, luck, life, played, began, first_day)),
         "surveys": pa.table(_surveys(simulation, chances, luck, played, prompts, began, first_day)),
     }
+
+
+def back(simulation: Simulation, luck: Luck, life: Life) -> np.ndarray:
+    """Days from the launch until each account is back, infinite where it never left or never returns.
+
+    Who is back watches nothing yet: within weeks of leaving it is one in a hundred.
+    """
+    hazard = -np.log1p(-simulation.churn.returns) / 365
+    with np.errstate(divide="ignore"):
+        return life.cancelled - np.log1p(-luck.returns) / max(hazard, 1e-300)
+
+
+def _resubscribed(simulation: Simulation, luck: Luck, life: Life, left: np.ndarray) -> pa.Array:
+    """Times at which accounts that left came back, missing where the days of the launch do not show it."""
+    day = back(simulation, luck, life)[left]
+    seen = day < simulation.days
+    microseconds = instant(simulation.start, np.where(seen, DAY * day, 0)).cast(pa.int64()).to_numpy()
+    return pa.array(microseconds, pa.int64(), mask=~seen).cast(pa.timestamp("us", tz="UTC"))
+
+
+def recommendation_ms(simulation: Simulation, luck: Luck) -> np.ndarray:
+    """Milliseconds until the recommendations of each session are there."""
+    q = simulation.quality
+    delay: np.ndarray = np.rint(q.recommendation_ms * np.exp(q.recommendation_sd * luck.recommends.astype(float)))
+    return delay
 
 
 def concurrent(simulation: Simulation, starts: np.ndarray, seconds: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -182,6 +212,7 @@ def _sessions(
         "rebuffer_ratio": pa.array(life.rebuffer.round(5), mask=silent),
         "start_failed": pa.array(silent & start_failed(simulation, chances)),
         "app_version": text(release, [f"9.{i}" for i in range(release.max(initial=0) + 1)]),
+        "recommendation_ms": pa.array(recommendation_ms(simulation, luck)),
     }
 
 
@@ -383,5 +414,6 @@ def _surveys(
         "responded_at": pc.multiply(pc.add(responded, midnight), 1_000_000).cast(pa.timestamp("us", tz="UTC")),
         "score": pa.array(prompts.score, mask=silent),
         "nps": pa.array(prompts.nps, mask=silent | prompts.one_tap),
+        "effort": pa.array(prompts.effort, mask=silent | prompts.one_tap),
         "incentive": pa.array(prompts.rewarded),
     }

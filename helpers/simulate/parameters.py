@@ -157,6 +157,8 @@ class Quality(Checked):
     spare: float = within(0.8, 0, 3)  # utilisation up to which load does no harm, A
     load: float = within(100.0, 0, 10_000)  # rebuffering x (1 + load x excess utilisation squared): x 7 at 1.05, A
     start_failure: float = share(0.007)  # of sessions, counted among those without a play, A; P Conviva 2015: 2.6 %
+    recommendation_ms: float = within(150.0, 1, 60_000)  # median time to recommendations, A
+    recommendation_sd: float = within(0.4, 0, 3)  # log scale, A
     crash: float = share(0.0005)  # of sessions, P Instabug
 
 
@@ -170,6 +172,7 @@ class Churn(Checked):
     scale_hours: float = within(10.0, 0.1, 1000)
     first_year: float = within(2.1, 0.1, 20)  # hazard against later years, P Antenna: 8.6 % against 4.0 %
     payment: float = share(0.20)  # of cancellations, A
+    returns: float = within(0.34, 0, 0.99)  # of those who left, within a year, P Antenna
     causal: float = share(0.40)  # part of the slope that added hours really move; the rest is confounding, A
 
 
@@ -220,6 +223,9 @@ class Satisfaction(Checked):
     incentive_response: float = within(1.5, 0, 10)  # factor
     incentive_shift: float = within(0.2, -4, 4)  # points that a reward adds to the answer
     answer_minutes: float = within(1.0, 0.01, 1000)  # median
+    effort: float = within(
+        4.0, 1, 7
+    )  # mean answer of 1 to 7 at average satisfaction; 0.6 less for every point above, A
     thumbs: float = share(0.12)  # of plays watched to the end
     hide: float = share(0.3)  # of thumbs down
 

@@ -14,16 +14,17 @@ from helpers.simulate.worlds import Life
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opinions:
-    """What chance decides about each account's survey: uniform numbers, and three standard normals."""
+    """What chance decides about each account's survey: uniform numbers, and four standard normals."""
 
     prompted: np.ndarray
     which: np.ndarray
     answers: np.ndarray
     one_tap: np.ndarray
     rewarded: np.ndarray
-    match: np.ndarray  # normal, as the next two
+    match: np.ndarray  # normal, as the next three
     taste: np.ndarray
     noise: np.ndarray
+    effort: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Prompts:
     thinks: np.ndarray  # the score that everybody has, 1 to 5
     score: np.ndarray  # that would be given
     nps: np.ndarray
+    effort: np.ndarray
     one_tap: np.ndarray
     rewarded: np.ndarray
     answered: np.ndarray
@@ -43,7 +45,7 @@ class Prompts:
 def draw(n: int, rng: np.random.Generator) -> Opinions:
     """Draw the chances of `n` accounts."""
     prompted, which, answers, one_tap, rewarded = rng.random((5, n))
-    match, taste, noise = rng.standard_normal((3, n))
+    match, taste, noise, effort = rng.standard_normal((4, n))
     return Opinions(
         prompted=prompted,
         which=which,
@@ -53,6 +55,7 @@ def draw(n: int, rng: np.random.Generator) -> Opinions:
         match=match,
         taste=taste,
         noise=noise,
+        effort=effort,
     )
 
 
@@ -77,6 +80,7 @@ def prompts(simulation: Simulation, chances: Chances, opinions: Opinions, played
     thinks = _scored(latent)
     rewarded, one_tap = opinions.rewarded[account] < s.incentive, opinions.one_tap[account] < s.one_tap
     says = _scored(latent + s.incentive_shift * rewarded)
+    effort = s.effort - 0.6 * (latent - s.mean) + 1.2 * opinions.effort[account]
     response = np.where(one_tap, s.one_tap_response, np.take(s.response, thinks - 1))
     response = response * np.where(rewarded, s.incentive_response, 1)
     return Prompts(
@@ -85,6 +89,7 @@ def prompts(simulation: Simulation, chances: Chances, opinions: Opinions, played
         thinks=thinks,
         score=says,
         nps=np.clip(np.rint(2.5 * (latent + s.incentive_shift * rewarded - 1)), 0, 10).astype(np.int8),
+        effort=np.clip(np.rint(effort), 1, 7).astype(np.int8),
         one_tap=one_tap,
         rewarded=rewarded,
         answered=opinions.answers[account] < response,

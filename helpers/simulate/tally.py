@@ -18,7 +18,12 @@ from helpers.simulate.viewing import DAY, Chances
 from helpers.simulate.worlds import Life
 
 SEGMENTS = ("region", "device", "tenure", "engagement", "new_tv")
-BINS = {"seconds_to_first_play": 1_801, "play_delay_ms": 30_001, "rebuffer_ratio": 10_001}  # the last: that or more
+BINS = {  # the last: that or more
+    "seconds_to_first_play": 1_801,
+    "play_delay_ms": 30_001,
+    "rebuffer_ratio": 10_001,
+    "recommendation_ms": 3_001,
+}
 REBUFFER_BINS = 100_000  # to the whole: as finely as it is logged
 _VIEW, _WHOLE, _GAP = 300, 0.9, 1_800  # seconds of a view, share of a whole one, seconds between two visits
 
@@ -115,7 +120,7 @@ def tally(
     return (
         Tally(
             sums=pd.concat([frame, of_week]),
-            spread=_spread(simulation, chances, life, session, rows, weight[happened.who]),
+            spread=_spread(simulation, chances, luck, life, session, rows, weight[happened.who]),
             creators=_creators(simulation, plays, life, played, played_rows, weight[played.account]),
         ),
         counts.hours,
@@ -176,10 +181,13 @@ def _counts(
     visits = _visits(chances, life, begins)[s]
     gone, asks = np.isfinite(life.cancelled), events.asks(simulation, chances, life)
     left, helped = np.flatnonzero(gone & (life.cancelled < 28)), np.flatnonzero(np.isfinite(asks))
+    returned = events.back(simulation, luck, life)
     payment = luck.payment[left] < simulation.churn.payment
     topic = pick(simulation.logs.topics, luck.topic)[helped]
     finding = events.names(simulation.logs.topics).index("finding titles")
-    said, answers = end[prompts.play], prompts.answered
+    said = end[prompts.play]
+    asked = said < DAY * simulation.days
+    answers = prompts.answered & asked
     nps = answers & ~prompts.one_tap
     days, returns = _days(simulation, n, who, at)
     show_days, _ = _days(simulation, n, account[show], play_at[show])
@@ -226,15 +234,17 @@ def _counts(
         "tail_impressions": by(chances.account[screen], begins[screen], small[shown]),
         "left": by(left, DAY * life.cancelled[left]),
         "left_by_choice": by(left, DAY * life.cancelled[left], ~payment),
+        "left_for_good": by(left, DAY * life.cancelled[left], returned[left] >= simulation.days),
         "left_unpaid": by(left, DAY * life.cancelled[left], payment),
         "tickets": by(helped, DAY * asks[helped]),
         "finding_1000": 1000 * by(helped, DAY * asks[helped], topic == finding),
-        "asked": by(prompts.account, said),
-        "thinks": by(prompts.account, said, prompts.thinks),
+        "asked": by(prompts.account, said, asked),
+        "thinks": by(prompts.account, said, asked * prompts.thinks),
         "answers": by(prompts.account, said, answers),
         "scores": by(prompts.account, said, answers * prompts.score),
         "top": by(prompts.account, said, answers & (prompts.score == 5)),
         "nps_answers": by(prompts.account, said, nps),
+        "efforts": by(prompts.account, said, nps * prompts.effort),
         "promoters": 100 * by(prompts.account, said, nps * ((prompts.nps >= 9).astype(float) - (prompts.nps <= 6))),
         "titles": _distinct(account[view], title[view], play_at[view], n, weeks, len(small)),
     }
@@ -286,7 +296,7 @@ _ONCE = {  # whether it happened at all
     **{f"reaches_{nth}": f"episode_{nth}" for nth in (2, 4, 8)},
     "reached": "shown",
     "crashes": "crashed",
-    "active_weeks": "minutes",
+    "active_weeks": "delayed",
 }
 _TWICE = {"show_repeats": "show_days", "found_repeats": "found_days"}  # on two days at least
 
@@ -296,14 +306,14 @@ def _flags(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     found = {name: values[of] > 0 for name, of in _ONCE.items()}
     found |= {name: values[of] > 1 for name, of in _TWICE.items()}
     found["accounts"] = np.ones_like(values["sessions"], bool)
-    found["own_minutes"] = values["minutes"] / np.maximum(values["sessions"], 1)
+    found["own_minutes"] = found["active"] * values["minutes"] / np.maximum(values["sessions"], 1)
     found["active_time"] = found["active"] * values["weeks"]
     return {name: flag.astype(float) for name, flag in found.items()}
 
 
 def _flagged(counts: Counts, codes: list[tuple[np.ndarray, int]], weight: np.ndarray) -> pd.DataFrame:
     flags = _flags({name: values.sum(axis=1) for name, values in counts.weekly.items()})
-    flags["active_weeks"] = (counts.weekly["minutes"] > 0).sum(axis=1).astype(float)
+    flags["active_weeks"] = (counts.weekly["delayed"] > 0).sum(axis=1).astype(float)
     return pd.DataFrame(
         {
             name: np.concatenate([np.bincount(code, flag * weight, size) for code, size in codes])
@@ -319,20 +329,24 @@ def _flagged_by_week(counts: Counts, weight: np.ndarray) -> pd.DataFrame:
 def _spread(
     simulation: Simulation,
     chances: Chances,
+    luck: Luck,
     life: Life,
     session: np.ndarray,
     rows: list[tuple[np.ndarray, int]],
     weight: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Count sessions with a play by group and value."""
-    playing = life.seconds[session] > 0
+    """Count the sessions that have a value by group and value; without a play there is none but the last."""
+    everywhere = np.ones(len(session), bool)
+    with_play = life.seconds[session] > 0
     values = {
         "seconds_to_first_play": life.first_play_seconds[session],
         "play_delay_ms": events.delay_ms(simulation, chances, life)[session],
         "rebuffer_ratio": np.rint(REBUFFER_BINS * life.rebuffer[session]),
+        "recommendation_ms": events.recommendation_ms(simulation, luck)[session],
     }
     spread = {}
     for name, size in BINS.items():
+        playing = everywhere if name == "recommendation_ms" else with_play
         value = np.minimum(values[name][playing], size - 1).astype(np.int64)
         spread[name] = np.concatenate(
             [

@@ -27,6 +27,7 @@ METRICS = {  # name in the catalogue: numerator and denominator, summed over acc
     "titles_per_ten_hours": ("titles", "ten_hours"),
     "churn_28d": ("left", "accounts"),
     "voluntary_churn_28d": ("left_by_choice", "accounts"),
+    "net_churn_28d": ("left_for_good", "accounts"),
     "payment_churn_28d": ("left_unpaid", "accounts"),
     "time_to_cancel": ("days_to_leave", "accounts"),
     "tickets_per_account": ("tickets", "accounts"),
@@ -48,6 +49,7 @@ METRICS = {  # name in the catalogue: numerator and denominator, summed over acc
     "regret_rate": ("down", "long_plays"),
     "hidden_after_view_rate": ("hidden", "long_plays"),
     "next_day_return": ("returns", "days_but_last"),
+    "effort_score": ("efforts", "nps_answers"),
     "effort_index": ("effort", "sessions"),
     "time_to_value": ("days_to_value", "accounts"),
     "days_to_value": ("days_to_value", "accounts"),
@@ -74,10 +76,16 @@ QUANTILES = {  # name in the catalogue: what is spread over sessions, and the sh
         "seconds_to_first_play": (50, 75, 95, 99),
         "play_delay_ms": (50, 95, 99),
         "rebuffer_ratio": (95, 99),
+        "recommendation_ms": (50, 95, 99),
     }.items()
     for share in shares
 }
 GINI = "creator_gini"
+UNKNOWN = {  # of the catalogue: why there is no truth
+    **dict.fromkeys(
+        ("catalogue_coverage", "recommendation_coverage"), "it grows with the number of accounts in an arm"
+    ),
+}
 MEDIAN = "median_hours_per_account_week"
 COLUMNS = ["arm", "metric", "segment", "level", "week", "control", "treatment", "diff", "rel"]
 
