@@ -266,6 +266,28 @@ def recommended(data: Study, audience: str) -> sampling.Recommendation:
     return sampling.recommend(objective, n=n, audience=audience, share=share if 0 < share < 1 else None)
 
 
+def design(data: Study, audience: str) -> pd.DataFrame:
+    """Lay the design that the objective asks for beside the launch's own, with the reason."""
+    asked, advice = data.launch.sampling, recommended(data, audience)
+    rows = {"Objective": (asked.objective if asked else "not stated, read as population").replace("_", " ")}
+    rows |= {"Recommended": advice.name, "Why": advice.reason}
+    if asked is None:
+        return pd.DataFrame({"what": rows.keys(), "this launch": rows.values()})
+    drawn = {"proportional": "in proportion", "neyman": f"Neyman, by {asked.past}", "equal": "equal shares"}[asked.rule]
+    strata = f", within strata of {', '.join(asked.strata)}" if asked.strata else ", without strata"
+    more = [f"{level} × {by:g}" for level, by in asked.factors.items()]
+    more += [f"{n:,} accounts of {level} in every arm" for level, n in asked.numbers.items()]
+    more += [f"at least {asked.minimum:,} in each stratum"] if asked.minimum else []
+    rows["Planned"] = "; ".join([drawn + strata, *more])
+    rows["Hold-out"] = f"{asked.holdout:.1%} of the households, for good" if asked.holdout else "none"
+    if asked.salts > 1:
+        rows["Chosen"] = (
+            f"the best balanced of {asked.salts} draws, by {', '.join(asked.balance)}; ordinary intervals are then wider "
+            "than they need be, never narrower (Morgan and Rubin 2012)"
+        )
+    return pd.DataFrame({"what": rows.keys(), "this launch": rows.values()})
+
+
 def designs(data: Study, audience: str, *, factor: float = 5.0) -> pd.DataFrame:
     """Compare designs for a show made for an audience; empty where it is not in the frame, or nobody's past is."""
     empty = pd.DataFrame(columns=["design", "audience", "population_width", "audience_width", "n_eff"])

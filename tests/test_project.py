@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "timeline": {"errors", "inference", "metrics", "moments", "report", "results", "study", "units"},
     "retention": {"errors", "metrics", "results", "schema", "study", "timeline", "units"},
     "draft": {"errors", "study"},
+    "handover": {"assignment", "errors", "launch", "results", "study"},
     "portrait": {"errors", "report", "simulate"},
     "cli": {"brief", "draft", "errors", "handover", "launch", "linter", "plan", "portrait", "register", "report", "scorecard", "simulate", "study", "units"},
     "quadrant": {"results"},
