@@ -282,8 +282,8 @@ def design(data: Study, audience: str) -> pd.DataFrame:
     rows["Hold-out"] = f"{asked.holdout:.1%} of the households, for good" if asked.holdout else "none"
     if asked.salts > 1:
         rows["Chosen"] = (
-            f"the best balanced of {asked.salts} draws, by {', '.join(asked.balance)}; ordinary intervals are then wider "
-            "than they need be, never narrower (Morgan and Rubin 2012)"
+            f"the best balanced of {asked.salts} draws, by {', '.join(asked.balance)}; ordinary intervals are then "
+            "wider than they need be, never narrower (Morgan and Rubin 2012)"
         )
     return pd.DataFrame({"what": rows.keys(), "this launch": rows.values()})
 

@@ -57,7 +57,6 @@ MAY_IMPORT = {
     "register": {"errors", "launch", "study"},
     "linter": {"errors", "launch", "metrics", "power", "results", "scorecard", "study"},
     "plan": {"brief", "errors", "launch", "linter", "metrics", "register", "report", "results"},
-    "handover": {"assignment", "errors", "launch", "results", "study"},
 }  # fmt: skip
 
 
