@@ -124,7 +124,11 @@ def quotas(data: Study) -> pd.DataFrame:
     if why_no_redraw(data):
         return pd.DataFrame(columns=["stratum", "accounts"])
     cuts = assignment.plan(data.launch, data.tables["accounts"]).cuts
-    wide = cuts.pivot_table(index=["stratum", "size"], columns="arm", values="n", aggfunc="sum").reset_index()
+    wide = (
+        cuts.pivot_table(index=["stratum", "size"], columns="arm", values="n", aggfunc="sum")
+        .reset_index()
+        .rename_axis(columns=None)
+    )
     return wide.rename(columns={"size": "accounts"}).sort_values("accounts", ascending=False, ignore_index=True)
 
 
