@@ -170,20 +170,23 @@ def past(data: Study, *, points: int = 101) -> pd.DataFrame:
     return units.distribution(population.union(arms), "value", points=points)
 
 
-def joint(data: Study, attributes: Sequence[str]) -> pd.DataFrame:
+def chance(data: Study, attributes: Sequence[str]) -> Check:
     """Test all attributes of each arm together against the population, within strata where the draw had some."""
+    arms = assigned(data).select("account", "arm")
     if why_no_redraw(data):
-        return sampling.joint(frame(data), assigned(data).select("account", "arm"), attributes)
+        whole = "the population" if "accounts" in data.tables else "the accounts at hand"
+        return sampling.by_chance(sampling.joint(frame(data), arms, attributes), whole=whole)
     plan = assignment.plan(data.launch, data.tables["accounts"])
     free = [a for a in attributes if a not in plan.columns]  # the strata hold the others where they are
-    return sampling.joint(frame(data), assigned(data).select("account", "arm"), free, strata=plan.strata)
+    return sampling.by_chance(sampling.joint(frame(data), arms, free, strata=plan.strata))
 
 
-def before(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compare the arms, with one another, in what the metrics were before the launch: balance, and the joint test.
+def before(data: Study) -> tuple[pd.DataFrame, Check]:
+    """Compare the arms, with all of them together, in what the metrics were before the launch, one by one and jointly.
 
-    Both are empty where the data have no past.
+    The first is empty and the second not passed where the data have no past.
     """
+    name = "Alike before the launch"
     found: dict[str, str] = {}
     for p in data.launch.plan:
         measures = units.covariates(data, p.metric) if units.why_not(data, p.metric) is None else ()
@@ -191,7 +194,8 @@ def before(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
             part = ("", " (above)", " (below)")[(i + 1) * (len(measures) > 1)]
             found.setdefault(units.Cell(m, "pre", None).name, f"{p.metric.title}{part}")
     if not found:
-        return sampling.balance(frame(data), assigned(data), []), sampling.joint(frame(data), assigned(data), [])
+        detail = "The data hold nothing from before the launch that its metrics measure."
+        return sampling.balance(frame(data), assigned(data), []), Check(name=name, passed=None, detail=detail)
     table = units.load(data)
     read = table.select(account=table.account.cast("string"), **{t: table[c].cast("float64") for c, t in found.items()})
     arms = assigned(data).select("account", "arm")
@@ -200,7 +204,8 @@ def before(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
         strata = data.assignments.select("stratum", account=_.account.cast("string"))
         strata = strata.mutate(stratum=_.stratum.fill_null(schema.UNKNOWN))
     names = list(found.values())
-    return sampling.balance(read, arms, names), sampling.joint(read, arms, names, strata=strata)
+    tests = sampling.joint(read, arms, names, strata=strata)
+    return sampling.balance(read, arms, names), sampling.by_chance(tests, name=name, whole="the accounts of all arms")
 
 
 def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.DataFrame:

@@ -242,7 +242,7 @@ def test_the_roster_tells_eligibility_quotas_and_chances(events, accounts):
     assert roster.redraws(events, times=300).passed is True
     assert "random" in roster.control(events)
     attributes = roster.attributes(events)
-    chance = sampling.by_chance(roster.joint(events, attributes))
+    chance = roster.chance(events, attributes)
     assert chance.passed is True
     balance = sampling.balance(roster.frame(events), roster.assigned(events), attributes)
     assert roster.likeness(events, balance, chance).passed in (True, None)

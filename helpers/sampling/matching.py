@@ -37,8 +37,8 @@ class Match:
         lost = f"; {len(self.unmatched):,} treated accounts found too few" if self.unmatched else ""
         was, now = self.balance[["before", "after"]].abs().max()
         return (
-            f"Matched control: {len(self.pairs):,} accounts for {n:,} treated ones{lost}. The largest difference in what "
-            f"they were matched by was {was:.2f} standard deviations before, and is {now:.2f} now."
+            f"Matched control: {len(self.pairs):,} accounts for {n:,} treated ones{lost}. The largest difference "
+            f"in what they were matched by was {was:.2f} standard deviations before, and is {now:.2f} now."
         )
 
 
