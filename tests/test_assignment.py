@@ -239,7 +239,10 @@ def test_the_roster_tells_eligibility_quotas_and_chances(events, accounts):
     assert funnel["left"].tolist() == [3_000, len(left), left["household"].nunique()]
     assert roster.verify(events).passed is True
     assert roster.quotas(events)[["early", "usual"]].sum().tolist() == [100, 200]
-    assert roster.redraws(events, times=300).passed is True
+    check, means = roster.redraws(events, times=300)
+    assert check.passed is True
+    assert means["design"].tolist() == ["simple random", "as planned"]
+    assert means["covered"].between(0.9, 0.99).all()
     assert "random" in roster.control(events)
     attributes = roster.attributes(events)
     chance = roster.chance(events, attributes)
