@@ -14,7 +14,7 @@ test: .venv/ready-to-test     ## style, types, doctests, tests, notebooks
 lab: .venv/ready              ## JupyterLab, in the notebooks
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --ServerApp.default_url=/lab/tree/notebooks
 
-bench: .venv/ready-to-test    ## speed and memory, side by side, as ratios
+bench: .venv/ready-to-bench   ## speed and memory, side by side, as ratios
 	$(BIN)/python benchmarks/run.py
 
 .venv/ready: pyproject.toml requirements.lock
@@ -26,6 +26,10 @@ bench: .venv/ready-to-test    ## speed and memory, side by side, as ratios
 
 .venv/ready-to-test: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[test]'
+	touch $@
+
+.venv/ready-to-bench: .venv/ready-to-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[bench]'
 	touch $@
 
 lock: .venv/ready-to-test     ## resolve every version anew

@@ -1,6 +1,10 @@
 """Speed and memory of the parts that users would otherwise take from elsewhere: medians of five runs, as ratios.
 
-Each contestant runs in a process of its own, so that its peak memory is its own. `python benchmarks/run.py [ROWS]`.
+The first ratio is of the time that passed, the second of the time that all cores worked, which a busy machine changes
+less.
+
+Each contestant runs in a process of its own, so that its peak memory is its own. `python benchmarks/run.py [ROWS
+[WORD]]` runs the contests whose title holds WORD.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ import pandas as pd
 
 METRICS = 12
 REPEATS = 5
+DRAWN = 10_000
+DRAW = f"a stratified draw of {DRAWN:,}"
 COLUMNS = [f"m{i}" for i in range(METRICS)]
 
 
@@ -82,25 +88,48 @@ def duckdb_hashes(path: str) -> None:
     duckdb.sql(f"SELECT min(sha256('s:' || account)) FROM '{path}'").fetchall()
 
 
-def premiere_draw(path: str) -> None:
-    """Draw 10,000 accounts in strata, the same ones every time."""
+def premiere_draw(path: str) -> list[str]:
+    """Premiere: in the engine, exact, the same accounts whatever the order of rows; weights come with it."""
     import ibis
 
     from helpers import sampling
 
     table = ibis.duckdb.connect().read_parquet(path)
-    sampling.draw(table, n={"early": 10_000}, strata=["region"], salt="s").execute()
+    return sampling.draw(table, n={"early": DRAWN}, strata=["region"], salt="s").execute()["account"].tolist()
 
 
-def pandas_groupby_sample(path: str) -> None:
-    """Draw with a seed in memory: fast, and another sample as soon as a row moves."""
+def pandas_groupby_sample(path: str) -> list[str]:
+    """The frame in memory; a share of each stratum, rounded, so the total can be off; a seed and the rows' order."""
     frame = pd.read_parquet(path, columns=["account", "region"])
-    frame.groupby("region").sample(frac=10_000 / len(frame), random_state=1)
+    return frame.groupby("region").sample(frac=DRAWN / len(frame), random_state=1)["account"].tolist()
 
 
-CONTESTS: dict[str, list[Callable[[str], None]]] = {
+def sklearn_stratified_split(path: str) -> list[str]:
+    """The frame in memory; exact total; a seed and the rows' order; no weights, no minimum."""
+    from sklearn.model_selection import train_test_split
+
+    frame = pd.read_parquet(path, columns=["account", "region"])
+    return train_test_split(frame, train_size=DRAWN, stratify=frame["region"], random_state=1)[0]["account"].tolist()
+
+
+def stochatreat_assignment(path: str) -> list[str]:
+    """The frame in memory; treatment and control within strata; a seed, after sorting by id; no unequal shares."""
+    from stochatreat import stochatreat
+
+    frame = pd.read_parquet(path, columns=["account", "region"])
+    done = stochatreat(data=frame, stratum_cols=["region"], treats=2, idx_col="account", random_state=1, size=2 * DRAWN)
+    return done.loc[done["treat"] == 1, "account"].tolist()
+
+
+CONTESTS: dict[str, list[Callable[[str], object]]] = {
     f"{METRICS} metrics, two arms": [duckdb_aggregates, premiere_moments, tea_tasting_on_ibis, scipy_on_pandas],
-    "a stratified draw of 10,000": [duckdb_hashes, premiere_draw, pandas_groupby_sample],
+    DRAW: [
+        duckdb_hashes,
+        premiere_draw,
+        pandas_groupby_sample,
+        sklearn_stratified_split,
+        stochatreat_assignment,
+    ],
 }
 
 
@@ -108,36 +137,65 @@ def race(name: str, path: str) -> None:
     """Run one contestant and print its median seconds and peak memory as JSON; imports and warm-up are not timed."""
     run = globals()[name]
     run(path)
-    times = []
+    times, busy = [], []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         run(path)
         times.append(time.perf_counter() - start)
+        busy.append(time.process_time() - worked)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"seconds": statistics.median(times), "GiB": peak}))
+    print(json.dumps({"seconds": statistics.median(times), "cpu": statistics.median(busy), "GiB": peak}))
 
 
-def main(rows: int) -> None:
-    """Write the table, run every contest, print ratios to the first contestant."""
+def main(rows: int, word: str = "") -> None:
+    """Write the table, run the contests, print ratios to the first contestant."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "accounts.parquet")
         # Written by a process of its own: a child's peak memory would otherwise begin with that of this one.
         subprocess.run([sys.executable, __file__, "--write", path, str(rows)], check=True)
         for title, contestants in CONTESTS.items():
+            if word not in title:
+                continue
             print(f"\n{title}, {rows:,} accounts in Parquet (medians of {REPEATS})")
             first = None
             for contestant in contestants:
                 command = [sys.executable, __file__, "--race", contestant.__name__, path]
-                got = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-                first = first or got["seconds"]
-                ratio = got["seconds"] / first
-                print(f"  {contestant.__name__:<24} {got['seconds']:7.2f} s {ratio:6.2f} x {got['GiB']:6.2f} GiB")
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    print(f"  {contestant.__name__:<24} not here: {done.stderr.strip().splitlines()[-1]}")
+                    continue
+                got = json.loads(done.stdout)
+                first = first or got
+                wall, cpu = (f"{got[k]:7.2f} s {got[k] / first[k]:6.2f} x" for k in ("seconds", "cpu"))
+                print(f"  {contestant.__name__:<24} {wall}   on all cores {cpu} {got['GiB']:6.2f} GiB", flush=True)
+        if word not in DRAW:
+            return
+        print(f"\n{DRAW}: what it gives, tried on 100,000 accounts, with the rows as they are and shuffled")
+        for contestant in CONTESTS[DRAW][1:]:
+            command = [sys.executable, __file__, "--traits", contestant.__name__, folder]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            print(done.stdout.rstrip() if not done.returncode else f"  {contestant.__name__:<24} not here")
+
+
+def traits(name: str, folder: str) -> None:
+    """Say how many accounts a contestant drew, and how many of them it draws again when the rows are shuffled."""
+    frame = pd.DataFrame({"account": [f"a{i}" for i in range(100_000)]})
+    frame["region"] = np.random.default_rng(2).choice(["n", "s", "e", "w"], 100_000, p=[0.4001, 0.3003, 0.1998, 0.0998])
+    drawn = []
+    for nth, rows in enumerate((frame, frame.sample(frac=1, random_state=3, ignore_index=True))):
+        path = str(Path(folder) / f"traits{nth}.parquet")
+        rows.to_parquet(path)
+        drawn.append(set(globals()[name](path)))
+    kept = len(drawn[0] & drawn[1]) / len(drawn[0])
+    print(f"  {name:<24} {len(drawn[0]):>7,} accounts, {kept:6.1%} of them again. {globals()[name].__doc__}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--race"]:
+    if sys.argv[1:2] == ["--traits"]:
+        traits(*sys.argv[2:])
+    elif sys.argv[1:2] == ["--race"]:
         race(*sys.argv[2:])
     elif sys.argv[1:2] == ["--write"]:
         write(Path(sys.argv[2]), int(sys.argv[3]))
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000)
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000, *sys.argv[2:])

@@ -365,3 +365,24 @@ def chance(luck: Replay | NotEstimable, *, label: str) -> Axes:
     ax.set_xlabel(label)
     ax.set_ylabel("Of the redrawn launches")
     return _legend(ax, loc="upper left")
+
+
+def designs(table: pd.DataFrame, *, audience: str) -> Axes:
+    """Draw designs side by side: whom they find of an audience, and half the width of the two intervals."""
+    import matplotlib.pyplot as plt
+
+    figure.use_theme()
+    drawing, (found, width) = plt.subplots(1, 2, figsize=(8.6, 1.4 + 0.4 * len(table)), sharey=True)
+    rows = table[::-1].reset_index(drop=True)
+    found.barh(rows.index, rows["audience"].astype(float), color=figure.SERIES[0], height=0.55)
+    found.set_xlabel(f"Accounts of {audience} in the sample")
+    found.set_yticks(list(rows.index), list(rows["design"]))
+    parts = (("audience_width", "the audience", "s"), ("population_width", "everybody", "o"))
+    for colour, (column, label, mark) in zip(figure.SERIES, parts, strict=False):
+        width.plot(rows[column].astype(float), rows.index, mark, color=colour, markersize=8, label=label)
+    width.set_xlim(left=0)
+    width.set_xlabel("Half the interval, hours a week")
+    for ax in (found, width):
+        ax.grid(visible=False, axis="y")
+    drawing.tight_layout()
+    return _legend(width, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)

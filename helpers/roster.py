@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import ibis
-import numpy as np
 import pandas as pd
 from ibis import _
-from scipy import stats
 
 from helpers import assignment, sampling, schema, units
 from helpers.errors import PremiereError
@@ -17,7 +15,7 @@ from helpers.results import Check
 from helpers.study import Study
 
 PAST = "past_weekly_hours"  # the frame's number that is closest to the outcome
-_SMALL_FRAME = 1_000  # accounts that redraws are tried on
+_SMALL_FRAME, _SMALL_DRAW = 1_000, 200  # accounts that redraws are tried on, and at least drawn each time
 
 
 def frame(data: Study) -> ibis.Table:
@@ -124,7 +122,11 @@ def quotas(data: Study) -> pd.DataFrame:
     if why_no_redraw(data):
         return pd.DataFrame(columns=["stratum", "accounts"])
     cuts = assignment.plan(data.launch, data.tables["accounts"]).cuts
-    wide = cuts.pivot_table(index=["stratum", "size"], columns="arm", values="n", aggfunc="sum").reset_index()
+    wide = (
+        cuts.pivot_table(index=["stratum", "size"], columns="arm", values="n", aggfunc="sum")
+        .reset_index()
+        .rename_axis(columns=None)
+    )
     return wide.rename(columns={"size": "accounts"}).sort_values("accounts", ascending=False, ignore_index=True)
 
 
@@ -166,20 +168,23 @@ def past(data: Study, *, points: int = 101) -> pd.DataFrame:
     return units.distribution(population.union(arms), "value", points=points)
 
 
-def joint(data: Study, attributes: Sequence[str]) -> pd.DataFrame:
+def chance(data: Study, attributes: Sequence[str]) -> Check:
     """Test all attributes of each arm together against the population, within strata where the draw had some."""
+    arms = assigned(data).select("account", "arm")
     if why_no_redraw(data):
-        return sampling.joint(frame(data), assigned(data).select("account", "arm"), attributes)
+        whole = "the population" if "accounts" in data.tables else "the accounts at hand"
+        return sampling.by_chance(sampling.joint(frame(data), arms, attributes), whole=whole)
     plan = assignment.plan(data.launch, data.tables["accounts"])
     free = [a for a in attributes if a not in plan.columns]  # the strata hold the others where they are
-    return sampling.joint(frame(data), assigned(data).select("account", "arm"), free, strata=plan.strata)
+    return sampling.by_chance(sampling.joint(frame(data), arms, free, strata=plan.strata))
 
 
-def before(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compare the arms, with one another, in what the metrics were before the launch: balance, and the joint test.
+def before(data: Study) -> tuple[pd.DataFrame, Check]:
+    """Compare the arms, with all of them together, in what the metrics were before the launch, one by one and jointly.
 
-    Both are empty where the data have no past.
+    The first is empty and the second not passed where the data have no past.
     """
+    name = "Alike before the launch"
     found: dict[str, str] = {}
     for p in data.launch.plan:
         measures = units.covariates(data, p.metric) if units.why_not(data, p.metric) is None else ()
@@ -187,7 +192,8 @@ def before(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
             part = ("", " (above)", " (below)")[(i + 1) * (len(measures) > 1)]
             found.setdefault(units.Cell(m, "pre", None).name, f"{p.metric.title}{part}")
     if not found:
-        return sampling.balance(frame(data), assigned(data), []), sampling.joint(frame(data), assigned(data), [])
+        detail = "The data hold nothing from before the launch that its metrics measure."
+        return sampling.balance(frame(data), assigned(data), []), Check(name=name, passed=None, detail=detail)
     table = units.load(data)
     read = table.select(account=table.account.cast("string"), **{t: table[c].cast("float64") for c, t in found.items()})
     arms = assigned(data).select("account", "arm")
@@ -196,7 +202,8 @@ def before(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
         strata = data.assignments.select("stratum", account=_.account.cast("string"))
         strata = strata.mutate(stratum=_.stratum.fill_null(schema.UNKNOWN))
     names = list(found.values())
-    return sampling.balance(read, arms, names), sampling.joint(read, arms, names, strata=strata)
+    tests = sampling.joint(read, arms, names, strata=strata)
+    return sampling.balance(read, arms, names), sampling.by_chance(tests, name=name, whole="the accounts of all arms")
 
 
 def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.DataFrame:
@@ -222,35 +229,39 @@ def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def redraws(data: Study, *, times: int = 2_000) -> Check:
-    """Draw again and again from a thousand accounts, by the launch's design, and count how often each one comes.
+def redraws(data: Study, *, times: int = 1_000) -> tuple[Check, pd.DataFrame]:
+    """Draw again and again from a thousand accounts, without strata and as the launch does, and see what comes of it.
 
-    Every redraw has the exact total, and an account that is drawn with probability p in each of `times` redraws lies
-    within 1.96 standard deviations of its expected count in 95 of 100 cases.
+    The outcome is what they watched before. The table is empty, and the check not passed, where that or a frame lacks.
     """
-    name = "Everybody's chance is as stated"
+    name, empty = "Chances are as stated", pd.DataFrame(columns=["design", "bias", "error", "stated", "covered"])
     if why_not := why_no_redraw(data):
-        return Check(name=name, passed=None, detail=why_not)
-    launch, accounts = data.launch, data.tables["accounts"]
-    small = assignment.eligible(launch, accounts).order_by("account").limit(_SMALL_FRAME)
-    asked = assignment.wanted(launch)
-    part = _SMALL_FRAME / int(accounts.count().execute())
-    n = {arm: max(10, round(asked.n[arm] * part)) for arm in launch.arms.names}
-    try:
-        settled = sampling.plan(small, n=n, strata=asked.strata, design=assignment.design(launch), salt="redraws")
-    except PremiereError as error:
-        return Check(name=name, passed=None, detail=f"A thousand accounts are too few for this design: {error}.")
-    counts = settled.redraw(times, salt="redraws").execute()
-    p, drawn = counts["inclusion_probability"], counts["drawn"]
-    z = (drawn - times * p) / np.sqrt(times * p * (1 - p)).where(p < 1)
-    inside = float((z.abs() <= stats.norm.isf(0.025)).mean())
-    exact = counts.groupby("arm")["drawn"].sum().to_dict() == {arm: times * k for arm, k in n.items()}
-    total = "exact in every one" if exact else "not exact"
+        return Check(name=name, passed=None, detail=why_not), empty
+    launch, accounts = data.launch, frame(data)
+    if PAST not in accounts.columns:
+        return Check(name=name, passed=None, detail=f"The frame has no {PAST}, so no mean could be drawn."), empty
+    small = accounts.filter(~_[PAST].isnull()).order_by("account").limit(_SMALL_FRAME)
+    outcome = small.select("account", y=small[PAST].cast("float64"))
+    asked, arm = assignment.wanted(launch), launch.arms.treatment[0]
+    n = {arm: max(_SMALL_DRAW, round(asked.n[arm] * _SMALL_FRAME / int(accounts.count().execute())))}
+    designs = {"simple random": ([], sampling.Design()), "as planned": (asked.strata, assignment.design(launch))}
+    found: dict[str, sampling.Repeats] = {}
+    for label, (strata, how) in designs.items():
+        try:
+            settled = sampling.plan(small, n=n, strata=strata, design=how, salt="redraws")
+        except PremiereError as error:
+            detail = f"A thousand accounts are too few for this design: {error}."
+            return Check(name=name, passed=None, detail=detail), empty
+        found[label] = sampling.repeat(settled, outcome, times=times, salt="redraws")
+    planned = found["as planned"]
     detail = (
-        f"In {times:,} redraws from {_SMALL_FRAME:,} accounts the arms' totals were {total}, and {inside:.1%} of the "
-        "accounts came as often as their probability says, within the limits that hold for 95%."
+        f"In {times:,} redraws of {n[arm]:,} from {_SMALL_FRAME:,} accounts the total was "
+        f"{'exact in every one' if planned.exact else 'not exact'}, and {planned.inside:.1%} of the accounts came as "
+        "often as their probability says, within the limits that hold for 95%."
     )
-    return Check(name=name, passed=bool(exact and inside > 0.9), detail=detail)
+    table = pd.concat([r.means.assign(design=label) for label, r in found.items()], ignore_index=True)
+    check = Check(name=name, passed=planned.exact and planned.inside > 0.9, detail=detail)
+    return check, table[list(empty)]
 
 
 def recommended(data: Study, audience: str) -> sampling.Recommendation:
@@ -264,6 +275,28 @@ def recommended(data: Study, audience: str) -> sampling.Recommendation:
     mine = accounts[column].cast("string").fill_null(schema.UNKNOWN) == level
     share = float(accounts.aggregate(share=mine.cast("float64").mean()).execute()["share"][0] or 0)
     return sampling.recommend(objective, n=n, audience=audience, share=share if 0 < share < 1 else None)
+
+
+def design(data: Study, audience: str) -> pd.DataFrame:
+    """Lay the design that the objective asks for beside the launch's own, with the reason."""
+    asked, advice = data.launch.sampling, recommended(data, audience)
+    rows = {"Objective": (asked.objective if asked else "not stated, read as population").replace("_", " ")}
+    rows |= {"Recommended": advice.name, "Why": advice.reason}
+    if asked is None:
+        return pd.DataFrame({"what": rows.keys(), "this launch": rows.values()})
+    drawn = {"proportional": "in proportion", "neyman": f"Neyman, by {asked.past}", "equal": "equal shares"}[asked.rule]
+    strata = f", within strata of {', '.join(asked.strata)}" if asked.strata else ", without strata"
+    more = [f"{level} × {by:g}" for level, by in asked.factors.items()]
+    more += [f"{n:,} accounts of {level} in every arm" for level, n in asked.numbers.items()]
+    more += [f"at least {asked.minimum:,} in each stratum"] if asked.minimum else []
+    rows["Planned"] = "; ".join([drawn + strata, *more])
+    rows["Hold-out"] = f"{asked.holdout:.1%} of the households, for good" if asked.holdout else "none"
+    if asked.salts > 1:
+        rows["Chosen"] = (
+            f"the best balanced of {asked.salts} draws, by {', '.join(asked.balance)}; ordinary intervals are then "
+            "wider than they need be, never narrower (Morgan and Rubin 2012)"
+        )
+    return pd.DataFrame({"what": rows.keys(), "this launch": rows.values()})
 
 
 def designs(data: Study, audience: str, *, factor: float = 5.0) -> pd.DataFrame:

@@ -239,10 +239,13 @@ def test_the_roster_tells_eligibility_quotas_and_chances(events, accounts):
     assert funnel["left"].tolist() == [3_000, len(left), left["household"].nunique()]
     assert roster.verify(events).passed is True
     assert roster.quotas(events)[["early", "usual"]].sum().tolist() == [100, 200]
-    assert roster.redraws(events, times=300).passed is True
+    check, means = roster.redraws(events, times=300)
+    assert check.passed is True
+    assert means["design"].tolist() == ["simple random", "as planned"]
+    assert means["covered"].between(0.9, 0.99).all()
     assert "random" in roster.control(events)
     attributes = roster.attributes(events)
-    chance = sampling.by_chance(roster.joint(events, attributes))
+    chance = roster.chance(events, attributes)
     assert chance.passed is True
     balance = sampling.balance(roster.frame(events), roster.assigned(events), attributes)
     assert roster.likeness(events, balance, chance).passed in (True, None)

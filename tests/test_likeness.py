@@ -159,6 +159,9 @@ def test_matching_takes_out_an_imbalance_and_uses_nobody_twice():
     assert treated["hours"].mean() - pool["hours"].mean() > 0.8
     assert abs(treated.loc[got.pairs["treated"], "hours"].mean() - chosen) < 0.02
     assert got.words.startswith(f"Matched control: {len(got.pairs)} accounts")
+    spread = pd.concat([treated, pool])["hours"].std()
+    assert got.balance["before"].item() == pytest.approx((treated["hours"].mean() - pool["hours"].mean()) / spread)
+    assert abs(got.balance["after"].item()) < 0.02 < 0.8 < got.balance["before"].item()
 
 
 def test_it_is_called_matched_only_when_it_is():

@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "timeline": {"errors", "inference", "metrics", "moments", "report", "results", "study", "units"},
     "retention": {"errors", "metrics", "results", "schema", "study", "timeline", "units"},
     "draft": {"errors", "study"},
+    "handover": {"assignment", "errors", "launch", "results", "study"},
     "portrait": {"errors", "report", "simulate"},
     "cli": {"brief", "draft", "errors", "handover", "launch", "linter", "plan", "portrait", "register", "report", "scorecard", "simulate", "study", "units"},
     "quadrant": {"results"},
@@ -58,7 +59,6 @@ MAY_IMPORT = {
     "register": {"errors", "launch", "study"},
     "linter": {"errors", "launch", "metrics", "power", "results", "scorecard", "study"},
     "plan": {"brief", "errors", "launch", "linter", "metrics", "register", "report", "results"},
-    "handover": {"assignment", "errors", "launch", "results", "study"},
 }  # fmt: skip
 
 

@@ -434,51 +434,39 @@ def test_arms_hold_outs_and_later_stages_are_disjoint_and_later_ones_move_nobody
 # Chances and weights
 
 
-@pytest.mark.parametrize(
-    "design",
-    [Design(), Design(oversample={"tv=true": 3}), Design(rule="equal"), Design(rule="neyman", past="hours")],
-    ids=["proportional", "oversampled", "equal", "neyman"],
-)
-def test_in_two_thousand_redraws_everybody_comes_as_often_as_stated_and_weighted_means_are_unbiased(design):
-    frame, times, n = people(240, seed=8), 2_000, {"early": 30, "control": 60}
-    settled = sampling.plan(ibis.memtable(frame), n=n, strata=["region"], design=design, salt="s")
-    got = settled.redraw(times, salt="s").execute()
-    assert got.groupby("arm")["drawn"].sum().to_dict() == {arm: times * k for arm, k in n.items()}
-    p = got["inclusion_probability"]
-    z = (got["drawn"] - times * p) / np.sqrt(times * p * (1 - p)).where(p < 1)
-    assert (z.abs() <= 1.96).mean() == pytest.approx(0.95, abs=0.03)
-    assert z.abs().max() < 4.5
-    assert got.groupby("arm")["account"].nunique().tolist() == [240, 240]
-    # The Horvitz-Thompson mean over all redraws, against its own Monte Carlo error.
-    hours = frame.set_index("account")["hours"]
-    early = got[got["arm"] == "early"]
-    contributions = early["drawn"] / times / early["inclusion_probability"] * hours[early["account"]].to_numpy()
-    spread = (
-        early["inclusion_probability"].pipe(lambda q: np.sqrt((1 - q) / q / times)) * hours[early["account"]].to_numpy()
-    )
-    assert abs(contributions.sum() - hours.sum()) < 4 * np.sqrt((spread**2).sum())
+DESIGNS = {
+    "simple random": ([], Design()),
+    "proportional": (["region"], Design()),
+    "oversampled": (["region"], Design(oversample={"tv=true": 3})),
+    "equal": (["region"], Design(rule="equal")),
+    "neyman": (["region"], Design(rule="neyman", past="hours")),
+}
 
 
-def test_a_redraw_is_the_draw_of_its_salt(frame):
-    settled = sampling.plan(ibis.memtable(frame), n={"early": 300}, strata=["region"], salt="s")
-    once = settled.redraw(1, salt="s").execute()
-    assert set(once["account"]) == set(drawn(frame, {"early": 300}, salt="s#1")["account"])
+@pytest.mark.parametrize("name", DESIGNS)
+def test_in_two_thousand_redraws_chances_are_as_stated_means_unbiased_and_intervals_cover(name):
+    strata, design = DESIGNS[name]
+    table, times = ibis.memtable(people(300, seed=8)), 2_000
+    settled = sampling.plan(table, n={"early": 60, "control": 90}, strata=strata, design=design, salt="s")
+    got = sampling.repeat(settled, table.select("account", y=ibis._.hours.sqrt()), times=times, salt="s")
+    assert got.exact
+    assert got.inside == pytest.approx(0.95, abs=0.025)  # 1,200 counts: SD 0.6 points, draws of one arm are correlated
+    means = got.means
+    assert (means["bias"].abs() < 4 * means["error"] / np.sqrt(times)).all()
+    assert means["stated"].to_numpy() == pytest.approx(means["error"].to_numpy(), rel=0.08)
+    assert means["covered"].between(0.93, 0.97).all()
 
 
-@pytest.mark.parametrize("design", [Design(), Design(oversample={"tv=true": 4})], ids=["proportional", "oversampled"])
-def test_intervals_of_the_stratified_mean_cover_the_population(design):
-    # A plain oracle of the stratified estimator (Cochran 1977, eq. 5.6 and 5.12); 400 draws, so 95 % ± 2.2 points.
-    frame, rng, times = people(2_000, seed=21), np.random.default_rng(5), 400
-    settled = sampling.plan(ibis.memtable(frame), n={"early": 200}, strata=["region"], design=design, salt="s")
-    strata = settled.strata.execute().set_index("account")["stratum"].reindex(frame["account"])
-    mean, variance = np.zeros(times), np.zeros(times)
-    for stratum, size, n in settled.cuts[["stratum", "size", "n"]].itertuples(index=False):
-        hours = frame["hours"].to_numpy()[strata == stratum]
-        sample = hours[rng.random((times, size)).argsort(axis=1)[:, :n]]
-        mean += size / 2_000 * sample.mean(axis=1)
-        variance += (size / 2_000) ** 2 * (1 - n / size) * sample.var(axis=1, ddof=1) / n
-    covered = np.abs(mean - frame["hours"].mean()) <= 1.96 * np.sqrt(variance)
-    assert 0.925 <= covered.mean() <= 0.975
+def test_repeats_equal_a_loop_over_single_draws(frame):
+    small = frame.head(400)
+    settled = sampling.plan(ibis.memtable(small), n={"early": 40}, strata=["tv"], salt="s")
+    got = sampling.repeat(settled, ibis.memtable(small).select("account", y="hours"), times=5, salt="s")
+    hours, means = small.set_index("account")["hours"], []
+    for k in range(1, 6):
+        one = drawn(small, {"early": 40}, salt=f"s#{k}", strata=["tv"])
+        means.append((one["weight"] * hours[one["account"]].to_numpy()).sum() / 400)
+    assert got.means["bias"].item() == pytest.approx(np.mean(means) - hours.mean())
+    assert got.means["error"].item() == pytest.approx(np.std(means, ddof=1))
 
 
 def test_spark_draws_the_same_accounts(frame):

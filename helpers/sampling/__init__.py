@@ -19,6 +19,7 @@ from helpers.sampling.designs import (
 from helpers.sampling.drawing import FLAGS, Plan, describe, draw, drawable, eligible, funnel, plan
 from helpers.sampling.likeness import BALANCE_LIMIT, RATIO_LIMITS, balance, by_chance, joint
 from helpers.sampling.matching import CALIPER, Match, nearest
+from helpers.sampling.repeats import Repeats, repeat
 
 __all__ = [
     "BALANCE_LIMIT",
@@ -30,6 +31,7 @@ __all__ = [
     "Match",
     "Plan",
     "Recommendation",
+    "Repeats",
     "allocate",
     "balance",
     "by_chance",
@@ -47,5 +49,6 @@ __all__ = [
     "nearest",
     "plan",
     "recommend",
+    "repeat",
     "standard_error",
 ]

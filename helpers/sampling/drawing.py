@@ -132,13 +132,13 @@ class Plan:
         return pd.Series([_key_before(max(end, _AT_LEAST)) for end in ends], index=strata.index)
 
     def redraw(self, times: int, *, salt: str) -> ibis.Table:
-        """Draw again and again in one query, and count how often each account came into each arm.
+        """Draw again and again in one query.
 
         The draws are those of the salts "salt#1", "salt#2", … with these strata and quotas; for frames small enough to
         be ranked `times` over. A household's representative stays the one of the plan.
 
         Returns:
-            account, arm, stratum, inclusion_probability, drawn (times); an account that never came has no row.
+            nth (from 1), account, arm, stratum, inclusion_probability: a row for each account of each draw.
         """
         many = self.strata.cross_join(ibis.range(1, times + 1).unnest().name("nth").as_table())
         salted = ibis.literal(f"{salt}#") + many["nth"].cast("string") + ":" + many["account"]
@@ -146,7 +146,7 @@ class Plan:
         rank = ibis.row_number().over(group_by=["nth", "stratum"], order_by=["key", "account"])
         drawn = many.mutate(rank=rank).join(ibis.memtable(self.cuts[self.cuts["n"] > 0]), "stratum")
         drawn = drawn.filter((_["rank"] >= _["first"]) & (_["rank"] < _["last"]))
-        return drawn.aggregate(by=["account", "arm", "stratum", "inclusion_probability"], drawn=_.count())
+        return drawn.select("nth", "account", "arm", "stratum", "inclusion_probability")
 
     def draw(self) -> ibis.Table:
         """Rank the accounts that can matter, and give every arm its range of ranks.
@@ -298,7 +298,8 @@ def _one_each(units: ibis.Table, salt: str) -> ibis.Table:
 
 def hold(table: ibis.Table) -> ibis.Table:
     """Keep a result in the engine, so that several queries read it and none works it out again."""
-    table.limit(0).execute()  # Spark learns of tables held in memory when a query runs, not when one is kept
+    if table.get_backend().name == "pyspark":
+        table.limit(0).execute()  # which learns of tables held in memory when a query runs, not when one is kept
     return table.cache()
 
 

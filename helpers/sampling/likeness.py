@@ -185,21 +185,22 @@ def _omnibus(population: Moments, arm: Moments) -> dict[str, float]:
     return {"chi2": chi2, "df": df, "p": float(stats.chi2.sf(chi2, df))}
 
 
-def by_chance(tests: pd.DataFrame, *, alpha: float = 0.001) -> Check:
+def by_chance(
+    tests: pd.DataFrame, *, name: str = "Drawn by chance", whole: str = "the population", alpha: float = 0.001
+) -> Check:
     """Read the joint tests of all arms as one check: the smallest p times their number against `alpha`.
 
     However many attributes there are, a sound draw fails this in at most one launch in a thousand.
     """
-    name = "Drawn by chance"
     if tests.empty:
         return Check(name=name, passed=None, detail="No attribute varies, so nothing can be tested over all of them.")
     worst = tests.iloc[int(tests["p"].to_numpy().argmin())]
     p = min(1.0, float(worst["p"]) * len(tests))
     passed = p >= alpha
     lead = (
-        "Over all attributes together the arms differ from the population as chance lets them"
+        f"Over all attributes together the arms differ from {whole} as chance lets them"
         if passed
-        else f"Over all attributes together arm {worst['arm']} differs from the population by more than chance does"
+        else f"Over all attributes together arm {worst['arm']} differs from {whole} by more than chance does"
     )
     detail = f"{lead}: chi-square {worst['chi2']:.1f} on {worst['df']:.0f} degrees of freedom in arm {worst['arm']}."
     return Check(name=name, passed=bool(passed), detail=detail, p=p)

@@ -19,11 +19,14 @@ class Match:
     """Pairs of a treated account and one that stands beside it as control, and who found none.
 
     `pairs` holds treated, control, distance (in standard deviations); `unmatched` the treated accounts that have fewer
-    controls than asked for: nobody like them was left, and what is found does not speak for them.
+    controls than asked for: nobody like them was left, and what is found does not speak for them. `balance` holds
+    covariate, before and after: how far the treated lie from the whole pool, and the matched treated from their
+    controls, in standard deviations.
     """
 
     pairs: pd.DataFrame
     unmatched: tuple[str, ...]
+    balance: pd.DataFrame
 
     @property
     def words(self) -> str:
@@ -32,7 +35,11 @@ class Match:
         if self.pairs.empty:
             return "No control was matched: no account lies within the caliper of a treated one."
         lost = f"; {len(self.unmatched):,} treated accounts found too few" if self.unmatched else ""
-        return f"Matched control: {len(self.pairs):,} accounts for {n:,} treated ones{lost}."
+        was, now = self.balance[["before", "after"]].abs().max()
+        return (
+            f"Matched control: {len(self.pairs):,} accounts for {n:,} treated ones{lost}. The largest difference "
+            f"in what they were matched by was {was:.2f} standard deviations before, and is {now:.2f} now."
+        )
 
 
 def nearest(
@@ -81,7 +88,11 @@ def nearest(
         parts.append(pd.DataFrame({"treated": here.index[i], "control": there.index[j], "distance": distance}))
     pairs = pd.concat(parts, ignore_index=True)
     counts = pairs["treated"].value_counts().reindex(here.index, fill_value=0)
-    return Match(pairs=pairs, unmatched=tuple(counts.index[counts < ratio]))
+    sides = here.loc[pairs["treated"]].mean() - there.loc[pairs["control"]].mean()
+    balance = pd.DataFrame(
+        {"covariate": used, "before": (here.mean() - there.mean()).to_numpy(), "after": sides.to_numpy()}
+    )
+    return Match(pairs=pairs, unmatched=tuple(counts.index[counts < ratio]), balance=balance)
 
 
 def _must_fit(treated: pd.DataFrame, pool: pd.DataFrame) -> None:
