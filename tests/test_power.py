@@ -223,7 +223,7 @@ def test_equivalence_is_that_of_replayed_one_sided_tests():
     )
     low, high = stats.binomtest(found, 1_500).proportion_ci(0.99)
     assert low <= said.power <= high
-    # Large n, normal: Chow, Shao and Wang (2008, eq. 3.2.10) with a true difference of 0 halves beta.
+    # Large n, normal: Chow, Shao and Wang (2008, sec. 3.2.3), with a true difference of 0 halves beta.
     got = power.sample_size(unit("z"), margin=absolute(0.1), aim="equivalence", design=ONE_SIDED).n_exact
     assert got == pytest.approx(2 * (stats.norm.isf(0.05) + stats.norm.isf(0.1)) ** 2 / 0.01, rel=1e-9)
 
@@ -371,9 +371,9 @@ def test_what_ten_thousand_per_arm_can_see():
 
 
 def test_belief_is_that_of_the_papers():
-    # Kohavi, Deng and Vermeer (2022), table 2: 22 % at 10 % (Bing, Google ads), 26.4 % at 8 % (Airbnb search).
+    # Kohavi, Deng and Vermeer (2022): 22 % where 10 % of ideas work, 26.4 % where 8 % do (Airbnb search).
     assert [round(belief.false_positive_risk(x), 3) for x in (0.1, 0.08)] == [0.22, 0.264]
-    # Gelman and Carlin (2014, p. 643): an effect of 2 with an error of 8.1 has power .06, type S .24, type M 9.7.
+    # Gelman and Carlin (2014): an effect of 2 with an error of 8.1 has power .06, type S .24, type M 9.7.
     chance = stats.norm.sf(1.96 - 2 / 8.1) + stats.norm.cdf(-1.96 - 2 / 8.1)
     assert round(chance, 2) == 0.06
     assert belief.wrong_sign(chance) == pytest.approx(0.24, abs=0.005)
@@ -477,6 +477,16 @@ def test_outcomes_are_read_from_moments():
     assert [ratio.value, ratio.sd] == pytest.approx([by_hand.value, by_hand.sd])
     assert outcome.explained(m, HOURS, days=28, pre_days=28) == pytest.approx(frame["hours"].corr(frame["before"]) ** 2)
     assert outcome.explained(m, KEPT, days=28, pre_days=28) == 0
+    assert outcome.read(m, KEPT, days=28)[1] == pytest.approx(1, abs=1e-12)
+    halves = frame.assign(stratum=np.where(frame["sessions"] > 5, "many", "few"))
+    within = moments.from_rows(halves, columns=["hours", "kept"], by=["stratum"]).within("stratum")
+    parts = halves.groupby("stratum")
+    shares, n = parts.size() / len(frame), len(frame)
+    for column, metric in (("hours", own("hours")), ("kept", KEPT)):
+        got, effect = outcome.read(within, metric, days=28)
+        want = stratified_effect(shares=shares, means=parts[column].mean(), sds=parts[column].std(ddof=1))
+        plain = frame[column].std() if column == "hours" else math.sqrt(got.value * (1 - got.value))
+        assert got.sd**2 * effect / plain**2 == pytest.approx(want, rel=5 / n)  # n - 1 here, n there
     still = moments.from_rows(pd.DataFrame({"hours": [1.0, 1.0]}), columns=["hours"])
     with pytest.raises(DataError, match="do not vary"):
         outcome.read(still, own("hours"), days=28)

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from helpers import brief, calculator, launch, plots, power, prospect, sequential, study
+from helpers import brief, calculator, launch, plots, power, prospect, scorecard, sequential, study
 from helpers.errors import ParameterError
 from helpers.power.design import Design
 from helpers.power.outcome import count
@@ -202,6 +203,24 @@ def test_an_own_table_has_its_prospect_too(players):
     assert hours.lasting is None  # another column's past says nothing about how its own weeks go on
     with pytest.raises(ParameterError, match="no treatment of gate"):
         prospect.measure(study.open(launch.load(path)), treatment="newer")
+
+
+def test_weights_and_strata_are_in_the_prospect(players):
+    path, table = players
+    rng = np.random.default_rng(3)
+    keen = table["history"] > table["history"].median()
+    table["drawn"], table["weight"] = (
+        np.where(keen, "keen", "other"),
+        np.where(keen, 1.0, 4.0) * rng.uniform(0.8, 1.2, len(table)),
+    )
+    table.to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text().replace("arm: version", "arm: version, weight: weight, stratum: drawn"))
+    data = study.open(launch.load(path))
+    read = scorecard.pooled(data)
+    for p in prospect.measure(data):
+        e = scorecard.estimate(data, read, p.planned.metric, treatment="new", adjust=True)
+        se = abs(p.seen.change) / (stats.norm.isf(p.seen.alpha) + stats.norm.ppf(0.8))
+        assert se == pytest.approx(e.se, rel=0.05), p.planned.metric.name  # its spread is the control's, not both arms'
 
 
 def test_curves_and_their_charts(plan):

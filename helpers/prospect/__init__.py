@@ -95,9 +95,14 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         if prospect.bound is None and p.role == "north_star":
             prospect = replace(prospect, bound=plausible, assumed=True)
         if prospect.outcome is not None:
-            role = replace(design, explained=prospect.explained, successes=successes if p.role in SUCCESS else 1)
+            mine = replace(
+                design,
+                explained=prospect.explained,
+                design_effect=prospect.design_effect,
+                successes=successes if p.role in SUCCESS else 1,
+            )
             prospect = _finish(
-                replace(prospect, design=role), n_treatment, n_control, p.metric.window_days or launch.days
+                replace(prospect, design=mine), n_treatment, n_control, p.metric.window_days or launch.days
             )
         found.append(prospect)
     return found

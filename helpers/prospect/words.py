@@ -9,7 +9,7 @@ import pandas as pd
 from helpers.decision import SUCCESS
 from helpers.prospect import Prospect
 from helpers.report.readout import percent
-from helpers.results import NotEstimable
+from helpers.results import Aim, NotEstimable
 
 
 def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
@@ -28,10 +28,13 @@ def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
             "harm ruled out": _harm(p),
             "can it be seen?": _reached(p),
         }
+        aim: Aim = "non-inferiority" if p.ruled_out else "superiority"
+        if p.design is not None:
+            row |= {"alpha": f"{2 * p.design.tail(aim):.3g}", "power": f"{p.design.chance(aim):.3g}"}
         rows.append(row | {"it would take": _cost(p)})
     columns = [
         "metric", "asked", "without the launch", "smallest visible change", "relative", "harm ruled out",
-        "can it be seen?", "it would take", "measured on",
+        "can it be seen?", "it would take", "measured on", "alpha", "power",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(object).fillna("")
 
@@ -53,7 +56,8 @@ def conclude(prospects: Sequence[Prospect]) -> tuple[str, str, str]:
         blind = _some([f"{p.planned.metric.title} ({_harm(p) or 'not estimable'})" for p in open_])
         second = f"If there is none, harm beyond the margin can be ruled out for {safe}, all at once; not for {blind}."
     else:
-        second = f"If there is none, harm beyond the margin can be ruled out for all {len(guards)} guardrails at once."
+        safe = f"all {len(guards)} guardrails at once" if len(guards) > 1 else "the only guardrail"
+        second = f"If there is none, harm beyond the margin can be ruled out for {safe}."
     return first, second, _meaning(prospects, sees=bool(star.reached), safe=bool(guards) and not open_)
 
 
