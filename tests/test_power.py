@@ -267,12 +267,15 @@ def test_the_three_solvers_are_inverses_of_one_function(o):
 
 
 @pytest.mark.parametrize("aim", ["non-inferiority", "equivalence"])
-def test_margins_are_inverted_too(aim):
-    o = outcome.proportion(0.02, better="lower")
-    kept = power.mde(o, n_treatment=10_000, aim=aim)
-    again = power.sample_size(o, margin=absolute(kept.change), aim=aim)
-    assert again.n_exact == pytest.approx(10_000, rel=1e-6)
+@pytest.mark.parametrize("o", OUTCOMES, ids=lambda o: f"{o.kind}-{o.test}")
+def test_margins_are_inverted_too(o, aim):
+    say = relative if o.kind == "time_to_event" else absolute
+    kept = power.mde(o, n_treatment=40_000, aim=aim)
+    again = power.sample_size(o, margin=say(kept.change), aim=aim)
+    assert again.n_exact == pytest.approx(40_000, rel=1e-6)
     assert kept.truth == 0
+    slightly = say(kept.change / 4)
+    assert abs(power.mde(o, n_treatment=40_000, effect=slightly, aim=aim).change) > abs(kept.change)
 
 
 @settings(max_examples=30, deadline=None)
@@ -412,6 +415,9 @@ REFUSED = {
         lambda: power.sample_size(unit(), margin=relative(0.1), aim="non-inferiority"), r"margin \+10% is no harm where higher is better"),
     "margin crossed": (
         lambda: power.sample_size(unit(), margin=relative(-0.1), effect=relative(-0.2), aim="non-inferiority"), "must lie within the margin"),
+    "margin on both sides": (
+        lambda: power.sample_size(outcome.proportion(0.02), margin=absolute(0.03), aim="equivalence"), "to both sides takes 0.02 to where it cannot be"),
+    "NaN accounts": (lambda: power.mde(unit(), n_treatment=math.nan), "n_treatment is nan"),
     "no margin": (lambda: power.sample_size(unit(), aim="equivalence"), "margin is missing: equivalence needs one"),
     "margin beyond the effect": (lambda: power.sample_size(unit(), effect=relative(0.1), margin=relative(0.2)), "so that it can be exceeded"),
     "relative to nothing": (lambda: power.sample_size(unit(value=0.0), effect=relative(0.1)), "control's value 0 is not above 0"),

@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
         )
     sessions = pd.concat(at, ignore_index=True)
     sessions["session"] = np.arange(len(sessions))
-    sessions["seconds_to_first_play"] = 60.0
+    sessions["seconds_to_first_play"] = rng.lognormal(4, 1, len(sessions))
     sessions["crashed"] = rng.random(len(sessions)) < 0.05
     folder = tmp_path_factory.mktemp("service")
     sessions.to_parquet(folder / "sessions.parquet")
@@ -121,6 +121,15 @@ def test_what_cannot_be_planned_is_named_with_its_reason(folder):
     assert not shown.isna().any().any()
 
 
+def test_a_quantile_is_planned_from_its_own_standard_error(folder):
+    data = opened(folder, "  operational: [seconds_to_first_play_p95]\n")
+    p = prospect.measure(data)[-1]
+    e = scorecard.estimate(data, scorecard.pooled(data), p.planned.metric, treatment="early", adjust=False)
+    assert p.seen.control == e.control
+    assert abs(p.seen.change) == pytest.approx(e.mde, rel=1e-3)
+    assert p.basis == "both arms, after the start: their spread alone"
+
+
 def test_what_only_the_treated_can_have_is_known_to_the_precision_of_one_arm(folder, tmp_path):
     plays = pd.DataFrame({"account": [f"a{i:04d}" for i in range(1, 2 * N, 6)], "title": "show"})
     plays = plays.assign(
@@ -170,7 +179,7 @@ def test_it_concludes_what_the_accounts_are_good_for(folder, plan):
     assert "can be ruled out for 1 of 2 guardrails, all at once; not for Accounts that cancelled" in harm
     assert meaning.startswith("So these accounts are a stop-if-harm check and little more")
     big = [prospect.replace(p, reached=True) for p in plan]
-    assert "enough for the decision" in words.conclude(big)[2]
+    assert "can carry the decision" in words.conclude(big)[2]
     assert "not that nothing broke" in words.conclude([big[0], *plan[1:]])[2]
     assert "no margin is broken, but not what the launch does" in words.conclude([plan[0], *big[1:]])[2]
     show = prospect.replace(big[0], planned=prospect.replace(big[0].planned, role="supporting"), precision=0.01)

@@ -16,7 +16,7 @@ from helpers.moments import Moments
 from helpers.power import outcome
 from helpers.power.design import Design
 from helpers.power.outcome import Outcome
-from helpers.results import NotEstimable, Power
+from helpers.results import Estimate, NotEstimable, Power
 from helpers.study import Study
 
 SURE = 1.959963984540054
@@ -91,7 +91,9 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
     control = by_arm.select(arm=launch.arms.control)
     found = []
     for p in launch.plan:
-        prospect = _start(data, p, control=control, everyone=everyone, n_treatment=n_treatment)
+        prospect = _start(
+            data, p, control=control, everyone=everyone, treatment=treatment, sizes=(n_treatment, n_control)
+        )
         if prospect.bound is None and p.role == "north_star":
             prospect = replace(prospect, bound=plausible, assumed=True)
         if prospect.outcome is not None:
@@ -125,13 +127,17 @@ def _moments(data: Study) -> tuple[Moments, Moments]:
     return by_arm.within(units.STRATUM), everyone.within(units.STRATUM)
 
 
-def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_treatment: int) -> Prospect:
+def _start(
+    data: Study, p: Planned, *, control: Moments, everyone: Moments, treatment: str, sizes: tuple[int, int]
+) -> Prospect:
     """Read what is known of a metric without the launch: value, spread, and what its past explains."""
     metric, launch = p.metric, data.launch
     bound = p.margin or p.target or (None if p.role == "north_star" else p.detect)
     empty = Prospect(planned=p, bound=bound, basis="", seen=NotEstimable(metric=metric.name, reason=""))
-    if reason := units.why_not(data, metric) or _rows_needed(metric):
+    if reason := units.why_not(data, metric) or _untold(metric):
         return replace(empty, seen=NotEstimable(metric=metric.name, reason=reason))
+    if metric.kind == "quantile":
+        return _of_events(empty, scorecard.estimate(data, control, metric, treatment=treatment, adjust=False), sizes)
     days, pre_days = metric.window_days or launch.days, max(launch.pre_days, 1)
     past = bool(units.covariates(data, metric))
     own = past and metric.covariates == "own" and metric.cap is None and days == pre_days
@@ -139,7 +145,7 @@ def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_tr
     if known is None:
         known, basis = _read(control, metric, days, "post"), "control, after the start"
     if known is None:
-        return _without_control(empty, control, n_treatment)
+        return _without_control(empty, control, sizes[0])
     explained = (
         outcome.explained(control, metric, days=days, pre_days=pre_days) if past and launch.decision.adjust else 0
     )
@@ -152,6 +158,15 @@ def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_tr
         explained=explained,
         lasting=math.sqrt(explained) if own and not fixed and explained else None,
     )
+
+
+def _of_events(p: Prospect, e: Estimate | NotEstimable, sizes: tuple[int, int]) -> Prospect:
+    """Take the spread of a quantile of events from its standard error, which says nothing of the difference."""
+    if isinstance(e, NotEstimable):
+        return replace(p, seen=e)
+    sd = e.se / math.sqrt(1 / sizes[0] + 1 / sizes[1])
+    known = Outcome(kind="quantile", value=e.control, sd=sd, test="z", better=p.planned.metric.better)
+    return replace(p, outcome=known, basis="both arms, after the start: their spread alone")
 
 
 def _read(moments: Moments, metric: Metric, days: int, window: Window) -> tuple[Outcome, float] | None:
@@ -227,7 +242,8 @@ def _without_control(p: Prospect, control: Moments, n: int) -> Prospect:
     )
 
 
-def _rows_needed(metric: Metric) -> str | None:
-    if metric.kind in ("quantile", "time_to_event"):
-        return f"a {metric.kind.replace('_', ' ')} needs the accounts' own values; plan it with `power.outcome`"
-    return None if metric.averaged else f"{metric.kind} describes an arm as a whole, so accounts have no spread in it"
+def _untold(metric: Metric) -> str | None:
+    if metric.kind == "time_to_event":
+        return "a time to event is planned from the share that has it: see `power.outcome`"
+    arm = metric.kind in ("gini", "coverage")
+    return f"{metric.kind} describes an arm as a whole, so accounts have no spread in it" if arm else None

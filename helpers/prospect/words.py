@@ -83,7 +83,7 @@ def _meaning(prospects: Sequence[Prospect], *, sees: bool, safe: bool) -> str:
     about = [p for p in prospects[1:] if p.planned.role in SUCCESS and p.reached]
     evidence = "show-level evidence" if any(p.precision is not None for p in about) else "evidence on what it drives"
     if sees and safe:
-        return "So these accounts are enough for the decision: they show the gain, and that no margin is broken."
+        return "So these accounts can carry the decision: such a gain would be seen, harm beyond the margins ruled out."
     if sees:
         return (
             "So these accounts can show the gain, but not that nothing broke: for harm they are a stop-if-harm check."
