@@ -62,7 +62,7 @@ def sensitivity(data: Study) -> pd.DataFrame:
 
     It is a property of the design, with the spread that the metric has without the launch: see `prospect`.
     """
-    return words.table(prospect.measure(data))
+    return words.table(prospect.measure(data)).drop(columns=["without the launch", "measured on", "alpha", "power"])
 
 
 def arm_counts(data: Study) -> Check:

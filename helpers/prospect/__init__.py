@@ -58,6 +58,12 @@ class Prospect:
     design: Design | None = None
 
     @property
+    def direction(self) -> Literal["up", "down"]:
+        """Say which way a change is looked for: the good way, and for a guardrail the harmful one."""
+        harm = self.planned.role == "guardrail"
+        return "up" if (self.planned.metric.better == "higher") != harm else "down"
+
+    @property
     def limit(self) -> Power | None:
         """Give what is compared with the bound: what is ruled out for a guardrail, what is seen for the others."""
         return self.ruled_out or (self.seen if isinstance(self.seen, Power) else None)
@@ -180,13 +186,12 @@ def _finish(p: Prospect, n_treatment: int, n_control: int, days: int) -> Prospec
     if p.outcome is None or p.design is None:
         return p
     guardrail = p.planned.role == "guardrail"
-    harm: Literal["up", "down"] = "up" if p.outcome.better == "lower" else "down"
     try:
         seen = power.mde(
             p.outcome,
             n_treatment=n_treatment,
             n_control=n_control,
-            direction=harm if guardrail else None,
+            direction=p.direction,
             design=p.design,
         )
         ruled_out = (

@@ -16,7 +16,7 @@ from helpers.moments import Moments
 from helpers.power import outcome
 from helpers.power.design import error_gain
 from helpers.power.replay import Replay, replay
-from helpers.prospect import Prospect
+from helpers.prospect import Prospect, words
 from helpers.report.readout import percent
 from helpers.results import Power
 from helpers.study import Study
@@ -37,7 +37,7 @@ def by_accounts(prospect: Prospect, *, sizes: Sequence[int]) -> pd.DataFrame:
     if prospect.outcome is not None and prospect.design is not None:
         for n in sizes:
             try:
-                found = power.mde(prospect.outcome, n_treatment=n, design=prospect.design)
+                found = power.mde(prospect.outcome, n_treatment=n, direction=prospect.direction, design=prospect.design)
             except ParameterError:
                 continue
             rows.append((n, abs(found.change), None if found.rel is None else abs(found.rel)))
@@ -51,7 +51,7 @@ def grid(prospects: Sequence[Prospect], *, sizes: Sequence[int]) -> pd.DataFrame
         found = by_accounts(p, sizes=sizes).set_index("accounts")
         if len(found):
             relative = found["smallest visible change"]
-            shown = {n: percent(relative[n]) if n in relative and relative[n] == relative[n] else "" for n in sizes}
+            shown = {n: words.share(relative[n]) if n in relative and relative[n] == relative[n] else "" for n in sizes}
             rows.append({"metric": p.planned.metric.title} | {f"{n:,}": shown[n] for n in sizes})
     return pd.DataFrame(rows)
 
