@@ -193,6 +193,13 @@ def test_it_concludes_what_the_accounts_are_good_for(folder, plan):
         assert not re.search(r"\bno effect\b|unchanged|nan\b", sentence)
 
 
+def test_the_facts_say_which_loss_of_accounts_would_be_noticed(folder):
+    sampled = brief.facts(opened(folder, decision="sampling: {n: {control: 1500, early: 1500}}\n")).set_index("what")
+    # z(0.0005) + z(0.8) = 4.132 standard errors of a share of one half
+    assert f"{100 * 4.132 * math.sqrt(0.25 / (2 * N)):.2g} percentage points" in sampled.loc["Split", "this launch"]
+    assert brief.facts(opened(folder)).set_index("what").loc["Split", "this launch"] == "not planned"
+
+
 def test_what_the_launch_wants_to_detect_is_told_apart_from_what_is_plausible(folder):
     text = "  satisfaction: [{metric: session_minutes, detect: +9%}]\n"
     data = opened(folder, text)
