@@ -90,7 +90,7 @@ def replay(
     share = values[:, top].mean()
     if rel <= -1 or (metric.kind == "proportion" and not 0 <= share * (1 + rel) <= 1):
         raise ParameterError(
-            f"the effect is {rel:+.1%}, which takes {metric.name} from {share:.1%} to where it cannot be"
+            f"the effect is {rel:+.1%}, which takes {metric.name} from {share:.3g} to where it cannot be"
         )
 
     def treated(rows: Floats) -> Floats:
