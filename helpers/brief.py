@@ -10,6 +10,7 @@ from scipy import stats
 from helpers import inference, prospect, scorecard, units
 from helpers.launch.entry import Planned
 from helpers.metrics import Condition, Measure
+from helpers.power.design import arm_count_shift
 from helpers.prospect import words
 from helpers.report.readout import ROLES, percent
 from helpers.results import Check
@@ -29,6 +30,7 @@ def facts(data: Study) -> pd.DataFrame:
         "Window": f"{launch.days} days from {launch.dates.start}" if launch.dates else "one window, dates not stated",
         "Before": f"{launch.pre_days} days" if launch.pre_days else "no history in these data",
         "Error rates": f"{launch.decision.alpha:.0%} false alarms, {launch.decision.power:.0%} power",
+        "Split": _noticed(data, sizes),
     }
     return pd.DataFrame({"what": rows.keys(), "this launch": rows.values()})
 
@@ -62,7 +64,7 @@ def sensitivity(data: Study) -> pd.DataFrame:
 
     It is a property of the design, with the spread that the metric has without the launch: see `prospect`.
     """
-    return words.table(prospect.measure(data))
+    return words.table(prospect.measure(data)).drop(columns=["without the launch", "measured on", "alpha", "power"])
 
 
 def arm_counts(data: Study) -> Check:
@@ -158,6 +160,17 @@ def _left_out(data: Study) -> str:
     others = data.everyone.filter(_.arm.isnull() | _.arm.notin(named)).aggregate(by="arm", n=_.count()).execute()
     found = [f"{n:,} in {'no arm' if arm is None or arm != arm else arm}" for arm, n in others.itertuples(index=False)]
     return f"accounts: {', '.join(found)}" if found else "nobody"
+
+
+def _noticed(data: Study, sizes: pd.Series) -> str:
+    """Say from which loss of accounts on the arm-count check raises the alarm."""
+    if data.launch.sampling is None:
+        return "not planned"
+    arm = data.launch.arms.treatment[0]
+    n, planned = int(sizes.sum()), data.launch.sampling.n
+    share = planned[arm] / sum(planned.values())
+    off = arm_count_shift(n, planned=share, power=data.launch.decision.power)
+    return f"{arm} {share:.1%} as planned; {100 * off:.2g} percentage points more or fewer would be noticed"
 
 
 def _judged(data: Study) -> str:

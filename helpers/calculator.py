@@ -55,7 +55,7 @@ def said(prospect: Prospect, *, accounts: float, controls: float, chance: float,
     try:
         together = prospect.design.guardrails if prospect.planned.role == "guardrail" else 1
         design = replace(prospect.design, controls=controls, power=chance, alpha=alpha, guardrails=together)
-        seen = power.mde(prospect.outcome, n_treatment=n, design=design)
+        seen = power.mde(prospect.outcome, n_treatment=n, direction=prospect.direction, design=design)
         kept = power.mde(prospect.outcome, n_treatment=n, aim="non-inferiority", design=design)
     except ParameterError as error:
         return str(error)

@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "report": {"errors", "results"},
     "prospect": {"decision", "errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "sequential", "study", "units"},
     "calculator": {"errors", "power", "prospect", "report"},
-    "brief": {"inference", "launch", "metrics", "prospect", "report", "results", "scorecard", "study", "units"},
+    "brief": {"inference", "launch", "metrics", "power", "prospect", "report", "results", "scorecard", "study", "units"},
     "plots": {"quadrant", "report", "results"},
     "timeline": {"errors", "inference", "metrics", "moments", "report", "results", "study", "units"},
     "retention": {"errors", "metrics", "results", "schema", "study", "timeline", "units"},

@@ -128,7 +128,9 @@ def mde(
     def gap(log_size: float) -> float:
         return _chance(outcome, design, ask(math.exp(log_size)), n_t, n_c) - wanted
 
-    room = _room(outcome, sign)
+    room = _room(outcome, sign) - sign * truth
+    if aim == "equivalence":
+        room = min(_room(outcome, 1), _room(outcome, -1)) - abs(truth)
     top = min(room * (1 - 1e-9), 1e6 * outcome.sd)
     size = math.exp(_root(gap, math.log(1e-12 * top), math.log(top), "effect"))
     return _answer(outcome, design, ask(size), n_t, n_c, n_t)
@@ -211,6 +213,8 @@ def _asked(outcome: Outcome, effect: Bound | None, margin: Bound | None, aim: Ai
     good = 1 if outcome.better == "higher" else -1
     if aim == "equivalence":
         bound = abs(bound)
+        if bound >= min(_room(outcome, 1), _room(outcome, -1)):
+            raise ParameterError(f"margin {margin.text} to both sides takes {outcome.value:g} to where it cannot be")
         crossed = abs(truth) >= bound
     else:
         if bound * good > 0:
@@ -260,11 +264,10 @@ def _room(outcome: Outcome, sign: int) -> float:
 
 
 def _counts(design: Design, n_treatment: int, n_control: int | None) -> tuple[int, int]:
-    n_control = math.ceil(n_treatment * design.controls) if n_control is None else n_control
     for name, n in (("n_treatment", n_treatment), ("n_control", n_control)):
-        if n != int(n) or not 2 <= n <= MOST:
+        if n is not None and (not 2 <= n <= MOST or n != int(n)):
             raise ParameterError(f"{name} is {n}, must be a whole number from 2 on")
-    return int(n_treatment), int(n_control)
+    return int(n_treatment), max(2, math.ceil(n_treatment * design.controls)) if n_control is None else int(n_control)
 
 
 def _chance(outcome: Outcome, design: Design, ask: _Ask, n_treatment: float, n_control: float) -> float:

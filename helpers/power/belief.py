@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def false_positive_risk(prior: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
     """Say which share of significant gains is false, if a share `prior` of all ideas works.
 
-    Only gains count as finds, so ideas that do not work come up with alpha / 2 (Kohavi, Deng and Vermeer 2022, sec. 3).
+    Only gains count as finds, so ideas that do not work come up with alpha / 2 (Kohavi, Deng and Vermeer 2022).
     It is not the p-value of any one result.
 
     >>> round(false_positive_risk(0.10), 2)

@@ -143,7 +143,7 @@ def stratified_effect(
         shares: of the population, by stratum; they sum to 1.
         means: of the outcome, by stratum.
         sds: likewise.
-        drawn: shares of the draw; those of the population where not given (Cochran 1977, eq. 5.6 without correction).
+        drawn: shares of the draw; those of the population where not given (Cochran 1977, ch. 5).
 
     >>> stratified_effect(shares=[0.5, 0.5], means=[0, 2], sds=[1, 1])
     0.5

@@ -174,7 +174,7 @@ def read(moments: Moments, metric: Metric, *, days: int, window: Window = "post"
         raise DataError(f"{metric.name}: the values of {moments.n[0]:,.0f} accounts do not vary")
     if metric.kind == "proportion":
         found = proportion(float(value), better=metric.better)
-        return found, variance / found.sd**2
+        return found, variance * (1 - 1 / here.n[0]) / found.sd**2  # a share's own variance divides by n
     return Outcome(kind=metric.kind, value=float(value), sd=math.sqrt(variance), test="t", better=metric.better), 1.0
 
 

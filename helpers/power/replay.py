@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ def replay(
     share = values[:, top].mean()
     if rel <= -1 or (metric.kind == "proportion" and not 0 <= share * (1 + rel) <= 1):
         raise ParameterError(
-            f"the effect is {rel:+.1%}, which takes {metric.name} from {share:.1%} to where it cannot be"
+            f"the effect is {rel:+.1%}, which takes {metric.name} from {share:.3g} to where it cannot be"
         )
 
     def treated(rows: Floats) -> Floats:
@@ -101,14 +101,14 @@ def replay(
             rows[..., top] *= 1 + rel
         return rows
 
-    parts = [
-        _moments(rng, values, n, columns, replays, arm, treated if arm == "treatment" else None)
-        for arm, n in (("control", n_control), ("treatment", n_treatment))
+    draws = [
+        _moments(_draws(rng, values, n, replays, change), columns, n, arm)
+        for arm, n, change in (("control", n_control, None), ("treatment", n_treatment, treated))
     ]
     both = Moments(
-        groups=pd.concat([p.groups for p in parts], ignore_index=True),
+        groups=pd.concat([m.groups for m in draws], ignore_index=True),
         columns=columns,
-        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in ("n", "mean", "scatter")},
+        **{name: np.concatenate([getattr(m, name) for m in draws]) for name in ("n", "mean", "scatter")},
     )
     answers = inference.compare(
         both, metric, control="control", treatment="treatment", days=days, pre_days=pre_days, adjust=adjust, level=level
@@ -119,28 +119,31 @@ def replay(
     return _summary([e for e in answers if isinstance(e, Estimate)], rel * value, replays, n_treatment, n_control)
 
 
-def _moments(rng, values, n, columns, replays, arm, change) -> Moments:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """Draw `replays` samples of n accounts and reduce each to its moments."""
-    mean = np.empty((replays, values.shape[1]))
-    scatter = np.empty((replays, values.shape[1], values.shape[1]))
-    for part in _parts(replays, n * values.shape[1]):
-        rows = values[rng.integers(len(values), size=(part.stop - part.start, n))]
-        rows = rows if change is None else change(rows)
-        mean[part] = rows.mean(axis=1)
-        rows -= mean[part][:, None]
-        scatter[part] = np.matmul(rows.transpose(0, 2, 1), rows)
+def _draws(
+    rng: np.random.Generator, values: Floats, n: int, replays: int, change: Callable[[Floats], Floats] | None
+) -> Iterator[Floats]:
+    """Draw samples of n accounts with replacement, (some replays, n, k) at a time, and change them."""
+    step = max(1, AT_ONCE // (n * values.shape[1]))
+    for start in range(0, replays, step):
+        rows = values[rng.integers(len(values), size=(min(step, replays - start), n))]
+        yield rows if change is None else change(rows)
+
+
+def _moments(draws: Iterator[Floats], columns: tuple[str, ...], n: int, arm: str) -> Moments:
+    """Reduce each sample to its moments."""
+    means, scatters = [], []
+    for rows in draws:
+        means.append(rows.mean(axis=1))
+        rows -= means[-1][:, None]
+        scatters.append(np.matmul(rows.transpose(0, 2, 1), rows))
+    mean = np.concatenate(means)
     return Moments(
-        groups=pd.DataFrame({"arm": arm, "replay": np.arange(replays)}),
+        groups=pd.DataFrame({"arm": arm, "replay": np.arange(len(mean))}),
         columns=columns,
-        n=np.full(replays, float(n)),
+        n=np.full(len(mean), float(n)),
         mean=mean,
-        scatter=scatter,
+        scatter=np.concatenate(scatters),
     )
-
-
-def _parts(total: int, size: int) -> Iterator[slice]:
-    step = max(1, AT_ONCE // size)
-    yield from (slice(start, min(start + step, total)) for start in range(0, total, step))
 
 
 def _summary(answers: list[Estimate], planted: float, replays: int, n_treatment: int, n_control: int) -> Replay:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from helpers import power, scorecard, sequential, units
+import numpy as np
+
+from helpers import inference, power, scorecard, sequential, units
 from helpers.decision import SUCCESS
 from helpers.errors import DataError, ParameterError
 from helpers.launch.entry import Planned
@@ -16,8 +18,11 @@ from helpers.moments import Moments
 from helpers.power import outcome
 from helpers.power.design import Design
 from helpers.power.outcome import Outcome
-from helpers.results import NotEstimable, Power
+from helpers.results import Estimate, NotEstimable, Power
 from helpers.study import Study
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SURE = 1.959963984540054
 PLAUSIBLE = power.relative(
@@ -58,6 +63,12 @@ class Prospect:
     design: Design | None = None
 
     @property
+    def direction(self) -> Literal["up", "down"]:
+        """Say which way a change is looked for: the good way, and for a guardrail the harmful one."""
+        harm = self.planned.role == "guardrail"
+        return "up" if (self.planned.metric.better == "higher") != harm else "down"
+
+    @property
     def limit(self) -> Power | None:
         """Give what is compared with the bound: what is ruled out for a guardrail, what is seen for the others."""
         return self.ruled_out or (self.seen if isinstance(self.seen, Power) else None)
@@ -66,8 +77,8 @@ class Prospect:
 def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -> list[Prospect]:
     """Say for each metric of the plan what the launch's accounts can show.
 
-    Value and spread come from before the launch, all arms together, where the data have the metric's own past over a
-    window of the same length; else from the control arm after it, which the launch cannot have touched. Neither depends
+    Value and spread come from before the launch, both arms, where the data have the metric's own past over a window of
+    the same length; else from the control arm after it, which the launch cannot have touched. Neither depends
     on what came out. A north star without a target is held against the `plausible` change.
 
     Raises:
@@ -76,9 +87,8 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
     launch = data.launch
     treatment = treatment or launch.arms.treatment[0]
     scorecard.check_treatment(launch, treatment)
-    by_arm, everyone = _moments(data)
-    sizes = dict(zip(by_arm.groups["arm"], by_arm.n.astype(int), strict=True))
-    n_treatment, n_control = int(sizes[treatment]), int(sizes[launch.arms.control])
+    arms = _read_arms(data, treatment)
+    n_control, n_treatment = (int(n) for n in arms.n)
     roles = [p.role for p in units.measurable(data)]
     design = Design(
         alpha=launch.decision.alpha,
@@ -88,16 +98,20 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         inflation=_price(data),
     )
     successes = max(1, sum(r in SUCCESS for r in roles))
-    control = by_arm.select(arm=launch.arms.control)
     found = []
     for p in launch.plan:
-        prospect = _start(data, p, control=control, everyone=everyone, n_treatment=n_treatment)
+        prospect = _start(data, p, arms, treatment)
         if prospect.bound is None and p.role == "north_star":
             prospect = replace(prospect, bound=plausible, assumed=True)
         if prospect.outcome is not None:
-            role = replace(design, explained=prospect.explained, successes=successes if p.role in SUCCESS else 1)
+            mine = replace(
+                design,
+                explained=prospect.explained,
+                design_effect=prospect.design_effect,
+                successes=successes if p.role in SUCCESS else 1,
+            )
             prospect = _finish(
-                replace(prospect, design=role), n_treatment, n_control, p.metric.window_days or launch.days
+                replace(prospect, design=mine), n_treatment, n_control, p.metric.window_days or launch.days
             )
         found.append(prospect)
     return found
@@ -111,32 +125,53 @@ def _price(data: Study) -> float:
     return sequential.inflation(sequential.plan_looks(rule.looks, alpha=rule.alpha), rule.power)
 
 
-def _moments(data: Study) -> tuple[Moments, Moments]:
-    """Read the moments of each arm and of all accounts; within the strata of the draw, where it had some."""
-    read = scorecard.pooled(data)
-    if units.STRATUM not in read.groups:
-        return read.pool(by=["arm"]), read.pool()
-    by_arm, everyone = read.pool(by=["arm", units.STRATUM]), read.pool(by=[units.STRATUM])
-    return by_arm.within(units.STRATUM), everyone.within(units.STRATUM)
+class _Arms(NamedTuple):
+    """Moments of control and treated arm, their accounts (2,), and what unequal weights cost each (2,), by Kish."""
+
+    control: Moments
+    treated: Moments
+    n: npt.NDArray[np.float64]
+    unequal: npt.NDArray[np.float64]
+
+    def error(self, variance: npt.ArrayLike) -> float:
+        """Give the variance that both arms would need alike, so that their difference has the same error."""
+        return float((np.asarray(variance) / self.n).sum() / (1 / self.n).sum())
 
 
-def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_treatment: int) -> Prospect:
+def _read_arms(data: Study, treatment: str) -> _Arms:
+    """Read both arms' moments; within the strata of the draw, where it had some."""
+    read, names = scorecard.pooled(data), (data.launch.arms.control, treatment)
+    whole = [read.pool(by=["arm"]).select(arm=name) for name in names]
+    if units.STRATUM in read.groups:
+        within = read.pool(by=["arm", units.STRATUM]).within(units.STRATUM)
+        control, treated = (within.select(arm=name) for name in names)
+    else:
+        control, treated = whole
+    n = np.array([m.n[0] for m in whole])
+    return _Arms(control, treated, n, n / np.array([inference.kish(m)[0] for m in whole]))
+
+
+def _start(data: Study, p: Planned, arms: _Arms, treatment: str) -> Prospect:
     """Read what is known of a metric without the launch: value, spread, and what its past explains."""
     metric, launch = p.metric, data.launch
     bound = p.margin or p.target or (None if p.role == "north_star" else p.detect)
     empty = Prospect(planned=p, bound=bound, basis="", seen=NotEstimable(metric=metric.name, reason=""))
-    if reason := units.why_not(data, metric) or _rows_needed(metric):
+    if reason := units.why_not(data, metric) or _untold(metric):
         return replace(empty, seen=NotEstimable(metric=metric.name, reason=reason))
+    if metric.kind == "quantile":
+        return _of_events(
+            empty, scorecard.estimate(data, arms.control, metric, treatment=treatment, adjust=False), arms
+        )
     days, pre_days = metric.window_days or launch.days, max(launch.pre_days, 1)
     past = bool(units.covariates(data, metric))
     own = past and metric.covariates == "own" and metric.cap is None and days == pre_days
-    known, basis = _read(everyone, metric, days, "pre") if own else None, f"all arms, {pre_days} days before"
+    known, basis = _before(arms, metric, days) if own else None, f"both arms, {pre_days} days before"
     if known is None:
-        known, basis = _read(control, metric, days, "post"), "control, after the start"
+        known, basis = _after(arms, metric, days), "control, after the start"
     if known is None:
-        return _without_control(empty, control, n_treatment)
+        return _without_control(empty, arms)
     explained = (
-        outcome.explained(control, metric, days=days, pre_days=pre_days) if past and launch.decision.adjust else 0
+        outcome.explained(arms.control, metric, days=days, pre_days=pre_days) if past and launch.decision.adjust else 0
     )
     fixed = metric.kind == "proportion" or metric.window_days is not None
     return replace(
@@ -147,6 +182,38 @@ def _start(data: Study, p: Planned, *, control: Moments, everyone: Moments, n_tr
         explained=explained,
         lasting=math.sqrt(explained) if own and not fixed and explained else None,
     )
+
+
+def _before(arms: _Arms, metric: Metric, days: int) -> tuple[Outcome, float] | None:
+    """Read both arms before the start: the mean of their values, and the spread that their difference has."""
+    read = [found for m in (arms.control, arms.treated) if (found := _read(m, metric, days, "pre"))]
+    if len(read) < 2:
+        return None
+    value = float(arms.n @ [o.value for o, _ in read] / arms.n.sum())
+    variance = arms.error([o.sd**2 * effect for o, effect in read])
+    if metric.kind == "proportion":
+        known = outcome.proportion(value, better=metric.better)
+        return known, variance / known.sd**2
+    return replace(read[0][0], value=value, sd=math.sqrt(variance)), 1.0
+
+
+def _after(arms: _Arms, metric: Metric, days: int) -> tuple[Outcome, float] | None:
+    """Read the control after the start; of the treated arm, only how unequal its weights are."""
+    if (read := _read(arms.control, metric, days, "post")) is None:
+        return None
+    more = arms.error(arms.unequal / arms.unequal[0])
+    if metric.kind == "proportion":
+        return read[0], read[1] * more
+    return replace(read[0], sd=read[0].sd * math.sqrt(more)), 1.0
+
+
+def _of_events(p: Prospect, e: Estimate | NotEstimable, arms: _Arms) -> Prospect:
+    """Take the spread of a quantile of events from its standard error, which says nothing of the difference."""
+    if isinstance(e, NotEstimable):
+        return replace(p, seen=e)
+    sd = e.se / math.sqrt((1 / arms.n).sum())
+    known = Outcome(kind="quantile", value=e.control, sd=sd, test="z", better=p.planned.metric.better)
+    return replace(p, outcome=known, basis="both arms, after the start: their spread alone")
 
 
 def _read(moments: Moments, metric: Metric, days: int, window: Window) -> tuple[Outcome, float] | None:
@@ -160,13 +227,12 @@ def _finish(p: Prospect, n_treatment: int, n_control: int, days: int) -> Prospec
     if p.outcome is None or p.design is None:
         return p
     guardrail = p.planned.role == "guardrail"
-    harm: Literal["up", "down"] = "up" if p.outcome.better == "lower" else "down"
     try:
         seen = power.mde(
             p.outcome,
             n_treatment=n_treatment,
             n_control=n_control,
-            direction=harm if guardrail else None,
+            direction=p.direction,
             design=p.design,
         )
         ruled_out = (
@@ -204,14 +270,14 @@ def days_to(prospect: Prospect, more: float, days: int) -> int | None:
     return max(7, 7 * math.ceil(days / ((1 + r) / more - r) / 7 - 1e-9))
 
 
-def _without_control(p: Prospect, control: Moments, n: int) -> Prospect:
+def _without_control(p: Prospect, arms: _Arms) -> Prospect:
     """Say what can be said of a metric that does not vary in the control: it may be what only the launch can give."""
     metric, target = p.planned.metric, p.bound
-    column = control.columns.index(metric.column(metric.numerator))
-    if control.mean[0, column] != 0 or metric.kind != "proportion" or target is None or target.relative:
+    column = arms.control.columns.index(metric.column(metric.numerator))
+    if arms.control.mean[0, column] != 0 or metric.kind != "proportion" or target is None or target.relative:
         reason = "its values do not vary in the control, so its spread is known only afterwards"
         return replace(p, seen=NotEstimable(metric=metric.name, reason=reason))
-    half = SURE * math.sqrt(target.value * (1 - target.value) / n)
+    half = SURE * math.sqrt(target.value * (1 - target.value) * arms.unequal[1] / arms.n[1])
     reason = "the control cannot have it, so the treated arm's own share is what is measured"
     return replace(
         p,
@@ -222,7 +288,8 @@ def _without_control(p: Prospect, control: Moments, n: int) -> Prospect:
     )
 
 
-def _rows_needed(metric: Metric) -> str | None:
-    if metric.kind in ("quantile", "time_to_event"):
-        return f"a {metric.kind.replace('_', ' ')} needs the accounts' own values; plan it with `power.outcome`"
-    return None if metric.averaged else f"{metric.kind} describes an arm as a whole, so accounts have no spread in it"
+def _untold(metric: Metric) -> str | None:
+    if metric.kind == "time_to_event":
+        return "a time to event is planned from the share that has it: see `power.outcome`"
+    arm = metric.kind in ("gini", "coverage")
+    return f"{metric.kind} describes an arm as a whole, so accounts have no spread in it" if arm else None

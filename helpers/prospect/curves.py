@@ -37,7 +37,7 @@ def by_accounts(prospect: Prospect, *, sizes: Sequence[int]) -> pd.DataFrame:
     if prospect.outcome is not None and prospect.design is not None:
         for n in sizes:
             try:
-                found = power.mde(prospect.outcome, n_treatment=n, design=prospect.design)
+                found = power.mde(prospect.outcome, n_treatment=n, direction=prospect.direction, design=prospect.design)
             except ParameterError:
                 continue
             rows.append((n, abs(found.change), None if found.rel is None else abs(found.rel)))
@@ -51,7 +51,7 @@ def grid(prospects: Sequence[Prospect], *, sizes: Sequence[int]) -> pd.DataFrame
         found = by_accounts(p, sizes=sizes).set_index("accounts")
         if len(found):
             relative = found["smallest visible change"]
-            shown = {n: percent(relative[n]) if n in relative and relative[n] == relative[n] else "" for n in sizes}
+            shown = {n: words.share(relative[n]) if n in relative and relative[n] == relative[n] else "" for n in sizes}
             rows.append({"metric": p.planned.metric.title} | {f"{n:,}": shown[n] for n in sizes})
     return pd.DataFrame(rows)
 
@@ -72,7 +72,9 @@ def formulas(prospects: Sequence[Prospect]) -> pd.DataFrame:
         chance = power.exact(p.outcome.value, p.bound, n_treatment=n["pooled"], n_control=n["pooled"])
         counts = {test: f"{accounts:,}" for test, accounts in n.items()}
         rows.append(
-            {"metric": p.planned.metric.title, "change": p.bound.text} | counts | {"exact power": percent(chance)}
+            {"metric": p.planned.metric.title, "change": p.bound.text.replace("-", "−")}
+            | counts
+            | {"exact power": percent(chance)}
         )
     return pd.DataFrame(rows)
 
@@ -83,11 +85,17 @@ def by_allocation(controls: Sequence[float]) -> pd.DataFrame:
 
 
 def level(prospect: Prospect) -> dict[str, float]:
-    """Name the target, margin or plausible change on a relative axis; nothing where it has no place there."""
-    bound, o = prospect.bound, prospect.outcome
-    if bound is None or o is None or not o.value > 0:
+    """Name on a relative axis what is asked: target or margin, what is to be detected, what is plausible."""
+    o, planned = prospect.outcome, prospect.planned
+    kind = "plausible" if prospect.assumed else "margin" if planned.margin else "target" if planned.target else "detect"
+    asked = {kind: prospect.bound, "detect": planned.detect}
+    if o is None or not o.value > 0:
         return {}
-    return {words.asked(prospect): abs(bound.value) / (1 if bound.relative else o.value)}
+    return {
+        f"{name} {bound.text}".replace("-", "−"): abs(bound.value) / (1 if bound.relative else o.value)
+        for name, bound in asked.items()
+        if bound is not None
+    }
 
 
 def chances(prospect: Prospect) -> list[float]:

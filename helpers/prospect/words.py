@@ -9,7 +9,7 @@ import pandas as pd
 from helpers.decision import SUCCESS
 from helpers.prospect import Prospect
 from helpers.report.readout import percent
-from helpers.results import NotEstimable
+from helpers.results import Aim, NotEstimable
 
 
 def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
@@ -28,10 +28,13 @@ def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
             "harm ruled out": _harm(p),
             "can it be seen?": _reached(p),
         }
+        aim: Aim = "non-inferiority" if p.ruled_out else "superiority"
+        if p.design is not None:
+            row |= {"alpha": f"{2 * p.design.tail(aim):.3g}", "power": f"{p.design.chance(aim):.3g}"}
         rows.append(row | {"it would take": _cost(p)})
     columns = [
         "metric", "asked", "without the launch", "smallest visible change", "relative", "harm ruled out",
-        "can it be seen?", "it would take", "measured on",
+        "can it be seen?", "it would take", "measured on", "alpha", "power",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns).astype(object).fillna("")
 
@@ -46,14 +49,18 @@ def conclude(prospects: Sequence[Prospect]) -> tuple[str, str, str]:
     first = _north_star(star)
     guards = [p for p in prospects if p.planned.role == "guardrail"]
     open_ = [p for p in guards if not p.reached]
+    lead = "If the launch does no harm, these accounts rule out harm beyond the margin"
     if not guards:
         second = "The launch names no guardrail, so nothing says which harm would be too much."
     elif open_:
         safe = f"{len(guards) - len(open_)} of {len(guards)} guardrails"
-        blind = _some([f"{p.planned.metric.title} ({_harm(p) or 'not estimable'})" for p in open_])
-        second = f"If there is none, harm beyond the margin can be ruled out for {safe}, all at once; not for {blind}."
+        blind = _some(
+            [f"{p.planned.metric.title} ({f'only a {_harm(p)}' if p.ruled_out else 'not estimable'})" for p in open_]
+        )
+        second = f"{lead} for {safe}, all at once; not for {blind}."
     else:
-        second = f"If there is none, harm beyond the margin can be ruled out for all {len(guards)} guardrails at once."
+        safe = f"all {len(guards)} guardrails at once" if len(guards) > 1 else "the only guardrail"
+        second = f"{lead} for {safe}."
     return first, second, _meaning(prospects, sees=bool(star.reached), safe=bool(guards) and not open_)
 
 
@@ -77,9 +84,9 @@ def _meaning(prospects: Sequence[Prospect], *, sees: bool, safe: bool) -> str:
     """Say what these accounts are good for."""
     star = prospects[0].planned.metric.title
     about = [p for p in prospects[1:] if p.planned.role in SUCCESS and p.reached]
-    evidence = "show-level evidence" if any(p.precision is not None for p in about) else "evidence on what it drives"
+    evidence = "show-level evidence" if any(p.precision is not None for p in about) else "evidence on what drives it"
     if sees and safe:
-        return "So these accounts are enough for the decision: they show the gain, and that no margin is broken."
+        return "So these accounts can carry the decision: such a gain would be seen, harm beyond the margins ruled out."
     if sees:
         return (
             "So these accounts can show the gain, but not that nothing broke: for harm they are a stop-if-harm check."
@@ -133,12 +140,17 @@ def _change(p: Prospect, change: float) -> str:
 
 
 def percents(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Write columns of shares as percentages; what is nearly nothing says so."""
+    """Write columns of shares as percentages."""
+    return frame.assign(**{c: [share(x) for x in frame[c]] for c in columns})
 
-    def text(share: float) -> str:
-        return "under 0.1%" if 0 < share < 0.001 else percent(share)
 
-    return frame.assign(**{c: [text(x) for x in frame[c]] for c in columns})
+def share(value: float) -> str:
+    """Write a share as a percentage; what is nearly nothing says so.
+
+    >>> share(0.25), share(0.0004), share(0)
+    ('25.0%', 'under 0.1%', '0.0%')
+    """
+    return "under 0.1%" if 0 < value < 0.001 else percent(value)
 
 
 def _reached(p: Prospect) -> str:
