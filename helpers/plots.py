@@ -293,11 +293,11 @@ def tree(branches: pd.DataFrame) -> Axes:
     for (x, y), row in zip(places, branches.to_dict("records"), strict=True):
         colour = figure.INK if row["low"] <= 0 <= row["high"] else figure.GOOD if row["change"] > 0 else figure.BAD
         words = (
-            f"{row['branch']}\n{row['control']:.3g} → {row['treatment']:.3g}\n"
+            f"{row['branch']}\n{row['control']:#.3g} → {row['treatment']:#.3g}\n"
             f"{row['change']:+.1%} ({row['low']:+.1%} to {row['high']:+.1%})"
         )
         if x > 0.5:
-            ax.plot([0.41, 0.56], [0.5, y], color=figure.MUTED, linewidth=1)
+            ax.plot([0.22, 0.76], [0.5, y], color=figure.MUTED, linewidth=1, zorder=0)
         box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour}
         ax.text(x, y, words.replace("-", "−"), ha="center", va="center", fontsize=9, color=figure.INK, bbox=box)
     for y in (0.67, 0.33):
