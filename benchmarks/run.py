@@ -104,9 +104,8 @@ CONTESTS: dict[str, list[Callable[[str], None]]] = {
 }
 
 
-def race(name: str, path: str) -> None:
+def race(run: Callable[[str], None], path: str) -> None:
     """Run one contestant and print its median seconds and peak memory as JSON; imports and warm-up are not timed."""
-    run = globals()[name]
     run(path)
     times = []
     for _ in range(REPEATS):
@@ -136,7 +135,7 @@ def main(rows: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--race"]:
-        race(*sys.argv[2:])
+        race(globals()[sys.argv[2]], sys.argv[3])
     elif sys.argv[1:2] == ["--write"]:
         write(Path(sys.argv[2]), int(sys.argv[3]))
     else:
