@@ -16,6 +16,7 @@ lab: .venv/ready              ## JupyterLab, in the notebooks
 
 bench: .venv/ready-to-bench   ## speed and memory, side by side, as ratios
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/catalogue.py
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Premiere needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'

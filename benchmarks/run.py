@@ -133,9 +133,8 @@ CONTESTS: dict[str, list[Callable[[str], object]]] = {
 }
 
 
-def race(name: str, path: str) -> None:
+def race(run: Callable[[str], None], path: str) -> None:
     """Run one contestant and print its median seconds and peak memory as JSON; imports and warm-up are not timed."""
-    run = globals()[name]
     run(path)
     times, busy = [], []
     for _ in range(REPEATS):
@@ -194,7 +193,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--traits"]:
         traits(*sys.argv[2:])
     elif sys.argv[1:2] == ["--race"]:
-        race(*sys.argv[2:])
+        race(globals()[sys.argv[2]], sys.argv[3])
     elif sys.argv[1:2] == ["--write"]:
         write(Path(sys.argv[2]), int(sys.argv[3]))
     else:

@@ -12,7 +12,7 @@ import pandas as pd
 from ibis import _
 from scipy import stats
 
-from helpers import schema
+from helpers import clock, schema
 from helpers.results import Check
 
 Policy = Literal["refuse", "drop", "keep"]
@@ -237,7 +237,7 @@ def _same_instant(plays: ibis.Table) -> bool:
 
 def _days(plays: ibis.Table) -> ibis.Table:
     """Add up each account's day; what runs past midnight (UTC) belongs to the next one. `day` counts from 1970."""
-    second, minutes = plays.started_at.epoch_seconds(), plays.watch_minutes
+    second, minutes = clock.seconds(plays.started_at), plays.watch_minutes
     until_midnight = _DAY_MINUTES - (second % 86_400) / 60
     split = plays.select(
         "account", day=second // 86_400, today=ibis.least(minutes, until_midnight), rest=minutes - until_midnight
@@ -251,5 +251,5 @@ def _days(plays: ibis.Table) -> ibis.Table:
 def _possible_days(plays: ibis.Table) -> ibis.Table:
     """Leave out all plays that began on a day on which their account has more than 24 hours of viewing."""
     long = _days(plays).filter(_.minutes > _DAY_MINUTES + 1e-6).select(long_account="account", long_day="day")
-    numbered = plays.mutate(day=plays.started_at.epoch_seconds() // 86_400)
+    numbered = plays.mutate(day=clock.seconds(plays.started_at) // 86_400)
     return numbered.anti_join(long, [numbered.account == long.long_account, numbered.day == long.long_day]).drop("day")

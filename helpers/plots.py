@@ -278,6 +278,33 @@ def sequence(limits: pd.DataFrame, *, label: str) -> Axes:
     return _legend(ax, loc="lower right")
 
 
+def tree(branches: pd.DataFrame) -> Axes:
+    """Draw a whole and the factors whose product it is: values in both arms, and each change with its interval.
+
+    `branches` has the whole in its first row; columns branch, control, treatment, change, low, high (relative).
+    """
+    ax = _axes(8.6, 3.4)
+    ax.set_axis_off()
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    if branches.empty:
+        ax.text(0.5, 0.5, "Nothing to draw: these data do not hold it", ha="center")
+        return ax
+    places = [(0.22, 0.5), *((0.76, y) for y in (0.84, 0.5, 0.16))]
+    for (x, y), row in zip(places, branches.to_dict("records"), strict=True):
+        colour = figure.INK if row["low"] <= 0 <= row["high"] else figure.GOOD if row["change"] > 0 else figure.BAD
+        words = (
+            f"{row['branch']}\n{row['control']:#.3g} → {row['treatment']:#.3g}\n"
+            f"{row['change']:+.1%} ({row['low']:+.1%} to {row['high']:+.1%})"
+        )
+        if x > 0.5:
+            ax.plot([0.22, 0.76], [0.5, y], color=figure.MUTED, linewidth=1, zorder=0)
+        box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": colour}
+        ax.text(x, y, words.replace("-", "−"), ha="center", va="center", fontsize=9, color=figure.INK, bbox=box)
+    for y in (0.67, 0.33):
+        ax.text(0.76, y, "×", ha="center", va="center", color=figure.MUTED)
+    return ax
+
+
 def _legend(ax: Axes, **where: Any) -> Axes:
     """Name what is drawn; say so where there was nothing to draw."""
     if ax.get_legend_handles_labels()[0]:

@@ -81,8 +81,10 @@ def check_treatment(launch: Launch, treatment: str) -> None:
         raise ParameterError(f"treatment {treatment!r} is no treatment of {launch.name}; {hint}")
 
 
-def pooled(data: Study, by: Sequence[str] = ()) -> Moments:
+def pooled(data: Study, by: Sequence[str] = (), metrics: Sequence[Metric] | None = None) -> Moments:
     """Read the moments of all measurable metrics by arm and slice, with only the covariances that they need.
+
+    `metrics` names others whose columns stand in the units table.
 
     They are weighted where the accounts of an arm were drawn with unequal probabilities. Without slices the strata of
     the draw are kept as groups, for `inference` to sum out; within slices strata would be too thin.
@@ -91,8 +93,9 @@ def pooled(data: Study, by: Sequence[str] = ()) -> Moments:
     heavy = weighted(data)
     columns: dict[str, None] = {}
     pairs: set[tuple[str, str]] = set()
-    for p in (p for p in units.measurable(data) if p.metric.per_account):
-        mine, together = inference.needed(p.metric, adjust=bool(units.covariates(data, p.metric)), weighted=heavy)
+    planned = [p.metric for p in units.measurable(data) if p.metric.per_account]
+    for metric in planned if metrics is None else metrics:
+        mine, together = inference.needed(metric, adjust=bool(units.covariates(data, metric)), weighted=heavy)
         columns |= dict.fromkeys(mine)
         pairs |= set(together)
     groups = ("arm", *by) if by or STRATUM not in units.design(data) else ("arm", STRATUM)

@@ -3,7 +3,7 @@
 `words` is the vocabulary, `catalogue` the streaming metrics written in it. A launch file uses the same words.
 """
 
-from helpers.metrics.catalogue import CATALOGUE, get
+from helpers.metrics.catalogue import CATALOGUE, FACTORS, get
 from helpers.metrics.words import (
     UNITS_TABLE,
     After,
@@ -20,6 +20,7 @@ from helpers.metrics.words import (
 
 __all__ = [
     "CATALOGUE",
+    "FACTORS",
     "UNITS_TABLE",
     "After",
     "Aggregation",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from helpers.errors import LaunchError, did_you_mean
 from helpers.metrics import opinion, service, viewing
 from helpers.metrics.words import Metric
@@ -18,6 +20,17 @@ CATALOGUE: dict[str, Metric] = {
         *opinion.OF_THE_CUSTOMER,
     )
 }
+
+FACTORS = tuple(
+    replace(CATALOGUE[name], covariates=())
+    for name in (
+        "hours_per_account_week",
+        "active_account_share",
+        "sessions_per_active_account_week",
+        "session_minutes",
+    )
+)
+"""The north star, and the three factors whose product it is but for the unit of time; without their past."""
 
 
 def get(name: str) -> Metric:

@@ -110,9 +110,12 @@ def covariates(data: Study, metric: Metric) -> tuple[Measure, ...]:
 
 
 def cells(data: Study) -> list[Cell]:
-    """List the columns that the measurable metrics need, each once."""
+    """List the columns that the measurable metrics need, each once; the north star brings its factors along."""
     found: dict[str, Cell] = {}
-    for metric in (p.metric for p in measurable(data) if p.metric.per_account):
+    wanted = [p.metric for p in measurable(data) if p.metric.per_account]
+    if data.launch.plan[0].metric.name == metrics.FACTORS[0].name:
+        wanted += [factor for factor in metrics.FACTORS if why_not(data, factor) is None]
+    for metric in wanted:
         post = [Cell(m, "post", metric.window_days) for m in metric.measures]
         pre = [Cell(m, "pre", None) for m in covariates(data, metric)]
         found |= {cell.name: cell for cell in (*post, *pre)}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import ibis
 from ibis import _
 
-from helpers import schema
+from helpers import clock, schema
 from helpers.errors import DataError, did_you_mean
 from helpers.metrics import UNITS_TABLE, After, Condition, Measure, Metric, Window
 from helpers.moments import WEIGHT
@@ -20,6 +20,7 @@ from helpers.study import Study
 
 DAY = 86_400  # seconds
 MOST_DAYS = 62  # that fit in the bits of one whole number
+_BIT = "bit of the day"
 STRATUM = "sampling_stratum"
 OF_DAYS = {"days", "days_but_last", "returns"}
 
@@ -263,6 +264,10 @@ def _per_account(
             for name, m in gaps.items()
         }
     )
+    if any(c.measure.agg in OF_DAYS for c in wanted):  # each day is one bit of a whole number
+        begin = (near[time] < near.anchor).ifelse(near["first"], near.anchor)
+        day = (clock.seconds(near[time]) - clock.seconds(begin)) // DAY
+        near = near.mutate(**{_BIT: ibis.literal(1, "int64") << ibis.least(day, MOST_DAYS)})
     return near.aggregate(by="account", **{c.name: _aggregate(data, near, time, c) for c in wanted})
 
 
@@ -293,25 +298,14 @@ def _aggregate(data: Study, events: ibis.Table, time: str, cell: Cell) -> Any:
     if agg in {"count", "any"}:
         counted = events.count(where=where) if column is None else events[column].count(where=where)
         return counted if agg == "count" else (counted > 0).cast("float64")
-    if agg == "until" or agg in OF_DAYS:
-        begin = events["first"] if cell.window == "pre" else events.anchor
-        seconds = events[time].epoch_seconds() - begin.epoch_seconds()
-        return (
-            seconds.min(where=where) / DAY
-            if agg == "until"
-            else _of_days(seconds // DAY, where, agg, _length(data, cell))
-        )
+    if agg == "until":
+        begin = (events["first"] if cell.window == "pre" else events.anchor).min()
+        return (clock.seconds(events[time].min(where=where)) - clock.seconds(begin)) / DAY
+    if agg in OF_DAYS:
+        bits = events[_BIT].bit_or(where=where)
+        last = ibis.literal((1 << (_length(data, cell) - 1)) - 1, "int64")
+        return bit_count({"returns": bits & (bits >> 1), "days_but_last": bits & last}.get(agg, bits))
     return getattr(events[str(column)], agg)(where=where)
-
-
-def _of_days(day: Any, where: Any, agg: str, length: int) -> Any:
-    """Count days with events, each of them one bit of a whole number."""
-    bits = (ibis.literal(1, "int64") << ibis.least(ibis.greatest(day, 0), MOST_DAYS)).bit_or(where=where)
-    if agg == "returns":
-        bits = bits & (bits >> 1)
-    elif agg == "days_but_last":
-        bits = bits & ibis.literal((1 << (length - 1)) - 1, "int64")
-    return bit_count(bits)
 
 
 def _holds(column: Any, condition: Condition) -> Any:
