@@ -277,7 +277,7 @@ def primary(
         estimate=estimators.capped(arms, limit, level=level),
     )
     heavy = Reading(
-        name="mean of the target audience",
+        name="mean of the heaviest tenth before",
         estimand="what the tenth gains that was heaviest before the launch",
         estimate=arms.unable("the data do not say who was heavy before the launch")
         if target is None
