@@ -22,7 +22,7 @@ from helpers.robust.accounts import Arms
 
 SHARES = (0.5, 0.9, 0.99)
 SIZES = ((10_000, 10_000), (30_000, 10_000))
-SCENARIOS = ("aa", "broad_lift", "outlier_driven", "heavy_target")
+SCENARIOS = ("aa", "broad_lift", "outlier_driven")
 
 
 def service(scenario: str, accounts_: int, folder: Path) -> Arms:

@@ -638,6 +638,9 @@ def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     rng = np.random.default_rng(20)
     kept = replace(accounts.of(rng.random(100) < 0.5, rng.random(100) < 0.6), shares=True)
     assert influence.check(kept).passed is True
+    assert influence.check(replace(kept, weighted=True)).detail.endswith(
+        "Each account counts once here, whatever its weight."
+    )
     few = accounts.of(hours(rng, 100), hours(rng, 100))
     assert influence.check(few).passed is None
     assert influence.splits(few).empty

@@ -12,6 +12,7 @@ from scipy import stats
 from helpers import inference, units
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.metrics import UNITS_TABLE, Metric
+from helpers.moments import WEIGHT
 from helpers.results import Check, NotEstimable
 from helpers.robust import values
 
@@ -29,7 +30,7 @@ class Arms:
 
     `control` (n,) and `treatment` (m,) hold one amount per account; `control_before` (n, b) and `treatment_before`
     (m, b) what was measured of it before the launch, with b = 0 where nothing was. `closed` says why no effect may be
-    read from them, or nothing.
+    read from them, or nothing. `weighted` says that they were drawn with unequal probabilities; here each counts once.
     """
 
     metric: str
@@ -39,6 +40,7 @@ class Arms:
     better: str = "higher"
     shares: bool = False  # amounts that are 0 or 1
     closed: str = ""
+    weighted: bool = False
     control: Floats
     treatment: Floats
     control_before: Floats
@@ -114,7 +116,8 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         raise ParameterError(f"a covariate of {chosen.name} is the outcome itself; name one from before")
     names, table = (launch.arms.control, treatment), units.load(data)
     table = table.filter(table.arm.isin(names))
-    frame = table.select("arm", **{f"x{i}": table[c] for i, c in enumerate(columns)}).execute()
+    weight = {"weight": table[WEIGHT]} if WEIGHT in table.columns else {}
+    frame = table.select("arm", **weight, **{f"x{i}": table[c] for i, c in enumerate(columns)}).execute()
     control, treated = (
         values.finite(frame.loc[frame["arm"] == name, [f"x{i}" for i in range(len(columns))]]) for name in names
     )
@@ -128,6 +131,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         names=names,
         better=chosen.better,
         shares=chosen.kind == "proportion",
+        weighted=bool(weight) and bool((frame.groupby("arm")["weight"].agg(np.ptp) > 1e-9).any()),
         control=scale * control[:, 0],
         treatment=scale * treated[:, 0],
         control_before=control[:, 1:],

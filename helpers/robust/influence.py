@@ -184,31 +184,35 @@ def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = Fal
     accounts carry what is told of all; and is open (None) where these data cannot tell. It concerns how the effect is
     told and whether it will repeat, not whether the data may be read.
     """
-    name = "Concentration"
+    passed, detail = _asked(arms, top, heavy_viewers_are_target, level)
+    unweighted = " Each account counts once here, whatever its weight." if arms.weighted else ""
+    return Check(name="Concentration", passed=passed, detail=detail + unweighted)
+
+
+def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | None, str]:
+    """Say whether the question is passed, failed or open, and why."""
     if arms.closed:
-        return Check(name=name, passed=None, detail=f"Cannot tell: {arms.closed}.")
+        return None, f"Cannot tell: {arms.closed}."
     if arms.shares:
-        detail = "Every account counts at most once in a share, so that a few cannot carry it."
-        return Check(name=name, passed=True, detail=detail)
+        return True, "Every account counts at most once in a share, so that a few cannot carry it."
     found = split(arms, top, level=level)
     if found is None:
-        detail = f"Cannot tell: fewer than {LEAST} accounts are among the heaviest {_percent(top)}."
-        return Check(name=name, passed=None, detail=detail)
-    limit = f"{found.above:,.4g} {arms.unit}".rstrip()
+        return None, f"Cannot tell: fewer than {LEAST} accounts are among the heaviest {_percent(top)}."
     if found.heavy.share is None:
-        detail = "Cannot tell: the effect does not stand out from chance, so that it cannot be divided among accounts."
-        return Check(name=name, passed=None, detail=detail)
+        return (
+            None,
+            "Cannot tell: the effect does not stand out from chance, so that it cannot be divided among accounts.",
+        )
+    limit = f"{found.above:,.4g} {arms.unit}".rstrip()
     brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of the effect"
     beyond = f"{_words(found.beyond)} of the effect would be lost if no account counted for more than {limit}"
     if found.verdict == "broad":
-        return Check(name=name, passed=True, detail=f"Broad: {beyond}.")
+        return True, f"Broad: {beyond}."
     if found.verdict == "cannot tell":
-        return Check(name=name, passed=None, detail=f"Cannot tell: {brought}; {beyond}.")
-    if heavy_viewers_are_target:
-        detail = f"Concentrated, as intended: {brought}, and the launch was made for them."
-        return Check(name=name, passed=True, detail=detail)
-    detail = f"Concentrated: {brought}. What the average account gained, most accounts did not."
-    return Check(name=name, passed=False, detail=detail)
+        return None, f"Cannot tell: {brought}; {beyond}."
+    if target:
+        return True, f"Concentrated, as intended: {brought}, and the launch was made for them."
+    return False, f"Concentrated: {brought}. What the average account gained, most accounts did not."
 
 
 def _percent(share: float) -> str:
