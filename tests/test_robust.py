@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import inference, metrics, moments, scorecard, study
+from helpers import inference, metrics, moments, plots, scorecard, study
 from helpers.errors import DataError, ParameterError
 from helpers.launch import load
 from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.report import figure
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.robust import accounts, bootstrap, estimators, events, influence, quantiles, ranks, readings, values
 
@@ -632,6 +633,11 @@ def test_arms_whose_data_failed_a_check_show_no_effect():
     assert readings.curve(closed).empty
     assert influence.leave_out(closed).empty
     assert influence.check(closed).passed is None
+    for chart in (
+        plots.leave_out(influence.leave_out(closed), label="h"),
+        plots.quantile_differences(readings.curve(closed), label="h"),
+    ):
+        figure.show(chart, caption="Nothing to draw.", alt="An empty chart.")
 
 
 def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
@@ -641,6 +647,8 @@ def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     assert influence.check(replace(kept, weighted=True)).detail.endswith(
         "Each account counts once here, whatever its weight."
     )
+    (only,) = influence.primary(kept)
+    assert "percentage points" in influence.answer(kept, influence.check(kept), only)[0]
     few = accounts.of(hours(rng, 100), hours(rng, 100))
     assert influence.check(few).passed is None
     assert influence.splits(few).empty

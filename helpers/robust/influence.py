@@ -169,7 +169,7 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
         if isinstance(e, Estimate):
             gone = len(pooled) - sum(kept.n)
             rows.append({"left_out": top, "accounts": gone, "diff": e.diff, "low": e.low, "high": e.high})
-    return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"])
+    return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"], dtype=float)
 
 
 def leave_out_each(stories: Mapping[str, Arms], *, level: float = 0.95) -> pd.DataFrame:
@@ -287,6 +287,8 @@ def primary(
         if target is None
         else estimators.mean(target, level=level),
     )
+    if arms.shares:
+        return [everybody]
     return [everybody, heavy, limited] if heavy_viewers_are_target else [limited, everybody, heavy]
 
 
@@ -297,12 +299,14 @@ def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target
     if isinstance(e, NotEstimable):
         told = f"{title} could not be estimated: {e.reason}."
     else:
-        low, diff, high = (f"{x:+.3g}".replace("-", "−") for x in (e.low, e.diff, e.high))
+        scale, unit = (100, " percentage points") if arms.shares else (1, f" {arms.unit}" if arms.unit else "")
+        low, diff, high = (f"{scale * x:+.3g}".replace("-", "−") for x in (e.low, e.diff, e.high))
         open_ = "" if e.low > 0 or e.high < 0 else "; neither a gain nor a loss can be told from chance"
-        unit = f" {arms.unit}" if arms.unit else ""
         told = f"{title}, {first.name}: {diff}{unit} (between {low} and {high}){open_}."
     if found.passed is None:
         act = "Quote the plain mean and the capped mean together, and say that more accounts are needed to tell."
+    elif arms.shares:
+        act = "Read the share as it is; this chapter is about amounts, and the plan has none that these data hold."
     elif not found.passed:
         act = "Do not tell it as a gain for everybody: find out who the few are, and whether it happens again."
     elif heavy_viewers_are_target and found.detail.startswith("Concentrated"):
