@@ -190,6 +190,8 @@ def test_quantiles_of_events_of_one_each_are_those_of_accounts():
     (one_each,) = quantiles.difference(control, treatment, [0.5])
     assert (events.diff, events.n_control) == (one_each.diff, 4_000)
     assert (events.low, events.high) == pytest.approx((one_each.low, one_each.high), abs=0.05)
+    with pytest.raises(DataError, match="1 of 2 values have no account"):
+        quantiles.of_events((control[:2], np.array(["a", None])), (treatment, np.arange(4_000)))
     with pytest.raises(ParameterError, match="one for each value"):
         quantiles.of_events((control, np.arange(3)), (treatment, np.arange(4_000)))
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
-from helpers.errors import ParameterError
+from helpers.errors import DataError, ParameterError
 from helpers.results import Estimate, NotEstimable
 from helpers.robust import values
 from helpers.robust.values import Values
@@ -129,7 +129,7 @@ def of_events(
 
     Raises:
         ParameterError: a share, `level` or `power` is out of range, or values and accounts differ in number.
-        DataError: a value is missing, NaN or infinite.
+        DataError: a value is missing, NaN or infinite, or has no account.
     """
     _check(shares, level, power)
     arms, pair, n = [], [], []
@@ -138,6 +138,8 @@ def of_events(
         if len(x) != len(accounts):
             raise ParameterError(f"{len(x):,} values have {len(accounts):,} accounts; one for each value is needed")
         code, known = pd.factorize(accounts)
+        if unknown := int((code < 0).sum()):
+            raise DataError(f"{unknown:,} of {len(x):,} values have no account; every event needs one")
         n.append(len(known))
         pair.append(np.sort(x))
         arms.append(_clustered(x, code, pair[-1]))
