@@ -143,7 +143,7 @@ def tea_tasting_bootstrap(path: str) -> None:
 
     amount, _, arm = tail(path)
     frame = pd.DataFrame({"variant": arm, "m": amount})
-    asked = {f"q{q}": tt.Quantile("m", q=q, n_resamples=RESAMPLES) for q in (0.5, 0.9)}
+    asked = {f"q{q}": tt.Quantile("m", q=q, n_resamples=RESAMPLES, batch=8) for q in (0.5, 0.9)}
     tt.Experiment(asked).analyze(frame)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,8 @@ def service(scenario: str, accounts_: int, folder: Path) -> Arms:
 
 
 def draw(arms: Arms, size: tuple[int, int], rng: np.random.Generator) -> Arms:
-    """Draw a launch of so many accounts."""
-    chosen = []
-    for n, k in zip(arms.n, size, strict=True):
-        kept = np.zeros(n, bool)
-        kept[rng.choice(n, k, replace=False)] = True
-        chosen.append(kept)
-    return arms.where(*chosen)
+    """Draw a launch of so many accounts, with replacement: the service is the population."""
+    return arms.where(*(rng.integers(0, n, k) for n, k in zip(arms.n, size, strict=True)))
 
 
 def verdicts(arms: Arms, size: tuple[int, int], launches: int, rng: np.random.Generator) -> dict[str, object]:
@@ -90,6 +86,8 @@ def main(launches: int, accounts_: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for scenario in SCENARIOS:
             arms = service(scenario, accounts_, Path(folder))
+            if scenario == "aa":  # one population, so that nothing differs but by chance
+                arms = replace(arms, treatment=arms.control, treatment_before=arms.control_before)
             for size in SIZES:
                 print(scenario, verdicts(arms, size, launches, rng), flush=True)
             if scenario == "aa":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from helpers.study import Study
 
     Floats = npt.NDArray[np.float64]
+    Chosen = npt.NDArray[np.bool_] | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,8 +70,8 @@ class Arms:
         """Say why no effect at all is read from these arms, where that is so."""
         return self.unable(self.closed) if self.closed else values.too_few(self.metric, self.n)
 
-    def where(self, control: npt.NDArray[np.bool_], treatment: npt.NDArray[np.bool_]) -> Arms:
-        """Keep some accounts of each arm."""
+    def where(self, control: Chosen, treatment: Chosen) -> Arms:
+        """Keep some accounts of each arm, by a mask or by their places."""
         return replace(
             self,
             control=self.control[control],
