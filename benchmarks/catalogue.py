@@ -1,7 +1,7 @@
 """The whole catalogue from event tables: speed and memory at one and ten million events, beside pandas.
 
 `python benchmarks/catalogue.py [ACCOUNTS ...]`; an account has about 290 events in eight weeks. Every contestant runs
-in a process of its own. That in pandas is the tests' independent computation: values alone, without errors or intervals.
+in a process of its own. That in pandas is the tests' independent computation: values alone, without errors.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "reception": {"inference", "launch", "metrics", "moments", "power", "results", "schema", "study", "units"},
     "trust": {"detectors", "register", "results", "robust", "scorecard", "study", "timeline", "units"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units"},
-    "robust": {"errors", "inference", "metrics", "results", "study", "units"},
+    "robust": {"errors", "inference", "metrics", "moments", "results", "study", "units"},
     "decomposition": {"metrics", "results", "scorecard", "study", "units"},
     "report": {"errors", "results"},
     "prospect": {"decision", "errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "sequential", "study", "units"},

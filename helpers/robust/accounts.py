@@ -12,6 +12,7 @@ from scipy import stats
 from helpers import inference, units
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.metrics import UNITS_TABLE, Metric
+from helpers.moments import WEIGHT
 from helpers.results import Check, NotEstimable
 from helpers.robust import values
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from helpers.study import Study
 
     Floats = npt.NDArray[np.float64]
+    Chosen = npt.NDArray[np.bool_] | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,7 +31,7 @@ class Arms:
 
     `control` (n,) and `treatment` (m,) hold one amount per account; `control_before` (n, b) and `treatment_before`
     (m, b) what was measured of it before the launch, with b = 0 where nothing was. `closed` says why no effect may be
-    read from them, or nothing.
+    read from them, or nothing. `weighted` says that they were drawn with unequal probabilities; here each counts once.
     """
 
     metric: str
@@ -39,6 +41,7 @@ class Arms:
     better: str = "higher"
     shares: bool = False  # amounts that are 0 or 1
     closed: str = ""
+    weighted: bool = False
     control: Floats
     treatment: Floats
     control_before: Floats
@@ -67,8 +70,8 @@ class Arms:
         """Say why no effect at all is read from these arms, where that is so."""
         return self.unable(self.closed) if self.closed else values.too_few(self.metric, self.n)
 
-    def where(self, control: npt.NDArray[np.bool_], treatment: npt.NDArray[np.bool_]) -> Arms:
-        """Keep some accounts of each arm."""
+    def where(self, control: Chosen, treatment: Chosen) -> Arms:
+        """Keep some accounts of each arm, by a mask or by their places."""
         return replace(
             self,
             control=self.control[control],
@@ -114,7 +117,8 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         raise ParameterError(f"a covariate of {chosen.name} is the outcome itself; name one from before")
     names, table = (launch.arms.control, treatment), units.load(data)
     table = table.filter(table.arm.isin(names))
-    frame = table.select("arm", **{f"x{i}": table[c] for i, c in enumerate(columns)}).execute()
+    weight = {"weight": table[WEIGHT]} if WEIGHT in table.columns else {}
+    frame = table.select("arm", **weight, **{f"x{i}": table[c] for i, c in enumerate(columns)}).execute()
     control, treated = (
         values.finite(frame.loc[frame["arm"] == name, [f"x{i}" for i in range(len(columns))]]) for name in names
     )
@@ -128,6 +132,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         names=names,
         better=chosen.better,
         shares=chosen.kind == "proportion",
+        weighted=bool(weight) and bool((frame.groupby("arm")["weight"].agg(np.ptp) > 1e-9).any()),
         control=scale * control[:, 0],
         treatment=scale * treated[:, 0],
         control_before=control[:, 1:],

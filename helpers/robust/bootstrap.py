@@ -185,10 +185,8 @@ def difference(
         return unable(f"the {statistic.name} lies outside all resamples, so that no interval can be read from them")
     rel, rel_limits, note = None, None, "no relative effect, because the control value is not above 0"
     if found[0] > 0:
-        rel, note = (
-            float(found[1] / found[0] - 1),
-            "no relative interval, because the control value cannot be told from 0",
-        )
+        rel = float(found[1] / found[0] - 1)
+        note = "no relative interval, because the control value cannot be told from 0"
         if (drawn[0] > 0).all():
             rel_limits = _limits(drawn[1] / drawn[0] - 1, rel, acceleration, level, bca=bca)
             note = "" if rel_limits else note
@@ -233,16 +231,15 @@ def compress(
         value, count = counted.value[:, None], counted.count
         order = value[:, 0]
     else:
-        value, count = (
-            np.unique(rows, axis=0, return_counts=True) if len(rows) <= blocks else (rows, np.ones(len(rows), np.int64))
-        )
-        order = along(value)
+        value, count = rows, np.ones(len(rows), np.int64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            order = np.nan_to_num(along(value))
         rank = np.argsort(order, kind="stable")
         value, count, order = value[rank], count[rank], order[rank]
     if len(value) <= blocks:
         return Blocks(value=value, count=count, lost=0.0)
     upto = np.cumsum(count)
-    way = upto / upto[-1] + (order - order[0]) / (order[-1] - order[0])
+    way = upto / upto[-1] + (order - order[0]) / (np.ptp(order) or 1.0)
     block = np.minimum((way * blocks / 2).astype(np.int64), blocks - 1)
     starts = np.flatnonzero(np.diff(block, prepend=-1))
     size = np.add.reduceat(count, starts)
@@ -252,7 +249,7 @@ def compress(
     center = order @ count / total
     between = (mean_order - center) ** 2 @ size
     whole = (order - center) ** 2 @ count
-    return Blocks(value=mean, count=size, lost=float(max(1 - between / whole, 0.0)))
+    return Blocks(value=mean, count=size, lost=float(max(1 - between / whole, 0.0)) if whole else 0.0)
 
 
 def _columns(rows: npt.ArrayLike) -> Floats:

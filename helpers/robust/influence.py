@@ -169,7 +169,7 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
         if isinstance(e, Estimate):
             gone = len(pooled) - sum(kept.n)
             rows.append({"left_out": top, "accounts": gone, "diff": e.diff, "low": e.low, "high": e.high})
-    return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"])
+    return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"], dtype=float)
 
 
 def leave_out_each(stories: Mapping[str, Arms], *, level: float = 0.95) -> pd.DataFrame:
@@ -184,31 +184,35 @@ def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = Fal
     accounts carry what is told of all; and is open (None) where these data cannot tell. It concerns how the effect is
     told and whether it will repeat, not whether the data may be read.
     """
-    name = "Concentration"
+    passed, detail = _asked(arms, top, heavy_viewers_are_target, level)
+    unweighted = " Each account counts once here, whatever its weight." if arms.weighted else ""
+    return Check(name="Concentration", passed=passed, detail=detail + unweighted)
+
+
+def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | None, str]:
+    """Say whether the question is passed, failed or open, and why."""
     if arms.closed:
-        return Check(name=name, passed=None, detail=f"Cannot tell: {arms.closed}.")
+        return None, f"Cannot tell: {arms.closed}."
     if arms.shares:
-        detail = "Every account counts at most once in a share, so that a few cannot carry it."
-        return Check(name=name, passed=True, detail=detail)
+        return True, "Every account counts at most once in a share, so that a few cannot carry it."
     found = split(arms, top, level=level)
     if found is None:
-        detail = f"Cannot tell: fewer than {LEAST} accounts are among the heaviest {_percent(top)}."
-        return Check(name=name, passed=None, detail=detail)
-    limit = f"{found.above:,.4g} {arms.unit}".rstrip()
+        return None, f"Cannot tell: fewer than {LEAST} accounts are among the heaviest {_percent(top)}."
     if found.heavy.share is None:
-        detail = "Cannot tell: the effect does not stand out from chance, so that it cannot be divided among accounts."
-        return Check(name=name, passed=None, detail=detail)
+        return (
+            None,
+            "Cannot tell: the effect does not stand out from chance, so that it cannot be divided among accounts.",
+        )
+    limit = f"{found.above:,.4g} {arms.unit}".rstrip()
     brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of the effect"
     beyond = f"{_words(found.beyond)} of the effect would be lost if no account counted for more than {limit}"
     if found.verdict == "broad":
-        return Check(name=name, passed=True, detail=f"Broad: {beyond}.")
+        return True, f"Broad: {beyond}."
     if found.verdict == "cannot tell":
-        return Check(name=name, passed=None, detail=f"Cannot tell: {brought}; {beyond}.")
-    if heavy_viewers_are_target:
-        detail = f"Concentrated, as intended: {brought}, and the launch was made for them."
-        return Check(name=name, passed=True, detail=detail)
-    detail = f"Concentrated: {brought}. What the average account gained, most accounts did not."
-    return Check(name=name, passed=False, detail=detail)
+        return None, f"Cannot tell: {brought}; {beyond}."
+    if target:
+        return True, f"Concentrated, as intended: {brought}, and the launch was made for them."
+    return False, f"Concentrated: {brought}. What the average account gained, most accounts did not."
 
 
 def _percent(share: float) -> str:
@@ -277,12 +281,14 @@ def primary(
         estimate=estimators.capped(arms, limit, level=level),
     )
     heavy = Reading(
-        name="mean of the target audience",
+        name="mean of the heaviest tenth before",
         estimand="what the tenth gains that was heaviest before the launch",
         estimate=arms.unable("the data do not say who was heavy before the launch")
         if target is None
         else estimators.mean(target, level=level),
     )
+    if arms.shares:
+        return [everybody]
     return [everybody, heavy, limited] if heavy_viewers_are_target else [limited, everybody, heavy]
 
 
@@ -293,12 +299,14 @@ def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target
     if isinstance(e, NotEstimable):
         told = f"{title} could not be estimated: {e.reason}."
     else:
-        low, diff, high = (f"{x:+.3g}".replace("-", "−") for x in (e.low, e.diff, e.high))
+        scale, unit = (100, " percentage points") if arms.shares else (1, f" {arms.unit}" if arms.unit else "")
+        low, diff, high = (f"{scale * x:+.3g}".replace("-", "−") for x in (e.low, e.diff, e.high))
         open_ = "" if e.low > 0 or e.high < 0 else "; neither a gain nor a loss can be told from chance"
-        unit = f" {arms.unit}" if arms.unit else ""
         told = f"{title}, {first.name}: {diff}{unit} (between {low} and {high}){open_}."
     if found.passed is None:
         act = "Quote the plain mean and the capped mean together, and say that more accounts are needed to tell."
+    elif arms.shares:
+        act = "Read the share as it is; this chapter is about amounts, and the plan has none that these data hold."
     elif not found.passed:
         act = "Do not tell it as a gain for everybody: find out who the few are, and whether it happens again."
     elif heavy_viewers_are_target and found.detail.startswith("Concentrated"):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
-from helpers.errors import ParameterError
+from helpers.errors import DataError, ParameterError
 from helpers.results import Estimate, NotEstimable
 from helpers.robust import values
 from helpers.robust.values import Values
@@ -129,7 +129,7 @@ def of_events(
 
     Raises:
         ParameterError: a share, `level` or `power` is out of range, or values and accounts differ in number.
-        DataError: a value is missing, NaN or infinite.
+        DataError: a value is missing, NaN or infinite, or has no account.
     """
     _check(shares, level, power)
     arms, pair, n = [], [], []
@@ -138,6 +138,8 @@ def of_events(
         if len(x) != len(accounts):
             raise ParameterError(f"{len(x):,} values have {len(accounts):,} accounts; one for each value is needed")
         code, known = pd.factorize(accounts)
+        if unknown := int((code < 0).sum()):
+            raise DataError(f"{unknown:,} of {len(x):,} values have no account; every event needs one")
         n.append(len(known))
         pair.append(np.sort(x))
         arms.append(_clustered(x, code, pair[-1]))
@@ -184,7 +186,7 @@ def curve(
 
 
 def _normal(level: float) -> float:
-    return float(stats.norm.isf((1 - level) / 2))
+    return float(-special.ndtri((1 - level) / 2))
 
 
 def _combined(read: Floats) -> tuple[Floats, Floats]:
@@ -205,8 +207,9 @@ def _independent(sample: Floats | Values, *, whole: bool) -> _Arm:
     n = sample.n if isinstance(sample, Values) else len(sample)
 
     def bounds(shares: Floats, z: float) -> tuple[Floats, Floats]:
-        tail = stats.norm.sf(z)
-        return stats.binom.ppf(tail, n, shares), stats.binom.isf(tail, n, shares) + 1
+        tail = special.ndtr(-z)
+        below, above = stats.binom.ppf(tail, n, np.array([shares, 1 - shares]))
+        return below, n - above + 1
 
     if isinstance(sample, Values):
         return _Arm(n=n, at=sample.at, bounds=bounds)
@@ -281,7 +284,7 @@ def _answers(
         if diff == 0:
             p = 1.0
         elif near > 0:
-            p = float(2 * stats.norm.sf(q * abs(diff) / near))
+            p = float(2 * special.ndtr(-q * abs(diff) / near))
         else:
             p = _far(arms, share, diff, q)
         answers.append(
@@ -312,8 +315,8 @@ def _far(arms: Sequence[_Arm], share: float, diff: float, q: float) -> float:
         return 1.0 if edge > 0 else -1.0
 
     if clear(FARTHEST) > 0:
-        return float(2 * stats.norm.sf(FARTHEST))
-    return float(2 * stats.norm.sf(optimize.bisect(clear, q, FARTHEST, xtol=1e-6)))
+        return float(2 * special.ndtr(-FARTHEST))
+    return float(2 * special.ndtr(-optimize.bisect(clear, q, FARTHEST, xtol=1e-6)))
 
 
 def _step(pair: Sequence[Values], value: Floats) -> tuple[float, str]:

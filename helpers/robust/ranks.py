@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 RankTest = Literal["brunner-munzel", "mann-whitney"]
 
 
-def rank(arms: Arms, test: RankTest = "brunner-munzel", *, level: float = 0.95) -> Estimate | NotEstimable:
+def rank(
+    arms: Arms, test: RankTest = "brunner-munzel", *, level: float = 0.95, power: float = 0.8
+) -> Estimate | NotEstimable:
     """Estimate the chance that a treated account has more than a control account, ties counted half, against one half.
 
     Brunner and Munzel (2000) test that this chance is one half, whatever the two shapes; Mann and Whitney (1947) test
@@ -32,7 +34,7 @@ def rank(arms: Arms, test: RankTest = "brunner-munzel", *, level: float = 0.95) 
     Raises:
         ParameterError: the test is not one of the two.
     """
-    values.check(level)
+    values.check(level, power)
     if test not in get_args(RankTest):
         raise ParameterError(f"test is {test!r}; {did_you_mean(test, get_args(RankTest))}")
     if refusal := arms.refusal():
@@ -65,7 +67,7 @@ def rank(arms: Arms, test: RankTest = "brunner-munzel", *, level: float = 0.95) 
         n_control=arms.n[0],
         n_treatment=arms.n[1],
         method=f"{name}: chance of a treated account to have more",
-        mde=float(stats.norm.isf((1 - level) / 2) + stats.norm.ppf(0.8)) * se,
+        mde=float(stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se,
         level=level,
         note="a chance beside one half, not an amount",
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from helpers.errors import DataError, ParameterError
 from helpers.inference import limits
@@ -172,7 +172,7 @@ def contrast(
         n_control=n[0],
         n_treatment=n[1],
         method=method,
-        mde=max(float(stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se, smallest),
+        mde=max(float(special.ndtri((1 + level) / 2) + special.ndtri(power)) * se, smallest),
         level=level,
         note="; ".join(told),
     )
