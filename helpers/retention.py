@@ -248,11 +248,12 @@ def words(viewers: Viewers | NotEstimable) -> str:
 
 
 def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "", level: float = 0.95) -> Check:
-    """Ask whether viewers go on less, the later they began (log-rank test for trend in the start day).
+    """Ask whether viewers go on less, the later they began (log-rank test for trend).
 
-    A show that is carried by its launch keeps its first viewers better than later ones. First viewers may also be
-    keener to begin with: `strata` compares within the levels of an account's attribute, such as past viewing; what
-    that attribute does not hold stays mixed in.
+    The trend is in what would be left of a launch's excitement on the start day if it halved every week: a show that is
+    carried by its launch keeps its first viewers better than later ones. First viewers may also be keener to begin
+    with: `strata` compares within the levels of an account's attribute, such as past viewing; what that attribute
+    does not hold stays mixed in.
 
     Returns:
         passed is False where later viewers go on less, None where there is too little to compare.
@@ -267,7 +268,7 @@ def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "", level: float
             "Too few viewers began after the first week, or in it, and were watched for long enough to compare them."
         )
         return Check(name=name, passed=None, detail=detail)
-    z = trend(rows, rows["start_day"].to_numpy(dtype=float), strata if strata in rows else "")
+    z = trend(rows, 1 - 0.5 ** (rows["start_day"] / 7), strata if strata in rows else "")
     if z is None:
         return Check(name=name, passed=None, detail="Nobody left, or all began on the same day.")
     p = float(2 * stats.norm.sf(abs(z)))
