@@ -1,0 +1,173 @@
+"""Regression where errors go together: robust and clustered standard errors, and the wild bootstrap for few clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import statsmodels.api as sm
+from scipy import optimize
+
+from helpers.errors import DataError, ParameterError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+    Floats = npt.NDArray[np.float64]
+
+Errors = Literal["classic", "HC0", "HC1", "HC2", "HC3", "cluster"]
+FEW = 12  # clusters below which two signs give too few bootstrap samples, and Webb's six weights are used
+_WEBB = tuple(sign * np.sqrt(k / 2) for sign in (-1, 1) for k in (1, 2, 3))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wild:
+    """A coefficient by the wild cluster bootstrap; an end of its interval is None where it goes on without end."""
+
+    value: float
+    p: float
+    low: float | None
+    high: float | None
+    clusters: int
+    draws: int
+    weights: str
+
+
+def regress(
+    y: Sequence[float] | Floats,
+    x: Mapping[str, Sequence[float] | Floats],
+    *,
+    errors: Errors = "HC2",
+    clusters: Sequence[Any] | npt.NDArray[Any] | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Regress an outcome on columns and a constant by least squares (statsmodels).
+
+    `cluster` is CR1 (Liang and Zeger 1986), with t of one degree of freedom less than there are clusters; two columns of
+    clusters give two-way errors (Cameron, Gelbach and Miller 2011). With fewer than about forty clusters they are too
+    small; see `wild`. A coefficient is an effect only of what was drawn by chance, and only if nothing in `x` follows it.
+
+    Args:
+        y: (n,).
+        x: named columns (n,), without the constant.
+        errors: which standard errors.
+        clusters: (n,) or (n, 2) labels, for `cluster` alone.
+        level: of the intervals.
+
+    Returns:
+        A row per term: term, value, se, low, high, p.
+
+    Raises:
+        DataError: a column repeats others, so that its coefficient is not determined.
+        ParameterError: the kind of errors is not known, or clusters are missing.
+    """
+    import pandas as pd
+
+    if errors not in get_args(Errors):
+        raise ParameterError(f"errors is {errors!r}; {did_you_mean(errors, get_args(Errors))}")
+    design = _design(x)
+    fit: dict[str, Any] = {"cov_type": "nonrobust" if errors == "classic" else errors, "use_t": True}
+    if errors == "cluster":
+        if clusters is None:
+            raise ParameterError("clustered errors need 'clusters', a label for every row")
+        labels = np.asarray(clusters)
+        codes = [np.unique(column, return_inverse=True)[1] for column in labels.reshape(len(labels), -1).T]
+        fit["cov_kwds"] = {"groups": np.column_stack(codes) if len(codes) > 1 else codes[0]}
+    found = sm.OLS(np.asarray(y, dtype=np.float64), design).fit(**fit)
+    low, high = np.asarray(found.conf_int(1 - level)).T
+    names = ["constant", *x]
+    return pd.DataFrame(
+        {"term": names, "value": found.params, "se": found.bse, "low": low, "high": high, "p": found.pvalues}
+    )
+
+
+def wild(
+    y: Sequence[float] | Floats,
+    x: Mapping[str, Sequence[float] | Floats],
+    term: str,
+    clusters: Sequence[Any] | npt.NDArray[Any],
+    *,
+    rng: np.random.Generator,
+    draws: int = 9_999,
+    level: float = 0.95,
+) -> Wild:
+    """Test and bound one coefficient by the wild cluster bootstrap with the null imposed (Cameron, Gelbach, Miller 2008).
+
+    Residuals of whole clusters are turned over together: by signs (Rademacher), or by Webb's (2023) six weights where
+    there are fewer than 12 clusters. Where all combinations are fewer than `draws`, each is used once. The interval
+    holds every value that the test does not reject. With very few clusters the p cannot become small, whatever the data:
+    that is the point. Where only one or two clusters were treated it is not to be trusted either.
+
+    Raises:
+        ParameterError: `term` is no column of `x`.
+        DataError: there are fewer than 2 clusters, or a column repeats others.
+    """
+    if term not in x:
+        raise ParameterError(f"no column {term!r}; {did_you_mean(term, x)}")
+    names, code = np.unique(np.asarray(clusters), return_inverse=True)
+    groups = len(names)
+    if groups < 2:
+        raise DataError("there is one cluster only; errors that go together need at least two")
+    design, outcome = _design(x), np.asarray(y, dtype=np.float64)
+    at = 1 + list(x).index(term)
+    others = np.delete(design, at, axis=1)
+
+    def left(values: Floats, by: Floats) -> Floats:
+        rest: Floats = values - by @ np.linalg.lstsq(by, values, rcond=None)[0]
+        return rest
+
+    own = left(design[:, at], others)
+    member = np.eye(groups)[code]
+    inverse = np.linalg.inv(design.T @ design)
+    towards = (member * own[:, None]).T @ design @ inverse
+
+    def pieces(residual: Floats) -> tuple[Floats, Floats]:
+        each = member * residual[:, None]
+        score = own @ each
+        return score, np.diag(score) - towards @ (design.T @ each)
+
+    of_y, of_x = pieces(left(outcome, others)), pieces(own)
+    few = groups < FEW
+    choices = _WEBB if few else (-1.0, 1.0)
+    if len(choices) ** groups <= draws:
+        v = np.array(list(product(choices, repeat=groups))).T
+    else:
+        v = rng.choice(choices, (groups, draws))
+    value = float(own @ outcome / (own @ own))
+    residual = left(outcome, design)
+    spread = float(np.sqrt(((own @ (member * residual[:, None])) ** 2).sum()))
+
+    def p_at(null: float) -> float:
+        score, each = of_y[0] - null * of_x[0], of_y[1] - null * of_x[1]
+        t = abs(value - null) * (own @ own) / spread
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn = np.abs(score @ v) / np.sqrt(((each @ v) ** 2).sum(axis=0))
+        return float((np.nan_to_num(drawn, nan=0.0) >= t * (1 - 1e-9)).mean())
+
+    step = spread / (own @ own)
+    return Wild(
+        value=value, p=p_at(0.0), low=_end(p_at, value, -step, 1 - level), high=_end(p_at, value, step, 1 - level),
+        clusters=groups, draws=v.shape[1], weights="Webb" if few else "Rademacher",
+    )  # fmt: skip
+
+
+def _end(p_at: Any, value: float, step: float, alpha: float) -> float | None:
+    """Walk away from the estimate until the test rejects, and find where it begins to; None where it never does."""
+    for power in range(12):
+        far = value + step * 2.0**power
+        if p_at(far) < alpha:
+            return float(optimize.bisect(lambda null: p_at(null) - alpha, value, far, xtol=abs(step) * 1e-4))
+    return None
+
+
+def _design(x: Mapping[str, Sequence[float] | Floats]) -> Floats:
+    """Put a constant before the columns; refuse what is not determined."""
+    columns = [np.asarray(column, dtype=np.float64) for column in x.values()]
+    design = np.column_stack([np.ones(len(columns[0])), *columns])
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        raise DataError(f"among {', '.join(x)} a column repeats the others or the constant; leave it out")
+    return design
