@@ -1,6 +1,7 @@
 """How often notebook 07 finds a planted novelty, and how often it alarms where there is none.
 
-`python benchmarks/novelty.py [RUNS]`. Each run simulates a service of its own with events and all, so that it takes some seconds.
+`python benchmarks/novelty.py [RUNS]`. Each run simulates a service of its own with events and all, so that it takes
+some seconds.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from ibis import _
 from scipy import stats
 from statsmodels.duration import survfunc
 
-from helpers import schema, units
+from helpers import schema, segments, units
 from helpers.errors import ParameterError
+from helpers.inference import holm
 from helpers.metrics import UNITS_TABLE, Condition, Measure
 from helpers.results import Check, NotEstimable
-from helpers.timeline.pooling import Pooled, pool_values
 
 if TYPE_CHECKING:
     from helpers.study import Study
@@ -167,32 +167,35 @@ def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_lea
     return frame.reindex(columns=_SURVIVAL)
 
 
-def by_segment(viewers: Viewers | NotEstimable, segment: str) -> Pooled | NotEstimable:
-    """Compare the share that finishes between the levels of a segment, each with the others' help.
+def by_segment(viewers: Viewers | NotEstimable, segment: str) -> pd.DataFrame:
+    """Compare the share that finishes between the levels of a segment: alone, and drawn together (`segments.shrink`).
 
-    The p of each level asks whether it differs from all others together, corrected over the levels. Levels differ in
-    who is in them: nothing here says that moving a viewer to another level would change what it does.
+    The p of a level asks whether it differs from all others together, corrected over the levels (Holm). Levels differ
+    in who is in them: nothing here says that moving a viewer to another level would change what it does.
+
+    Returns:
+        A row per level that was watched to the end: level, viewers, finish, low, high, shrunken with its limits (from
+        three levels on), p_adjusted.
     """
-    if isinstance(viewers, NotEstimable):
-        return viewers
-    if segment not in viewers.counts:
-        return NotEstimable(metric="episodes", reason=f"the viewers were not counted by {segment!r}")
-    rows = []
-    for level, counts in viewers.counts.groupby(segment):
-        curve = survival(counts, viewers.episodes)
-        if len(curve) == viewers.episodes:
-            end = curve.iloc[-1]
-            se = (end["high"] - end["low"]) / (2 * stats.norm.isf(0.025))
-            rows.append((str(level), int(counts["viewers"].sum()), end["reached"], se))
-    if len(rows) < 2:
-        reason = f"fewer than two levels of {segment!r} have enough viewers who were watched to the end"
-        return NotEstimable(metric="episodes", reason=reason)
-    names, accounts, share, se = (list(column) for column in zip(*rows, strict=True))
-    y, v = np.array(share), np.array(se) ** 2
-    weight = 1 / v
-    others = (weight @ y - weight * y) / (weight.sum() - weight)
-    p = 2 * stats.norm.sf(np.abs(y - others) / np.sqrt(v + 1 / (weight.sum() - weight)))
-    return pool_values(share, se, names=names, accounts=accounts, p=p.tolist())
+    columns = ["level", "viewers", "finish", "low", "high", "shrunken", "shrunken low", "shrunken high", "p_adjusted"]
+    rows: list[dict[str, Any]] = []
+    if isinstance(viewers, Viewers) and segment in viewers.counts:
+        for level, counts in viewers.counts.groupby(segment):
+            reached = survival(counts, viewers.episodes)
+            if len(reached) == viewers.episodes:
+                end, n = reached.iloc[-1], int(counts["viewers"].sum())
+                rows.append({"level": level, "viewers": n, **dict(end[["low", "high"]]), "finish": end["reached"]})
+    frame = pd.DataFrame(rows, columns=columns)
+    if len(frame) < 2:
+        return frame
+    y = frame["finish"].to_numpy(dtype=float)
+    se = (frame["high"] - frame["low"]).to_numpy(dtype=float) / (2 * stats.norm.isf(0.025))
+    rest = (se**-2).sum() - se**-2
+    others = ((se**-2) @ y - y * se**-2) / rest
+    frame["p_adjusted"] = holm(2 * stats.norm.sf(np.abs(y - others) / np.sqrt(se**2 + 1 / rest)))
+    if len(frame) >= segments.FEWEST:
+        frame["shrunken"], frame["shrunken low"], frame["shrunken high"] = segments.shrink(y.tolist(), se.tolist())
+    return frame
 
 
 def hooked(curve: pd.DataFrame, share: float = HOOKED) -> int | None:

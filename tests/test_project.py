@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "brief": {"inference", "launch", "metrics", "prospect", "report", "results", "scorecard", "study", "units"},
     "plots": {"quadrant", "report", "results"},
     "timeline": {"errors", "inference", "metrics", "moments", "report", "results", "study", "units"},
-    "retention": {"errors", "metrics", "results", "schema", "study", "timeline", "units"},
+    "retention": {"errors", "inference", "metrics", "results", "schema", "segments", "study", "units"},
     "draft": {"errors", "study"},
     "portrait": {"errors", "report", "simulate"},
     "cli": {"brief", "draft", "errors", "handover", "launch", "linter", "plan", "portrait", "register", "report", "scorecard", "simulate", "study", "units"},

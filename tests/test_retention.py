@@ -1,5 +1,7 @@
 """Going on from episode to episode: censoring, hazards, what hooks, cohorts, and hours beside episodes left."""
 
+from dataclasses import replace
+
 import ibis
 import numpy as np
 import pandas as pd
@@ -211,11 +213,9 @@ def test_cohorts_and_segments_are_counted_apart():
     table = retention.cohorts(viewers)
     assert table.groupby("week")["viewers"].first().sum() == viewers.counts["viewers"].sum()
     assert table["reached"].between(0, 1).all()
-    counts = pd.concat([viewers.counts.assign(region="N"), viewers.counts.assign(region="S")])
-    both = retention.by_segment(
-        retention.Viewers(counts=counts, weeks=viewers.weeks, states=viewers.states, episodes=8, visits=4, elsewhere=0),
-        "region",
-    )
-    assert both.slices["value"].iloc[0] == both.slices["value"].iloc[1]
-    assert both.slices["p_adjusted"].tolist() == [1, 1]
-    assert "not counted by" in retention.by_segment(viewers, "region").reason
+    thrice = [viewers.counts.assign(region=region) for region in "NSE"]
+    shown = retention.by_segment(replace(viewers, counts=pd.concat(thrice)), "region")
+    assert shown["finish"].to_numpy() == pytest.approx([retention.curve(viewers)["reached"].iloc[-1]] * 3)
+    assert shown["p_adjusted"].tolist() == [1, 1, 1]
+    assert (shown["shrunken high"] - shown["shrunken low"] < shown["high"] - shown["low"]).all()
+    assert retention.by_segment(viewers, "region").empty

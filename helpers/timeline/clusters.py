@@ -1,4 +1,4 @@
-"""Regression where errors go together: robust and clustered standard errors, and the wild bootstrap for few clusters."""
+"""Regression where errors go together: robust and clustered errors, and the wild bootstrap for few clusters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import statsmodels.api as sm
-from scipy import optimize
+from scipy import optimize, stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
 
@@ -47,9 +47,10 @@ def regress(
 ) -> pd.DataFrame:
     """Regress an outcome on columns and a constant by least squares (statsmodels).
 
-    `cluster` is CR1 (Liang and Zeger 1986), with t of one degree of freedom less than there are clusters; two columns of
-    clusters give two-way errors (Cameron, Gelbach and Miller 2011). With fewer than about forty clusters they are too
-    small; see `wild`. A coefficient is an effect only of what was drawn by chance, and only if nothing in `x` follows it.
+    `cluster` is CR1 (Liang and Zeger 1986), with t of one degree of freedom less than there are clusters; two columns
+    of clusters give two-way errors (Cameron, Gelbach and Miller 2011). With fewer than about forty clusters they are
+    too small; see `wild`. A coefficient is an effect only of what was drawn by chance, and only if nothing in `x`
+    follows it.
 
     Args:
         y: (n,).
@@ -69,20 +70,36 @@ def regress(
 
     if errors not in get_args(Errors):
         raise ParameterError(f"errors is {errors!r}; {did_you_mean(errors, get_args(Errors))}")
-    design = _design(x)
-    fit: dict[str, Any] = {"cov_type": "nonrobust" if errors == "classic" else errors, "use_t": True}
+    model = sm.OLS(np.asarray(y, dtype=np.float64), _design(x))
     if errors == "cluster":
         if clusters is None:
             raise ParameterError("clustered errors need 'clusters', a label for every row")
-        labels = np.asarray(clusters)
-        codes = [np.unique(column, return_inverse=True)[1] for column in labels.reshape(len(labels), -1).T]
-        fit["cov_kwds"] = {"groups": np.column_stack(codes) if len(codes) > 1 else codes[0]}
-    found = sm.OLS(np.asarray(y, dtype=np.float64), design).fit(**fit)
-    low, high = np.asarray(found.conf_int(1 - level)).T
-    names = ["constant", *x]
-    return pd.DataFrame(
-        {"term": names, "value": found.params, "se": found.bse, "low": low, "high": high, "p": found.pvalues}
-    )
+        cov, df = _clustered(model, np.asarray(clusters))
+    else:
+        cov = model.fit(cov_type="nonrobust" if errors == "classic" else errors).cov_params()
+        df = model.df_resid
+    value, se = model.fit().params, np.sqrt(np.diag(cov))
+    half = stats.t.isf((1 - level) / 2, df) * se
+    p = 2 * stats.t.sf(np.abs(value) / se, df)
+    columns = {"value": value, "se": se, "low": value - half, "high": value + half, "p": p}
+    return pd.DataFrame({"term": ["constant", *x], **columns})
+
+
+def _clustered(model: Any, labels: npt.NDArray[Any]) -> tuple[Floats, int]:
+    """Give the covariance by one or two columns of clusters, and the degrees of freedom of the fewer.
+
+    Two ways: those of either, less those of the clusters that are alike in both, which get no correction of their own.
+    """
+    columns = [np.unique(column, return_inverse=True)[1] for column in labels.reshape(len(labels), -1).T]
+
+    def cov(groups: npt.NDArray[np.intp], *, correct: bool = True) -> Floats:
+        how = {"groups": groups, "use_correction": correct}
+        return model.fit(cov_type="cluster", cov_kwds=how).cov_params()
+
+    total = sum(cov(column) for column in columns)
+    if len(columns) == 2:
+        total = total - cov(columns[0] * (columns[1].max() + 1) + columns[1], correct=False)
+    return np.asarray(total), int(min(column.max() for column in columns))
 
 
 def wild(
@@ -95,12 +112,13 @@ def wild(
     draws: int = 9_999,
     level: float = 0.95,
 ) -> Wild:
-    """Test and bound one coefficient by the wild cluster bootstrap with the null imposed (Cameron, Gelbach, Miller 2008).
+    """Test and bound one coefficient by the wild cluster bootstrap with the null imposed.
 
-    Residuals of whole clusters are turned over together: by signs (Rademacher), or by Webb's (2023) six weights where
-    there are fewer than 12 clusters. Where all combinations are fewer than `draws`, each is used once. The interval
-    holds every value that the test does not reject. With very few clusters the p cannot become small, whatever the data:
-    that is the point. Where only one or two clusters were treated it is not to be trusted either.
+    Residuals of whole clusters are turned over together (Cameron, Gelbach and Miller 2008): by signs (Rademacher), or
+    by Webb's (2023) six weights where there are fewer than 12 clusters. Where all combinations are fewer than `draws`,
+    each is used once. The interval holds every value that the test does not reject. With very few clusters the p cannot
+    become small, whatever the data: that is the point. Where only one or two clusters were treated it is not to be
+    trusted either.
 
     Raises:
         ParameterError: `term` is no column of `x`.
@@ -137,18 +155,18 @@ def wild(
         v = np.array(list(product(choices, repeat=groups))).T
     else:
         v = rng.choice(choices, (groups, draws))
-    value = float(own @ outcome / (own @ own))
+    value = float(own @ outcome) / float(own @ own)
     residual = left(outcome, design)
-    spread = float(np.sqrt(((own @ (member * residual[:, None])) ** 2).sum()))
+    spread, total = float(np.sqrt(((own @ (member * residual[:, None])) ** 2).sum())), float(own @ own)
 
     def p_at(null: float) -> float:
         score, each = of_y[0] - null * of_x[0], of_y[1] - null * of_x[1]
-        t = abs(value - null) * (own @ own) / spread
+        t = abs(value - null) * total / spread
         with np.errstate(divide="ignore", invalid="ignore"):
             drawn = np.abs(score @ v) / np.sqrt(((each @ v) ** 2).sum(axis=0))
         return float((np.nan_to_num(drawn, nan=0.0) >= t * (1 - 1e-9)).mean())
 
-    step = spread / (own @ own)
+    step = spread / total
     return Wild(
         value=value, p=p_at(0.0), low=_end(p_at, value, -step, 1 - level), high=_end(p_at, value, step, 1 - level),
         clusters=groups, draws=v.shape[1], weights="Webb" if few else "Rademacher",

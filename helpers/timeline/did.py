@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+_NO_PAST = "the data hold no whole period before the launch"
 _PRE_TREND = 0.01  # how rarely arms that were drawn by chance may fail
 
 
@@ -34,7 +35,7 @@ def three_ways(course: Course | NotEstimable) -> list[Estimate | NotEstimable]:
         return [replace(course, metric=name) for name in names]
     after = mean_of(course.after)
     if course.after.all():
-        missing = [NotEstimable(metric=name, reason="the data hold no whole period before the launch") for name in names]
+        missing = [NotEstimable(metric=name, reason=_NO_PAST) for name in names]
         return [missing[0], contrast(course, after, name=names[1]), missing[2]]
     step = after - mean_of(~course.after)
     return [
@@ -49,7 +50,7 @@ def event_study(course: Course | NotEstimable) -> Course | NotEstimable:
     if isinstance(course, NotEstimable):
         return course
     if course.after.all():
-        return NotEstimable(metric=course.metric, reason="the data hold no whole period before the launch")
+        return NotEstimable(metric=course.metric, reason=_NO_PAST)
     reference = int((~course.after).sum()) - 1
     keep = np.arange(len(course.starts)) != reference
     lift = np.eye(len(course.starts))[keep]
@@ -66,7 +67,7 @@ def event_study(course: Course | NotEstimable) -> Course | NotEstimable:
 def pre_trend(study: Course | NotEstimable) -> Check:
     """Ask whether the arms drifted apart before the launch (Wald test over all periods before, in an event study).
 
-    A pass does not show that they would have moved alike afterwards; the detail says which drift would have gone unseen.
+    A pass does not show that they would have moved alike afterwards; the detail says what drift may have been missed.
     """
     name = "Moved alike before"
     if isinstance(study, NotEstimable):
@@ -79,7 +80,7 @@ def pre_trend(study: Course | NotEstimable) -> Check:
     widest = joint_quantile(cov, study.level) * float(np.sqrt(np.diag(cov)).max())
     unseen = f"a drift of up to {widest:.3g} {study.unit} would hardly have been seen"
     if p < _PRE_TREND:
-        detail = "The arms drifted apart before the launch, more than chance allows: what follows mixes that with the effect."
+        detail = "The arms drifted apart before the launch, more than chance allows; what follows holds that too."
         return Check(name=name, passed=False, detail=detail, p=p)
     return Check(name=name, passed=True, detail=f"No drift before the launch stands out from chance; {unseen}.", p=p)
 
