@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "calculator": {"errors", "power", "prospect", "report"},
     "brief": {"inference", "launch", "metrics", "prospect", "report", "results", "scorecard", "study", "units"},
     "plots": {"quadrant", "report", "results"},
-    "timeline": {"errors", "inference", "metrics", "moments", "report", "results", "study", "units"},
+    "timeline": {"errors", "inference", "metrics", "moments", "report", "results", "segments", "study", "units"},
     "retention": {"errors", "inference", "metrics", "results", "schema", "segments", "study", "units"},
     "draft": {"errors", "study"},
     "portrait": {"errors", "report", "simulate"},

@@ -202,9 +202,9 @@ def simulated(honeymoon, rng, n=3_000, episodes=8):
 
 def test_a_planted_honeymoon_is_found_and_a_stable_show_raises_no_alarm():
     rng = np.random.default_rng(5)
-    quiet = [retention.honeymoon(simulated(0.0, rng)).passed is False for _ in range(100)]
-    found = [retention.honeymoon(simulated(0.4, rng)).passed is False for _ in range(40)]
-    assert np.mean(quiet) < 0.075  # 2.5 % are expected on this side; three standard errors of 100 runs are 5 points
+    quiet = [retention.honeymoon(simulated(0.0, rng)).passed is False for _ in range(60)]
+    found = [retention.honeymoon(simulated(0.4, rng)).passed is False for _ in range(25)]
+    assert np.mean(quiet) < 0.09  # 2.5 % are expected on this side; three standard errors of 60 runs are 6 points
     assert np.mean(found) >= 0.8
 
 

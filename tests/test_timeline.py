@@ -16,6 +16,7 @@ from scipy import stats
 from helpers import launch, metrics, results, study
 from helpers.errors import DataError, ParameterError
 from helpers.results import Check, Estimate, NotEstimable
+from helpers.segments import Attribute
 from helpers.timeline import clusters, course, did, factorial, fading, geo, practice, seasons
 from helpers.timeline.course import Course
 
@@ -571,9 +572,10 @@ def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, pl
 def test_the_seasons_verdict_is_one_word_with_its_reason(drift, placebos, regions, word, passed):
     found = known(1.0, drift=drift)
     wrong = [course.contrast(known(3.0), course.mean_of(found.after)) for _ in placebos]
-    answer = seasons.verdict(did.three_ways(found), did.pre_trend(did.event_study(found)), wrong, regions)
+    apart = [] if regions is None else [Attribute(name="region", metric="hours", segments=(), p=regions)]
+    answer = seasons.verdict(did.three_ways(found), did.pre_trend(did.event_study(found)), wrong, apart)
     assert answer.detail.startswith(word + ":")
     assert answer.passed is passed
     gone = NotEstimable(metric="hours", reason="no times")
-    nothing = seasons.verdict(did.three_ways(gone), did.pre_trend(gone), [gone], None)
+    nothing = seasons.verdict(did.three_ways(gone), did.pre_trend(gone), [gone], [])
     assert (nothing.passed, nothing.detail) == (None, "Cannot tell: no times.")

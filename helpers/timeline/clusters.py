@@ -102,6 +102,45 @@ def _clustered(model: Any, labels: npt.NDArray[Any]) -> tuple[Floats, int]:
     return np.asarray(total), int(min(column.max() for column in columns))
 
 
+def in_models(
+    y: Sequence[float] | Floats, models: Mapping[str, Mapping[str, Sequence[float] | Floats]], term: str
+) -> pd.DataFrame:
+    """Set one term's coefficient beside itself in several models: model, value, se, low, high, p."""
+    import pandas as pd
+
+    rows = [_of(regress(y, x), term).assign(term=name) for name, x in models.items()]
+    return pd.concat(rows, ignore_index=True).rename(columns={"term": "model"})
+
+
+def _of(frame: pd.DataFrame, term: str) -> pd.DataFrame:
+    return frame[frame["term"] == term]
+
+
+def three_errors(
+    y: Sequence[float] | Floats,
+    x: Mapping[str, Sequence[float] | Floats],
+    term: str,
+    clusters: Sequence[Any] | npt.NDArray[Any],
+    *,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Set one coefficient's inference beside itself, as if rows were independent, clustered, and by the wild bootstrap.
+
+    Returns:
+        A row for each: errors, value, low, high (missing where the interval goes on without end), p.
+    """
+    import pandas as pd
+
+    rows = [
+        _of(regress(y, x), term).assign(errors="rows independent"),
+        _of(regress(y, x, errors="cluster", clusters=clusters), term).assign(errors="clustered"),
+    ]
+    boot = wild(y, x, term, clusters, rng=rng)
+    last = {"errors": "wild cluster bootstrap", "value": boot.value, "low": boot.low, "high": boot.high, "p": boot.p}
+    frame = pd.concat([*rows, pd.DataFrame([last])], ignore_index=True)
+    return frame[["errors", "value", "low", "high", "p"]]
+
+
 def wild(
     y: Sequence[float] | Floats,
     x: Mapping[str, Sequence[float] | Floats],

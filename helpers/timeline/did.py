@@ -85,6 +85,11 @@ def pre_trend(study: Course | NotEstimable) -> Check:
     return Check(name=name, passed=True, detail=f"No drift before the launch stands out from chance; {unseen}.", p=p)
 
 
+def placebo_outcome(course: Course | NotEstimable) -> Estimate | NotEstimable:
+    """Estimate the difference in differences of an outcome that the launch cannot move."""
+    return replace(three_ways(course)[2], metric=f"placebo outcome: {course.metric}")
+
+
 def placebo_in_time(course: Course | NotEstimable) -> Estimate | NotEstimable:
     """Estimate the effect of a launch that did not happen: the second half of the time before against its first."""
     if isinstance(course, NotEstimable):

@@ -125,6 +125,21 @@ def interrupted(series: pd.Series[float], start: int, *, period: int = 7, level:
     }  # fmt: skip
 
 
+def side_by_side(series: pd.Series[float], double: Synthetic, *, start: int, planted: float) -> pd.DataFrame:
+    """Set the interrupted series and the synthetic control beside the planted relative lift.
+
+    Returns:
+        A row for each: method, per day (the jump in the series' unit), relative (to what would have been without it),
+        p, planted.
+    """
+    import pandas as pd
+
+    line, after = interrupted(series, start), float(series.iloc[start:].mean())
+    rows = [("interrupted series", line["effect"], line["p"]), ("synthetic control", double.effect, double.p)]
+    frame = pd.DataFrame(rows, columns=["method", "per day", "p"]).assign(planted=planted)
+    return frame.assign(relative=frame["per day"] / (after - frame["per day"]))
+
+
 def starts_tried(series: pd.Series[float], start: int, *, period: int = 7) -> pd.DataFrame:
     """Pretend that the campaign began on earlier days, and estimate each jump from the days before the real start.
 

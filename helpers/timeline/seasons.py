@@ -10,8 +10,12 @@ import numpy as np
 from ibis import _
 from statsmodels.tsa.stattools import acf
 
+from helpers import segments, units
 from helpers.errors import ParameterError
+from helpers.metrics import Metric
+from helpers.report.readout import digits, number
 from helpers.results import Check, Estimate, NotEstimable
+from helpers.segments import Attribute
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,11 +121,33 @@ def weekdays(days: pd.Series[pd.Timestamp], values: pd.Series[float]) -> pd.Data
     return frame
 
 
+def regions(
+    data: Study, metric: Metric, region: str, *, treatment: str = "", checks: Sequence[Check] = ()
+) -> list[Attribute]:
+    """Estimate the effect in each region; none where a check failed, or the data or the launch lack what it needs."""
+    failed = any(check.passed is False for check in checks)
+    if failed or region not in data.launch.segments or units.why_not(data, metric):
+        return []
+    return segments.effects(data, metric, attributes=[region], treatment=treatment)
+
+
+def words(ways: Sequence[Estimate | NotEstimable], *, unit: str) -> str:
+    """Say what the three comparisons of `did.three_ways` found, in one sentence."""
+    said = []
+    for e in ways:
+        if isinstance(e, Estimate):
+            step = digits(e.low, e.high)
+            diff, low, high = (number(v, step, signed=True) for v in (e.diff, e.low, e.high))
+            said.append(f"{e.metric} {diff} {unit}".rstrip() + f" ({low} to {high})")
+    reason = next((e.reason for e in ways if isinstance(e, NotEstimable)), "")
+    return f"Found: {'; '.join(said)}." if said else f"Nothing could be compared: {reason}."
+
+
 def verdict(
     ways: Sequence[Estimate | NotEstimable],
     pre_trend: Check,
     placebos: Sequence[Estimate | NotEstimable],
-    regions: float | None,
+    regions: Sequence[Attribute],
 ) -> Check:
     """Say whether the comparison with control stands, whatever the season and the campaigns did.
 
@@ -129,7 +155,7 @@ def verdict(
         ways: before/after, against control, and difference in differences, as `did.three_ways` gives them.
         pre_trend: of the event study.
         placebos: effects where there can be none; together they alarm falsely in one launch in a hundred.
-        regions: p of the test of whether the effect differs between regions (`segments.differ`); None where untested.
+        regions: the effect by region, if it could be read.
 
     Returns:
         A Check that begins with the word: "Suspect" (passed is False), "Differs by region" (True: it stands, but not
@@ -144,12 +170,13 @@ def verdict(
     if pre_trend.passed is False or failed:
         reason = f"an effect shows where there can be none ({', '.join(failed)})" if failed else pre_trend.detail
         return Check(name=name, passed=False, detail=f"Suspect: {reason}")
-    if regions is not None and regions < _DIFFER:
+    p = regions[0].p if regions else None
+    if p is not None and p < _DIFFER:
         detail = (
             "Differs by region: the effects of the regions lie further apart than chance explains. The comparison "
             "stands in each of them; their average describes none and is no headline."
         )
-        return Check(name=name, passed=True, detail=detail, p=regions)
+        return Check(name=name, passed=True, detail=detail, p=p)
     if pre_trend.passed is None and not known:
         return Check(name=name, passed=None, detail="Cannot tell: nothing before the launch could be looked at.")
     detail = "Stands: control lived through the same days, and where no effect can be none stood out."
