@@ -90,6 +90,24 @@ def heat(table: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
     return ax
 
 
+def slices(rows: pd.DataFrame, *, label: str) -> Axes:
+    """Draw the effect in each level of an attribute: as it came out (thin), and drawn together (thick)."""
+    known = rows.dropna(subset=["effect"])[::-1] if len(rows) else rows
+    ax, place = _axes(8.6, 1.0 + 0.5 * max(len(known), 2)), range(len(known))
+    together = known.dropna(subset=["shrunken"]) if len(known) else known
+    ax.hlines(place, known["low"], known["high"], color=figure.MUTED, linewidth=1.2)
+    ax.plot(known["effect"], place, "o", color=figure.MUTED, markersize=5, label="as it came out")
+    if len(together):
+        below = [y - 0.22 for y in range(len(together))]
+        ax.hlines(below, together["shrunken low"], together["shrunken high"], color=figure.SERIES[0], linewidth=3)
+        ax.plot(together["shrunken"], below, "o", color=figure.SERIES[0], markersize=7, label="drawn together")
+    ax.axvline(0, color=figure.MUTED, linewidth=1)
+    ax.set_yticks(range(len(known)), list(known["level"]) if len(known) else [])
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel(label)
+    return _legend(ax, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+
+
 def love(balance: pd.DataFrame, *, limit: float) -> Axes:
     """Draw standardised differences between each arm and the population, with the limit of what is called balanced."""
     labels = (balance["attribute"] + ": " + balance["level"]).where(balance["level"] != "mean", balance["attribute"])

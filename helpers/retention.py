@@ -13,11 +13,11 @@ from ibis import _
 from scipy import stats
 from statsmodels.duration import survfunc
 
-from helpers import schema, units
+from helpers import schema, segments, units
 from helpers.errors import ParameterError
+from helpers.inference import holm
 from helpers.metrics import UNITS_TABLE, Condition, Measure
 from helpers.results import Check, NotEstimable
-from helpers.timeline.pooling import Pooled, pool_values
 
 if TYPE_CHECKING:
     from helpers.study import Study
@@ -167,32 +167,35 @@ def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_lea
     return frame.reindex(columns=_SURVIVAL)
 
 
-def by_segment(viewers: Viewers | NotEstimable, segment: str) -> Pooled | NotEstimable:
-    """Compare the share that finishes between the levels of a segment, each with the others' help.
+def by_segment(viewers: Viewers | NotEstimable, segment: str) -> pd.DataFrame:
+    """Compare the share that finishes between the levels of a segment: alone, and drawn together (`segments.shrink`).
 
-    The p of each level asks whether it differs from all others together, corrected over the levels. Levels differ in
-    who is in them: nothing here says that moving a viewer to another level would change what it does.
+    The p of a level asks whether it differs from all others together, corrected over the levels (Holm). Levels differ
+    in who is in them: nothing here says that moving a viewer to another level would change what it does.
+
+    Returns:
+        A row per level that was watched to the end: level, viewers, finish, low, high, shrunken with its limits (from
+        three levels on), p_adjusted.
     """
-    if isinstance(viewers, NotEstimable):
-        return viewers
-    if segment not in viewers.counts:
-        return NotEstimable(metric="episodes", reason=f"the viewers were not counted by {segment!r}")
-    rows = []
-    for level, counts in viewers.counts.groupby(segment):
-        curve = survival(counts, viewers.episodes)
-        if len(curve) == viewers.episodes:
-            end = curve.iloc[-1]
-            se = (end["high"] - end["low"]) / (2 * stats.norm.isf(0.025))
-            rows.append((str(level), int(counts["viewers"].sum()), end["reached"], se))
-    if len(rows) < 2:
-        reason = f"fewer than two levels of {segment!r} have enough viewers who were watched to the end"
-        return NotEstimable(metric="episodes", reason=reason)
-    names, accounts, share, se = (list(column) for column in zip(*rows, strict=True))
-    y, v = np.array(share), np.array(se) ** 2
-    weight = 1 / v
-    others = (weight @ y - weight * y) / (weight.sum() - weight)
-    p = 2 * stats.norm.sf(np.abs(y - others) / np.sqrt(v + 1 / (weight.sum() - weight)))
-    return pool_values(share, se, names=names, accounts=accounts, p=p.tolist())
+    columns = ["level", "viewers", "finish", "low", "high", "shrunken", "shrunken low", "shrunken high", "p_adjusted"]
+    rows: list[dict[str, Any]] = []
+    if isinstance(viewers, Viewers) and segment in viewers.counts:
+        for level, counts in viewers.counts.groupby(segment):
+            reached = survival(counts, viewers.episodes)
+            if len(reached) == viewers.episodes:
+                end, n = reached.iloc[-1], int(counts["viewers"].sum())
+                rows.append({"level": level, "viewers": n, **dict(end[["low", "high"]]), "finish": end["reached"]})
+    frame = pd.DataFrame(rows, columns=columns)
+    if len(frame) < 2:
+        return frame
+    y = frame["finish"].to_numpy(dtype=float)
+    se = (frame["high"] - frame["low"]).to_numpy(dtype=float) / (2 * stats.norm.isf(0.025))
+    rest = (se**-2).sum() - se**-2
+    others = ((se**-2) @ y - y * se**-2) / rest
+    frame["p_adjusted"] = holm(2 * stats.norm.sf(np.abs(y - others) / np.sqrt(se**2 + 1 / rest)))
+    if len(frame) >= segments.FEWEST:
+        frame["shrunken"], frame["shrunken low"], frame["shrunken high"] = segments.shrink(y.tolist(), se.tolist())
+    return frame
 
 
 def hooked(curve: pd.DataFrame, share: float = HOOKED) -> int | None:
@@ -248,11 +251,12 @@ def words(viewers: Viewers | NotEstimable) -> str:
 
 
 def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "", level: float = 0.95) -> Check:
-    """Ask whether viewers go on less, the later they began (log-rank test for trend in the start day).
+    """Ask whether viewers go on less, the later they began (log-rank test for trend).
 
-    A show that is carried by its launch keeps its first viewers better than later ones. First viewers may also be
-    keener to begin with: `strata` compares within the levels of an account's attribute, such as past viewing; what
-    that attribute does not hold stays mixed in.
+    The trend is in what would be left of a launch's excitement on the start day if it halved every week: a show that is
+    carried by its launch keeps its first viewers better than later ones. First viewers may also be keener to begin
+    with: `strata` compares within the levels of an account's attribute, such as past viewing; what that attribute
+    does not hold stays mixed in.
 
     Returns:
         passed is False where later viewers go on less, None where there is too little to compare.
@@ -267,7 +271,7 @@ def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "", level: float
             "Too few viewers began after the first week, or in it, and were watched for long enough to compare them."
         )
         return Check(name=name, passed=None, detail=detail)
-    z = trend(rows, rows["start_day"].to_numpy(dtype=float), strata if strata in rows else "")
+    z = trend(rows, 1 - 0.5 ** (rows["start_day"] / 7), strata if strata in rows else "")
     if z is None:
         return Check(name=name, passed=None, detail="Nobody left, or all began on the same day.")
     p = float(2 * stats.norm.sf(abs(z)))
