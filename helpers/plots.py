@@ -91,7 +91,7 @@ def heat(table: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
 
 
 def slices(rows: pd.DataFrame, *, label: str) -> Axes:
-    """Draw the effect in each level of an attribute: as it came out (thin), and drawn together (thick)."""
+    """Draw the effect in each level of one attribute or several: as it came out (thin), drawn together (thick)."""
     known = rows.dropna(subset=["effect"])[::-1] if len(rows) else rows
     ax, place = _axes(8.6, 1.0 + 0.5 * max(len(known), 2)), range(len(known))
     together = known.dropna(subset=["shrunken"]) if len(known) else known
@@ -102,7 +102,9 @@ def slices(rows: pd.DataFrame, *, label: str) -> Axes:
         ax.hlines(below, together["shrunken low"], together["shrunken high"], color=figure.SERIES[0], linewidth=3)
         ax.plot(together["shrunken"], below, "o", color=figure.SERIES[0], markersize=7, label="drawn together")
     ax.axvline(0, color=figure.MUTED, linewidth=1)
-    ax.set_yticks(range(len(known)), list(known["level"]) if len(known) else [])
+    several = len(known) and known["attribute"].nunique() > 1
+    names = known["attribute"] + ": " + known["level"] if several else known["level"]
+    ax.set_yticks(range(len(known)), list(names))
     ax.grid(visible=False, axis="y")
     ax.set_xlabel(label)
     return _legend(ax, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
@@ -363,26 +365,6 @@ def leave_out(curves: pd.DataFrame, *, label: str) -> Axes:
     ax.set_xlabel("Heaviest accounts left out, % of both arms together")
     ax.set_ylabel(label)
     return _legend(ax, loc="upper right")
-
-
-def slices(rows: pd.DataFrame, *, label: str) -> Axes:
-    """Draw effects by group, as they came out (thin) and drawn together (thick); a missing one leaves its row empty."""
-    names = (rows["attribute"] + ": " + rows["level"]).tolist()[::-1]
-    ax = _axes(8.6, 1.1 + 0.34 * max(len(names), 1))
-    styles = (
-        ("low", "effect", "high", figure.NEUTRAL, 1.5, "own value"),
-        ("shrunken low", "shrunken", "shrunken high", figure.SERIES[0], 4.0, "drawn together"),
-    )
-    for shift, (low, middle, high, colour, width, name) in zip((0.16, -0.16), styles, strict=True):
-        y = [len(names) - 1 - i + shift for i in range(len(names))]
-        ax.hlines(y, rows[low].astype(float), rows[high].astype(float), color=colour, linewidth=width)
-        ax.plot(rows[middle].astype(float), y, "o", color=colour, markersize=5, label=name)
-    ax.axvline(0, color=figure.MUTED, linewidth=1)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(-0.6, max(len(names), 1) - 0.4)
-    ax.grid(visible=False, axis="y")
-    ax.set_xlabel(label)
-    return _legend(ax, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
 
 
 def funnel(rows: pd.DataFrame) -> Axes:
