@@ -102,7 +102,7 @@ def slices(rows: pd.DataFrame, *, label: str) -> Axes:
         ax.hlines(below, together["shrunken low"], together["shrunken high"], color=figure.SERIES[0], linewidth=3)
         ax.plot(together["shrunken"], below, "o", color=figure.SERIES[0], markersize=7, label="drawn together")
     ax.axvline(0, color=figure.MUTED, linewidth=1)
-    several = len(known) and known["attribute"].nunique() > 1
+    several = len(set(known["attribute"])) > 1
     names = known["attribute"] + ": " + known["level"] if several else known["level"]
     ax.set_yticks(range(len(known)), list(names))
     ax.grid(visible=False, axis="y")
