@@ -84,7 +84,8 @@ def _meaning(prospects: Sequence[Prospect], *, sees: bool, safe: bool) -> str:
     """Say what these accounts are good for."""
     star = prospects[0].planned.metric.title
     about = [p for p in prospects[1:] if p.planned.role in SUCCESS and p.reached]
-    evidence = "show-level evidence" if any(p.precision is not None for p in about) else "evidence on what drives it"
+    show = any(p.precision is not None for p in about)
+    evidence = "show-level evidence" if show else "evidence on what drives the north star"
     if sees and safe:
         return "So these accounts can carry the decision: such a gain would be seen, harm beyond the margins ruled out."
     if sees:
