@@ -147,3 +147,25 @@ def test_effects_of_a_launch_are_those_of_its_slices(players):
     assert isinstance(segments.to_frame([found]), pd.DataFrame)
     with pytest.raises(ParameterError, match="attribute 'land' is no segment of gate; valid: country"):
         segments.effects(data, metric, attributes=["land"])
+
+
+def test_words_say_which_group_gained_which_differ_and_that_nothing_stands_out(players):
+    metric = study.open(launch.load(players[0])).launch.plan[0].metric
+    apart = segments.corrected([attribute([0, 0, 0, 0, 8], [1] * 5)])
+    assert segments.standing_out(apart, metric).detail == "Hours gained in device level 4."
+    flat = segments.corrected([attribute([0.1, 0, -0.1], [1] * 3)])
+    assert "Of 3 groups none stands out" in segments.standing_out(flat, metric).detail
+    assert segments.standing_out([], metric).passed is None
+    worse = segments.corrected([attribute([0, 0, -9], [1] * 3)])
+    assert segments.standing_out(worse, metric).passed is False
+    assert segments.hasty(apart, better="higher").iloc[0].tolist() == [5, 1, 1]
+    assert segments.tests(apart)["after correction"].tolist() == [apart[0].p_adjusted]
+
+
+def test_targets_name_the_groups_that_may_be_followed_up(players):
+    path, table = players
+    assert segments.targets(study.open(launch.load(path))) == []
+    gain = np.where((table["country"] == "NO") & (table["version"] == "new"), 4.0, 0.0)
+    table.assign(hours=table["hours"] + gain).to_csv(path.parent / "players.csv", index=False)
+    found = segments.targets(study.open(launch.load(path)))
+    assert {"country NO (Hours)", "country NO (Per session)"} <= set(found)

@@ -207,7 +207,8 @@ def average(
         method = "t interval by the delta method" if metric.kind == "ratio" else "t interval"
         if metric.kind == "proportion":
             share = value / outcome.scale
-            worth = limits.worth(share, variance / outcome.scale**2, [whole])[0]
+            if weighted or stratum is not None:
+                worth = limits.worth(share, variance / outcome.scale**2, [whole])[0]
             _, below, above, _ = limits.score(np.array([value, value]), np.array([worth, worth]), outcome.scale, level)
             low, high, method = value - below[0], value + above[0], "Wilson score interval"
     obstacles = _obstacles(metric, [whole], [of], np.sqrt(variance) if metric.kind != "proportion" else whole.n)
