@@ -344,7 +344,9 @@ def quantile_differences(curve: pd.DataFrame, *, label: str) -> Axes:
             ("band_low", "band_high", 0.15, "all at once"),
             ("low", "high", 0.3, "each alone"),
         ):
-            ax.fill_between(x, curve[low], curve[high], color=colour, alpha=alpha, linewidth=0, label=f"95 %, {what}")
+            ax.fill_between(
+                x, curve[low], curve[high], color=colour, alpha=alpha, linewidth=0, label=f"interval for {what}"
+            )
         ax.plot(x, curve["diff"], color=colour, label="difference")
     ax.axhline(0, color=figure.MUTED, linewidth=1)
     ax.set_xlabel("Accounts at or below, %")
