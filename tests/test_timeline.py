@@ -125,6 +125,15 @@ def test_slices_ratios_clocks_and_levels_come_from_the_same_events(tables):
     np.testing.assert_allclose(levels.query("arm == 'control'").eval("high - value"), half)
 
 
+def test_accounts_drawn_with_unequal_probabilities_are_weighted(tables):
+    rare = np.array([1.0, 0.5, 0.25, 0.5] * 2)
+    drawn = {"assignments": tables["assignments"].assign(inclusion_probability=rare)}
+    tables["sessions"] = tables["sessions"][tables["sessions"]["account"] != "z"]
+    tables["plays"] = tables["plays"][tables["plays"]["account"] != "z"]
+    found = course.measure(opened(tables | drawn, days=8, pre_days=0), HOURS, step_days=4, adjust=False)["all"]
+    assert found.mean[0, 0] == pytest.approx(np.average([2, 4, 6, 0], weights=1 / rare[:4]) * 7 / 4)
+
+
 def test_from_the_first_visit_only_those_who_came_in_the_first_week_are_read(tables):
     data = opened(tables, days=21)
     found = course.measure(data, HOURS, clock="visit", adjust=False)["all"]
@@ -550,7 +559,7 @@ def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, pl
         "marketing": pd.DataFrame({"region": ["N", "N", "S", "S"], "day": [ago, day] * 2, "spend": [10.0, 50, 10, 10]}),
     }
     events, campaigns, weeks = seasons.typical(opened(tables | around))
-    assert "since the launch: <b>final</b> (1 days); before it: rain" in events.detail
+    assert "since the launch: <b>final</b> (1 day); before it: rain (1 day)" in events.detail
     assert (events.passed, campaigns.passed, weeks.passed) == (False, False, True)
     assert "N 5.0 times" in campaigns.detail
     assert "S" not in campaigns.detail.split(":")[1].split(" what")[0]

@@ -123,6 +123,7 @@ def three_errors(
     clusters: Sequence[Any] | npt.NDArray[Any],
     *,
     rng: np.random.Generator,
+    draws: int = 9_999,
 ) -> pd.DataFrame:
     """Set one coefficient's inference beside itself, as if rows were independent, clustered, and by the wild bootstrap.
 
@@ -135,7 +136,7 @@ def three_errors(
         _of(regress(y, x), term).assign(errors="rows independent"),
         _of(regress(y, x, errors="cluster", clusters=clusters), term).assign(errors="clustered"),
     ]
-    boot = wild(y, x, term, clusters, rng=rng)
+    boot = wild(y, x, term, clusters, rng=rng, draws=draws)
     last = {"errors": "wild cluster bootstrap", "value": boot.value, "low": boot.low, "high": boot.high, "p": boot.p}
     frame = pd.concat([*rows, pd.DataFrame([last])], ignore_index=True)
     return frame[["errors", "value", "low", "high", "p"]]

@@ -18,6 +18,7 @@ from helpers import moments, units
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import Form
 from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.moments import WEIGHT
 from helpers.results import Check, Estimate, NotEstimable
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ def measure(
 ) -> dict[str, Course | NotEstimable]:
     """Measure a metric in every period for both arms, with one scan of its tables and one Moments.
 
+    Accounts that were drawn with unequal probabilities are weighted to the population.
+
     Args:
         data: the study; its launch says the window.
         metric: a mean, proportion, count or ratio whose measures add up over events.
@@ -133,16 +136,21 @@ def measure(
     columns = {m.name(): _columns(f"m{i}_", starts, step_days) for i, m in enumerate(metric.measures)}
     before = {m.name(): f"m{i}_pre" for i, m in enumerate(metric.measures)} if adjust and past else {}
     rows = _wide(data, metric, columns, before, clock=clock, step_days=step_days)
-    if by:
-        rows = rows.join(units.load(data).select("account", by), "account")
+    weighted = _weighted(data)
+    if more := [*([by] if by else []), *([WEIGHT] if weighted else [])]:
+        rows = rows.join(units.load(data).select("account", *more), "account")
     rows = rows.filter(_.arm.isin(arms))
-    names = [*(c for group in columns.values() for c in group.values()), *before.values()]
-    read = moments.from_table(
-        rows, columns=names, pairs=list(combinations_with_replacement(names, 2)), by=["arm", *([by] if by else [])]
-    )
+    names = [
+        *(c for group in columns.values() for c in group.values()),
+        *before.values(),
+        *([WEIGHT] if weighted else []),
+    ]
+    pairs = list(combinations_with_replacement(names, 2))
+    read = moments.from_table(rows, columns=names, pairs=pairs, by=["arm", *([by] if by else [])], weighted=weighted)
     scale = 7 / step_days if metric.per_week else 1.0
-    forms = [_form(metric, [columns[m.name()][start] for m in metric.measures], scale) for start in starts]
-    covariate = _form(metric, [before[m.name()] for m in metric.measures], 1.0) if before else None
+    over = WEIGHT if weighted else None
+    forms = [_form(metric, [columns[m.name()][start] for m in metric.measures], scale, over) for start in starts]
+    covariate = _form(metric, [before[m.name()] for m in metric.measures], 1.0, over) if before else None
     return _courses(read, arms, metric, forms, covariate, starts=starts, step_days=step_days, by=by, clock=clock)
 
 
@@ -239,7 +247,7 @@ def frame(course: Course | NotEstimable) -> pd.DataFrame:
 
 
 def levels(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
-    """Measure each arm's own mean in every period, before and after assignment, for a picture.
+    """Measure each arm's own mean in every period, before and after assignment, for a picture: of accounts as drawn.
 
     Returns:
         A row per arm and period: arm, from_day, value, low, high (pointwise, at the launch's level); none where the
@@ -330,9 +338,18 @@ def _columns(prefix: str, starts: Sequence[int], step_days: int) -> dict[int, st
     return {start: f"{prefix}{start // step_days}".replace("-", "b") for start in starts}
 
 
-def _form(metric: Metric, columns: Sequence[str], scale: float) -> Form:
+def _weighted(data: Study) -> bool:
+    """Say whether the accounts of an arm were drawn with unequal probabilities."""
+    if WEIGHT not in units.design(data):
+        return False
+    table = units.load(data)
+    ratio = table.aggregate(by="arm", ratio=table[WEIGHT].max() / table[WEIGHT].min()).execute()["ratio"]
+    return bool((ratio > 1 + 1e-9).any())
+
+
+def _form(metric: Metric, columns: Sequence[str], scale: float, weight: str | None = None) -> Form:
     if metric.denominator is None:
-        return Form(numerator=columns[0], scale=scale)
+        return Form(numerator=columns[0], denominator=weight, scale=scale)
     return Form(numerator=columns[0], denominator=columns[1])
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.timeline import clusters
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -57,3 +59,22 @@ def signups(
     expected = size * np.exp(season @ share.T) * week[:, None] * (1 + shock * (np.arange(days) >= start))[:, None]
     expected[start:, 0] *= 1 + lift
     return pd.DataFrame(rng.poisson(expected), columns=[f"region {nth + 1:02d}" for nth in range(regions)])
+
+
+def false_alarms(rng: np.random.Generator, *, regions: int, runs: int = 60, accounts: int = 50) -> pd.DataFrame:
+    """Count how often a campaign that does nothing, given to every second region, is called an effect at the 5 % level.
+
+    Returns:
+        A row per kind of errors: errors, false alarms (a share of the runs).
+    """
+    import pandas as pd
+
+    region = np.repeat(np.arange(regions), accounts)
+    campaign = {"campaign": (region % 2).astype(float)}
+    found = []
+    for _ in range(runs):
+        hours = rng.standard_normal(regions)[region] + 3 * rng.standard_normal(len(region))
+        found.append(clusters.three_errors(hours, campaign, "campaign", region, rng=rng, draws=399))
+    frame = pd.concat(found)
+    alarms = (frame["p"] < 0.05).groupby(frame["errors"], sort=False).mean()
+    return alarms.rename("false alarms").reset_index()

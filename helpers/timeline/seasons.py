@@ -57,7 +57,7 @@ def _events(data: Study) -> Check:
         return Check(name=name, passed=True, detail="The calendar names no holiday or event in the windows.")
     parts = []
     for where, column in (("since the launch", "since"), ("before it", "before")):
-        named = [f"{event} ({n} days)" for event, n in zip(counts["event"], counts[column], strict=True) if n]
+        named = [f"{event} ({n} day{'s' * (n > 1)})" for event, n in zip(counts["event"], counts[column], strict=True) if n]
         if named:
             parts.append(f"{where}: {', '.join(named)}")
     detail = f"Not a typical time, {'; '.join(parts)}. Before and after cannot be compared; the arms can."
@@ -179,5 +179,5 @@ def verdict(
         return Check(name=name, passed=True, detail=detail, p=p)
     if pre_trend.passed is None and not known:
         return Check(name=name, passed=None, detail="Cannot tell: nothing before the launch could be looked at.")
-    detail = "Stands: control lived through the same days, and where no effect can be none stood out."
+    detail = "Stands: control lived through the same days, and no placebo stands out from chance."
     return Check(name=name, passed=True, detail=detail)
