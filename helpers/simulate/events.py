@@ -127,9 +127,14 @@ def back(simulation: Simulation, luck: Luck, life: Life) -> np.ndarray:
 
     Who is back watches nothing yet: within weeks of leaving it is one in a hundred.
     """
+    return life.cancelled + days_away(simulation, luck)
+
+
+def days_away(simulation: Simulation, luck: Luck) -> np.ndarray:
+    """Days until each account would return, if it left."""
     hazard = -np.log1p(-simulation.churn.returns) / 365
-    with np.errstate(divide="ignore"):
-        return life.cancelled - np.log1p(-luck.returns) / max(hazard, 1e-300)
+    days: np.ndarray = -np.log1p(-luck.returns) / max(hazard, 1e-300)
+    return days
 
 
 def _resubscribed(simulation: Simulation, luck: Luck, life: Life, left: np.ndarray) -> pa.Array:

@@ -140,7 +140,7 @@ def _block(simulation: Simulation, everyone: pd.DataFrame, seed: np.random.SeedS
             "rated": np.bincount(played.account, plays.thumbs(simulation, possible, played), n),
             "asks": np.isfinite(events.asks(simulation, chances, control)),
             "left": np.isfinite(control.cancelled),
-            "back": events.back(simulation, luck, control) - control.cancelled < 365,
+            "back": events.days_away(simulation, luck) < 365,
             "pays": _flags(n, np.flatnonzero(np.isfinite(control.cancelled))[payment]),
         }
     )
