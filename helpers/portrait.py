@@ -16,7 +16,7 @@ from helpers.simulate import Simulation, anchors, observed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MIN_ACCOUNTS = 10_000  # below, groups of accounts are too small to tell the error of a rare event
+MIN_ACCOUNTS = 20_000  # below, groups of accounts are too small to tell the error of a rare event
 _TITLE = "Is the simulated service like a real one?"
 
 
@@ -35,7 +35,7 @@ def write(path: Path, *, accounts: int = 100_000, seed: int = 20261121) -> pd.Da
 
     Args:
         path: of the page; its folder is made, an older page replaced.
-        accounts: at least 10,000. More of them make the comparison sharper, not the service more real.
+        accounts: at least 20,000. More of them make the comparison sharper, not the service more real.
         seed: of the simulation.
 
     Returns:
@@ -138,9 +138,9 @@ def _calendar(simulation: Simulation) -> Section:
     ):
         ax.plot(days.index, 7 * days[name], color=colour, linestyle=style, linewidth=1, alpha=0.6)
         ax.plot(7 * weeks.index + 3, weeks[name], "o", color=colour, linestyle=style, label=label)
-    for name, first, length, _ in season.events[1:]:
+    for (name, first, length, _), side in zip(season.events[1:], ("right", "left", "left"), strict=True):
         ax.axvspan(first - 0.5, first + length - 0.5, color=figure.GRID, zorder=0)
-        ax.text(first - 0.5, 1.01, name, transform=ax.get_xaxis_transform(), color=figure.MUTED, fontsize=9)
+        ax.text(first - 0.5, 1.01, name, ha=side, transform=ax.get_xaxis_transform(), color=figure.MUTED, fontsize=9)
     ax.axvline(-0.5, color=figure.INK, linewidth=1)
     ax.set_ylim(0)
     ax.set_xlabel("Days from the launch")
@@ -176,7 +176,7 @@ def _survival(lived: observed.Lived) -> Section:
     ax.set_xlim(0.8, left.index[-1] + 0.9)
     ax.legend(loc="lower left", ncols=2)
     return Section(
-        heading="Every show loses most viewers after its first episode",
+        heading="Of those who leave a show, most leave after its first episode",
         text="Whoever is left later on liked it from the start, so the curves flatten: not because the show gets "
         "better, but because those who would leave have left. The points are a published curve, which the weak show "
         "was made to follow.",

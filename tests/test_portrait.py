@@ -78,10 +78,10 @@ def test_values_are_written_like_the_statement():
 
 
 def test_too_few_accounts_are_refused_and_nothing_is_written(tmp_path, capsys):
-    with pytest.raises(ParameterError, match="accounts is 100, must be at least 10,000 for a portrait"):
+    with pytest.raises(ParameterError, match="accounts is 100, must be at least 20,000 for a portrait"):
         portrait.write(tmp_path / "p.html", accounts=100)
     assert cli.main(["portrait", "--accounts", "100", "--out", str(tmp_path / "p.html")]) == 2
-    assert "must be at least 10,000" in capsys.readouterr().err
+    assert "must be at least 20,000" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -54,7 +54,10 @@ def realised(lived: Lived, anchors: Sequence[Anchor] | None = None) -> pd.DataFr
     rows = []
     for anchor in ANCHORS if anchors is None else anchors:
         value = anchor.measure(lived)
-        error = np.std([anchor.measure(group) for group in groups], ddof=1) / np.sqrt(GROUPS)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a small group may lack what is rare
+            by_group = np.array([anchor.measure(group) for group in groups])
+        told = by_group[np.isfinite(by_group)]
+        error = np.std(told, ddof=1) / np.sqrt(len(told))
         if anchor.basis == "assumed":
             error *= np.sqrt(1 + len(lived.accounts) / _TUNED_ON)
         holds = anchor.low - ERRORS * error <= value <= anchor.high + ERRORS * error

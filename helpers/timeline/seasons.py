@@ -57,7 +57,9 @@ def _events(data: Study) -> Check:
         return Check(name=name, passed=True, detail="The calendar names no holiday or event in the windows.")
     parts = []
     for where, column in (("since the launch", "since"), ("before it", "before")):
-        named = [f"{event} ({n} day{'s' * (n > 1)})" for event, n in zip(counts["event"], counts[column], strict=True) if n]
+        named = [
+            f"{event} ({n} day{'s' * (n > 1)})" for event, n in zip(counts["event"], counts[column], strict=True) if n
+        ]
         if named:
             parts.append(f"{where}: {', '.join(named)}")
     detail = f"Not a typical time, {'; '.join(parts)}. Before and after cannot be compared; the arms can."
