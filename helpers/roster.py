@@ -15,7 +15,7 @@ from helpers.results import Check
 from helpers.study import Study
 
 PAST = "past_weekly_hours"  # the frame's number that is closest to the outcome
-_SMALL_FRAME, _SMALL_DRAW = 1_000, 200  # accounts that redraws are tried on, and at least drawn each time
+_SMALL_FRAME, _SMALL_DRAW = 2_000, 500  # accounts that redraws are tried on, and at least drawn each time
 
 
 def frame(data: Study) -> ibis.Table:
@@ -229,8 +229,8 @@ def second_draw(data: Study, *, salt: str, attributes: Sequence[str]) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def redraws(data: Study, *, times: int = 1_000) -> tuple[Check, pd.DataFrame]:
-    """Draw again and again from a thousand accounts, without strata and as the launch does, and see what comes of it.
+def redraws(data: Study, *, times: int = 500) -> tuple[Check, pd.DataFrame]:
+    """Draw again and again from two thousand accounts, without strata and as the launch does, and see what comes of it.
 
     The outcome is what they watched before. The table is empty, and the check not passed, where that or a frame lacks.
     """
@@ -250,7 +250,7 @@ def redraws(data: Study, *, times: int = 1_000) -> tuple[Check, pd.DataFrame]:
         try:
             settled = sampling.plan(small, n=n, strata=strata, design=how, salt="redraws")
         except PremiereError as error:
-            detail = f"A thousand accounts are too few for this design: {error}."
+            detail = f"Two thousand accounts are too few for this design: {error}."
             return Check(name=name, passed=None, detail=detail), empty
         found[label] = sampling.repeat(settled, outcome, times=times, salt="redraws")
     planned = found["as planned"]

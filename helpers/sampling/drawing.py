@@ -111,7 +111,6 @@ class Plan:
     columns: tuple[str, ...]
     cells: pd.DataFrame
     cuts: pd.DataFrame
-    arms: tuple[str, ...]
 
     @property
     def strata(self) -> ibis.Table:
@@ -204,7 +203,7 @@ def plan(
     if population <= COUNTED and household is None:
         _refuse_repeats(units)
     cells, cuts = quotas(cells, columns, n, design, later)
-    return Plan(units=units, columns=tuple(columns), cells=cells, cuts=cuts, arms=(*n, *later))
+    return Plan(units=units, columns=tuple(columns), cells=cells, cuts=cuts)
 
 
 def draw(
