@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from helpers.results import Check
 Policy = Literal["refuse", "drop", "keep"]
 Tables = Mapping[str, ibis.Table]
 
-COLUMNS = ["table", "fault", "impossible", "arm", "rows", "accounts", "of"]
+COLUMNS = ["table", "fault", "impossible", "arm", "rows", "of", "se"]
 LATE_HOURS = 48
 _DAY_MINUTES = 24 * 60
 _PARTNERS = {foreign.table for table in schema.TABLES.values() for foreign in table.foreign_keys}
@@ -51,7 +51,8 @@ def count(tables: Tables, assigned: ibis.Table | None = None) -> pd.DataFrame:
             rows as of one arm.
 
     Returns:
-        table, fault, impossible (or merely to be known), arm, rows, accounts with such rows, and all rows of the arm.
+        table, fault, impossible (or merely to be known), arm, rows, all rows of the arm, and
+        the standard error of their share, over accounts.
         A fault that nowhere occurs has no row, so that sound data give an empty table.
     """
     found, partners = [], dict(tables)
@@ -95,15 +96,16 @@ def sound(tables: Tables) -> dict[str, ibis.Table]:
     return kept
 
 
-def check(counts: pd.DataFrame, accounts: Mapping[str, int], policy: Policy, alpha: float = 0.001) -> Check:
+def check(counts: pd.DataFrame, arms: Sequence[str], policy: Policy, alpha: float = 0.001) -> Check:
     """Ask whether faults of the logs fell on the arms alike; where they did not, leaving them out bends the comparison.
 
-    For each fault, the accounts that have it are compared between the arms (chi-square); the smallest p times the
-    number of faults is held against `alpha`. A pass shows no difference large enough to see, not that there is none.
+    For each fault, its share of the rows is compared between every arm and the first, with errors over accounts: a
+    launch that makes people watch more makes more rows, and more faulty ones. The smallest p times the number of
+    comparisons is held against `alpha`. A pass shows no difference large enough to see, not that there is none.
 
     Args:
         counts: what `count` found.
-        accounts: assigned accounts of each arm.
+        arms: names of the arms, control first.
         policy: what was done with the rows that cannot be.
         alpha: how rarely faults that fall by chance may fail.
     """
@@ -115,16 +117,16 @@ def check(counts: pd.DataFrame, accounts: Mapping[str, int], policy: Policy, alp
     faults = counts.groupby(["table", "fault", "impossible"], sort=False)
     for (table, fault, impossible), found in faults:
         by_arm = found.set_index("arm")
-        shares = {arm: by_arm["rows"].get(arm, 0) / max(by_arm["of"].get(arm, 1), 1) for arm in accounts}
+        share = (by_arm["rows"] / by_arm["of"]).reindex(list(arms), fill_value=0.0)
+        se = by_arm["se"].reindex(list(arms), fill_value=0.0)
         words = str(fault).rpartition(": ")[2]
-        split = ", ".join(f"{arm} {share:.2%}" for arm, share in shares.items())
+        split = ", ".join(f"{arm} {share[arm]:.2%}" for arm in arms)
         said.append(
             f"{by_arm['rows'].sum():,} of {table} {words} ({split}; {done.get(policy, '') if impossible else 'noted'})"
         )
-        hit = np.array([by_arm["accounts"].get(arm, 0) for arm in accounts])
-        rest = np.array(list(accounts.values())) - hit
-        if hit.sum() and rest.sum() and len(hit) > 1:
-            p = min(p, float(stats.chi2_contingency([hit, rest], correction=False).pvalue) * len(faults))
+        apart, error = (share - share.iloc[0]).abs().iloc[1:], np.hypot(se, se.iloc[0]).iloc[1:]
+        z = float((apart / error.where(error > 0)).max())
+        p = min(p, 2 * float(stats.norm.sf(z)) * len(faults) * len(apart)) if z == z else p
     detail = f"Faults of logging: {'; '.join(said)}."
     if p >= alpha:
         return Check(name=name, passed=True, detail=f"{detail} They fell on the arms alike, within chance.", p=p)
@@ -140,19 +142,20 @@ def _faults(name: str, rows: ibis.Table, tables: Tables, assigned: ibis.Table | 
     arms = beside.aggregate(by="arm", of=_.count(), **counts).execute().set_index("arm")
     for i, rule in enumerate(rules):
         if arms[f"n{i}"].fillna(0).sum():
-            yield _frame(
-                name, rule.fault, _accounts(beside.filter(rule.broken)), arms["of"], impossible=rule.impossible
-            )
+            yield _frame(name, rule.fault, beside, beside.filter(rule.broken), impossible=rule.impossible)
     if (key := _key(name, rows)) and name != "assignments" and (name != "plays" or _same_instant(rows)):
-        groups = beside.aggregate(by=["arm", *key], n=_.count()).filter(_.n > 1).mutate(n=_.n - 1)
-        again = _accounts(groups, rows=groups.n.sum())
-        if len(again):
-            words = "repeat a key that must be unique" if len(key) == 1 else f"repeat another's {', '.join(key)}"
-            yield _frame(name, f"{key[0]}: {words}" if len(key) == 1 else words, again, arms["of"])
-    if name == "plays" and len(
-        long := _accounts(_with_arm(_days(rows).filter(_.minutes > _DAY_MINUTES + 1e-6), assigned))
-    ):
-        yield _frame(name, "account days have more than 24 hours of viewing", long, arms["of"])
+        again = beside.aggregate(by=["arm", *key], hits=_.count() - 1).filter(_.hits > 0)
+        words = "repeat a key that must be unique" if len(key) == 1 else f"repeat another's {', '.join(key)}"
+        if _any(again):
+            yield _frame(name, f"{key[0]}: {words}" if len(key) == 1 else words, beside, again)
+    if name == "plays":
+        long = _with_arm(_days(rows).filter(_.minutes > _DAY_MINUTES + 1e-6), assigned)
+        if _any(long):
+            yield _frame(name, "account days have more than 24 hours of viewing", beside, long)
+
+
+def _any(rows: ibis.Table) -> bool:
+    return bool(rows.limit(1).count().execute())
 
 
 def _sentence(table: str, fault: str, rows: int) -> str:
@@ -161,15 +164,23 @@ def _sentence(table: str, fault: str, rows: int) -> str:
     return f"{where}: {rows:,} {words}" if words.startswith("account days") else f"{where}: {rows:,} rows {words}"
 
 
-def _accounts(broken: ibis.Table, rows: Any = None) -> pd.DataFrame:
-    """Count rows and accounts by arm."""
-    accounts = broken.account.nunique() if "account" in broken.columns else ibis.literal(0)
-    return broken.aggregate(by="arm", rows=broken.count() if rows is None else rows, accounts=accounts).execute()
+def _whole(number: int) -> Any:
+    return ibis.literal(number, "int64")
 
 
-def _frame(name: str, fault: str, found: pd.DataFrame, of: pd.Series, *, impossible: bool = True) -> pd.DataFrame:
-    told = found.assign(table=name, fault=fault, impossible=impossible, of=found["arm"].map(of))
-    return told.astype({"rows": int})[COLUMNS]
+def _frame(name: str, fault: str, rows: ibis.Table, broken: ibis.Table, *, impossible: bool = True) -> pd.DataFrame:
+    """Count broken rows by arm, beside all rows, with the error of their share over accounts (delta method)."""
+    hits = broken.hits if "hits" in broken.columns else _whole(1)
+    who = ["arm", "account"] if "account" in rows.columns else ["arm"]
+    parts = rows.select(*who, n=_whole(1), k=_whole(0)).union(broken.select(*who, n=_whole(0), k=hits.cast("int64")))
+    each = parts.aggregate(by=who, n=_.n.sum().cast("float64"), k=_.k.sum().cast("float64"))
+    sums = each.aggregate(
+        by="arm", rows=_.k.sum(), of=_.n.sum(), kk=(_.k * _.k).sum(), kn=(_.k * _.n).sum(), nn=(_.n * _.n).sum()
+    ).execute()
+    found = sums[sums["rows"] > 0].assign(table=name, fault=fault, impossible=impossible)
+    share = found["rows"] / found["of"]
+    variance = found["kk"] - 2 * share * found["kn"] + share**2 * found["nn"]
+    return found.assign(se=np.sqrt(variance.clip(lower=0)) / found["of"]).astype({"rows": int, "of": int})[COLUMNS]
 
 
 def _with_arm(rows: ibis.Table, assigned: ibis.Table | None) -> ibis.Table:

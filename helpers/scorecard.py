@@ -53,7 +53,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         for p in units.measurable(data)
         if (past := _past(data, p.metric)) is not None
     ]
-    checks = (arm_counts(data, read), *preflight.checks(data), validity.pre_period(before), *event_logs(data, read))
+    checks = (arm_counts(data, read), *preflight.checks(data), validity.pre_period(before), *event_logs(data))
     failed = next((c.name for c in checks if c.passed is False), "")
 
     def compare(*, adjust: bool) -> list[Estimate | NotEstimable]:
@@ -144,13 +144,11 @@ def scale(data: Study, metric: Metric) -> float:
     return inference.form(metric, metric.window_days or data.launch.days).scale
 
 
-def event_logs(data: Study, read: Moments) -> tuple[Check, ...]:
+def event_logs(data: Study) -> tuple[Check, ...]:
     """Ask whether the faults of the event tables fell on the arms alike; own tables have no events to ask about."""
     if UNITS_TABLE in data.tables:
         return ()
-    by_arm = read.pool(by=["arm"])
-    accounts = {str(arm): int(n) for arm, n in zip(by_arm.groups["arm"], by_arm.n, strict=True)}
-    return (logs.check(units.faults(data), accounts, data.launch.data.faults),)
+    return (logs.check(units.faults(data), data.launch.arms.names, data.launch.data.faults),)
 
 
 def arm_counts(data: Study, read: Moments) -> Check:

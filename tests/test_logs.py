@@ -70,7 +70,7 @@ def count(frames, **more):
 
 def test_a_sound_log_has_no_fault():
     assert count(tables()).empty
-    found = logs.check(count(tables()), {"control": 20, "early": 20}, "refuse")
+    found = logs.check(count(tables()), ["control", "early"], "refuse")
     assert found.passed
     assert "No row" in found.detail
 
@@ -203,7 +203,7 @@ def test_what_is_late_or_lacks_a_partner_is_told_and_refuses_nothing(tmp_path):
 def test_an_own_table_has_no_events_to_ask_about(players):
     path, _ = players
     card = scorecard.measure(study.open(launch.load(path)))
-    assert [c.name for c in card.checks] == ["Arm counts", "Before the launch"]
+    assert "Event logs" not in [c.name for c in card.checks]
     path.write_text(path.read_text().replace("arm: version}", "arm: version, faults: drop}"))
     with pytest.raises(launch.LaunchError, match="'faults' is for event tables; for one table, see 'missing'"):
         launch.load(path)
@@ -240,16 +240,28 @@ def test_faults_of_one_arm_alone_close_the_gate():
             "fault": "repeat another's key",
             "impossible": True,
             "arm": ["control", "early"],
-            "rows": [100, 400],
-            "accounts": [80, 300],
-            "of": [90_000, 91_000],
+            "rows": [900, 1_100],
+            "of": [90_000, 92_000],
+            "se": [0.0003, 0.0004],
         }
     )
-    sizes = {"control": 1_000, "early": 1_000}
-    found = logs.check(frame, sizes, "drop")
-    # Pearson's chi-square of 80, 920 against 300, 700: 2000 (80 x 700 - 920 x 300)^2 / (380 x 1620 x 1000 x 1000)
-    statistic = 2000 * (80 * 700 - 920 * 300) ** 2 / (380 * 1620 * 1e6)
-    assert found.p == pytest.approx(stats.chi2.sf(statistic, 1))
+    found = logs.check(frame, ["control", "early"], "drop")
+    assert found.p == pytest.approx(2 * stats.norm.sf((1_100 / 92_000 - 0.01) / 0.0005))
     assert found.passed is False
     assert "on one arm more than on the other" in found.detail
-    assert logs.check(frame.assign(accounts=[80, 90]), sizes, "drop").passed
+    more = frame.assign(rows=[900, 1_080], of=[90_000, 108_000])  # a fifth more rows, and as many more faulty ones
+    assert logs.check(more, ["control", "early"], "drop").passed
+
+
+def test_the_error_of_a_faults_share_is_over_accounts():
+    frames = tables()
+    rng = np.random.default_rng(6)
+    plays = frames["plays"].reset_index(drop=True)
+    plays.loc[rng.choice(len(plays), 60, replace=False), "watch_minutes"] = -1.0
+    found = count(frames | {"plays": plays}).set_index("arm")
+    arm = frames["assignments"].set_index("account")["arm"]
+    each = plays.assign(k=plays["watch_minutes"] < 0).groupby("account")["k"].agg(["sum", "size"])
+    for name, mine in each.groupby(arm):
+        share = mine["sum"].sum() / mine["size"].sum()
+        residual = mine["sum"] - share * mine["size"]
+        assert found.loc[name, "se"] == pytest.approx(np.sqrt((residual**2).sum()) / mine["size"].sum())
