@@ -267,6 +267,19 @@ def test_later_viewers_who_go_on_less_are_a_fading_whatever_the_weeks_say():
     assert fading.verdict(missing, missing, better="higher").detail == "Cannot tell: there are no times."
 
 
+def test_what_does_not_vary_is_said_and_breaks_nothing():
+    still = dataclasses.replace(weekly([0, 0, 0, 0]), cov=np.zeros((2, 4, 4)))
+    assert course.joint_quantile(still.effect_cov) == 0
+    assert "do not vary" in fading.forecast(still, 30).reason
+    assert "do not vary" in fading.early_minus_late(still).reason
+    assert "do not vary" in fading.surrogate(still, early_periods=2).reason
+    assert fading.outlook(still, days=[28])["effect"].isna().all()
+    assert len(course.frame(still)) == 4
+    halved = known(1.0)
+    held = dataclasses.replace(halved, cov=halved.cov * (np.arange(8) > 3))
+    assert did.pre_trend(did.event_study(dataclasses.replace(held, cov=np.zeros((2, 8, 8))))).passed is None
+
+
 def test_an_outlook_says_in_words_what_it_cannot_give():
     shown = fading.outlook(course.relative(weekly([1, 1, 1, 1])), days=[28, 56])
     assert shown["what"].tolist() == ["settles at", "on day 28", "on day 56"]
@@ -551,6 +564,15 @@ def test_the_week_agrees_with_r():
         seasons.weekdays(autumn[date].iloc[::2], autumn[count].iloc[::2])
 
 
+def test_the_season_is_asked_about_in_one_go(tables, players):
+    data = opened(tables, days=14)
+    quiet = "Cannot tell: nothing before the launch could be looked at."  # the two weeks before are alike
+    assert seasons.ask(data, HOURS, region="tenure").detail == quiet
+    assert seasons.regions(data, HOURS, "region") == []
+    own = study.open(launch.load(players[0]))
+    assert seasons.ask(own, own.launch.plan[0].metric, region="country").detail.startswith("Cannot tell: these data")
+
+
 def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, players):
     day = START.tz_localize(None).normalize().date()
     ago = day - pd.Timedelta(days=3)
@@ -585,6 +607,8 @@ def test_the_seasons_verdict_is_one_word_with_its_reason(drift, placebos, region
     answer = seasons.verdict(did.three_ways(found), did.pre_trend(did.event_study(found)), wrong, apart)
     assert answer.detail.startswith(word + ":")
     assert answer.passed is passed
+    assert "hours" not in seasons.words(did.three_ways(found), unit="h")
     gone = NotEstimable(metric="hours", reason="no times")
+    assert seasons.words(did.three_ways(gone), unit="h") == "Nothing could be compared: no times."
     nothing = seasons.verdict(did.three_ways(gone), did.pre_trend(gone), [gone], [])
     assert (nothing.passed, nothing.detail) == (None, "Cannot tell: no times.")

@@ -16,6 +16,7 @@ from helpers.metrics import Metric
 from helpers.report.readout import digits, number
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.segments import Attribute
+from helpers.timeline import course, did
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,8 @@ def _events(data: Study) -> Check:
         return Check(name=name, passed=True, detail="The calendar names no holiday or event in the windows.")
     parts = []
     for where, column in (("since the launch", "since"), ("before it", "before")):
-        named = [f"{event} ({n} day{'s' * (n > 1)})" for event, n in zip(counts["event"], counts[column], strict=True) if n]
+        lasted = zip(counts["event"], counts[column], strict=True)
+        named = [f"{event} ({n} day{'s' * (n > 1)})" for event, n in lasted if n]
         if named:
             parts.append(f"{where}: {', '.join(named)}")
     detail = f"Not a typical time, {'; '.join(parts)}. Before and after cannot be compared; the arms can."
@@ -129,6 +131,14 @@ def regions(
     if failed or region not in data.launch.segments or units.why_not(data, metric):
         return []
     return segments.effects(data, metric, attributes=[region], treatment=treatment)
+
+
+def ask(data: Study, metric: Metric, *, region: str, treatment: str = "", checks: Sequence[Check] = ()) -> Check:
+    """Ask in one go whether season and marketing leave the comparison of the arms standing; see `verdict`."""
+    path = course.measure(data, metric, treatment=treatment, adjust=False, checks=checks)["all"]
+    placebo = did.placebo_in_time(path)
+    places = regions(data, metric, region, treatment=treatment, checks=checks)
+    return verdict(did.three_ways(path), did.pre_trend(did.event_study(path)), [placebo], places)
 
 
 def words(ways: Sequence[Estimate | NotEstimable], *, unit: str) -> str:
