@@ -61,9 +61,8 @@ def over(rows: pd.DataFrame, *, x: str, value: str, by: str = "", labels: tuple[
     """
     ax = _axes(8.6, 3.6)
     lines = list(rows.groupby(by, sort=False)) if by else [("", rows)] if len(rows) else []
-    step = (
-        rows[x].drop_duplicates().sort_values().diff().min() if rows[x].nunique() > 1 else 0
-    )  # lines stand a little apart
+    gaps = rows[x].drop_duplicates().sort_values().diff().dropna()
+    step = gaps.min() if len(gaps) else 0  # lines stand a little apart
     for nth, (name, line) in enumerate(lines):
         colour, at = figure.SERIES[nth % len(figure.SERIES)], line[x] + 0.1 * nth * step
         if "joint_low" in line:
