@@ -16,7 +16,7 @@ from scipy import stats
 from helpers import launch, metrics, results, study
 from helpers.errors import DataError, ParameterError
 from helpers.results import Check, Estimate, NotEstimable
-from helpers.segments import Attribute
+from helpers.segments import Attribute, Segment
 from helpers.timeline import clusters, course, did, factorial, fading, geo, practice, seasons
 from helpers.timeline.course import Course
 
@@ -603,10 +603,18 @@ def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, pl
 def test_the_seasons_verdict_is_one_word_with_its_reason(drift, placebos, regions, word, passed):
     found = known(1.0, drift=drift)
     wrong = [course.contrast(known(3.0), course.mean_of(found.after)) for _ in placebos]
-    apart = [] if regions is None else [Attribute(name="region", metric="hours", segments=(), p=regions)]
+    effects = [
+        Segment(level=str(d), estimate=dataclasses.replace(did.three_ways(found)[1], diff=d)) for d in (1.0, 1.4)
+    ]
+    apart = [] if regions is None else [Attribute(name="region", metric="hours", segments=tuple(effects), p=regions)]
     answer = seasons.verdict(did.three_ways(found), did.pre_trend(did.event_study(found)), wrong, apart)
     assert answer.detail.startswith(word + ":")
     assert answer.passed is passed
+    close = [dataclasses.replace(a, segments=(effects[0], effects[0])) for a in apart]
+    assert (
+        "Differs"
+        not in seasons.verdict(did.three_ways(found), did.pre_trend(did.event_study(found)), wrong, close).detail
+    )
     assert "hours" not in seasons.words(did.three_ways(found), unit="h")
     gone = NotEstimable(metric="hours", reason="no times")
     assert seasons.words(did.three_ways(gone), unit="h") == "Nothing could be compared: no times."

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from helpers.study import Study
 
 _DIFFER = 0.05  # level at which regions are said to differ
+_LARGE = 0.2  # spread of the regions' effects against their mean, from which an average hides too much
 _CHANGED = 0.25  # relative change of a region's daily spend that is called a campaign
 
 
@@ -153,6 +154,15 @@ def words(ways: Sequence[Estimate | NotEstimable], *, unit: str) -> str:
     return f"Found: {'; '.join(said)}." if said else f"Nothing could be compared: {reason}."
 
 
+def _apart(places: Attribute) -> float:
+    """Give the distance between the largest and the smallest effect, drawn together where they are, over their mean."""
+    own = [
+        s.estimate.diff if s.effect is None else s.effect for s in places.segments if isinstance(s.estimate, Estimate)
+    ]
+    mean = abs(sum(own)) / max(len(own), 1)
+    return (max(own) - min(own)) / mean if len(own) > 1 and mean else float("inf")
+
+
 def verdict(
     ways: Sequence[Estimate | NotEstimable],
     pre_trend: Check,
@@ -165,7 +175,8 @@ def verdict(
         ways: before/after, against control, and difference in differences, as `did.three_ways` gives them.
         pre_trend: of the event study.
         placebos: effects where there can be none; together they alarm falsely in one launch in a hundred.
-        regions: the effect by region, if it could be read.
+        regions: the effect by region, if it could be read. They differ if chance does not explain it, and if it is much:
+            with many accounts a difference that matters to nobody is no chance either.
 
     Returns:
         A Check that begins with the word: "Suspect" (passed is False), "Differs by region" (True: it stands, but not
@@ -181,10 +192,10 @@ def verdict(
         reason = f"an effect shows where there can be none ({', '.join(failed)})" if failed else pre_trend.detail
         return Check(name=name, passed=False, detail=f"Suspect: {reason}")
     p = regions[0].p if regions else None
-    if p is not None and p < _DIFFER:
+    if p is not None and p < _DIFFER and _apart(regions[0]) > _LARGE:
         detail = (
-            "Differs by region: the effects of the regions lie further apart than chance explains. The comparison "
-            "stands in each of them; their average describes none and is no headline."
+            "Differs by region: the effects of the regions lie further apart than chance explains, and by more than a "
+            "fifth of their mean. The comparison stands in each of them; their average is no headline."
         )
         return Check(name=name, passed=True, detail=detail, p=p)
     if pre_trend.passed is None and not known:
