@@ -175,7 +175,7 @@ def verdict(
         ways: before/after, against control, and difference in differences, as `did.three_ways` gives them.
         pre_trend: of the event study.
         placebos: effects where there can be none; together they alarm falsely in one launch in a hundred.
-        regions: the effect by region, if it could be read. They differ if chance does not explain it, and if it is much:
+        regions: the effect by region, if it could be read. They differ if chance does not explain it and it is much:
             with many accounts a difference that matters to nobody is no chance either.
 
     Returns:
