@@ -61,8 +61,10 @@ def over(rows: pd.DataFrame, *, x: str, value: str, by: str = "", labels: tuple[
     """
     ax = _axes(8.6, 3.6)
     lines = list(rows.groupby(by, sort=False)) if by else [("", rows)] if len(rows) else []
+    gaps = rows[x].drop_duplicates().sort_values().diff().dropna()
+    step = gaps.min() if len(gaps) else 0  # lines stand a little apart
     for nth, (name, line) in enumerate(lines):
-        colour, at = figure.SERIES[nth % len(figure.SERIES)], line[x] + 0.012 * nth * (rows[x].max() - rows[x].min())
+        colour, at = figure.SERIES[nth % len(figure.SERIES)], line[x] + 0.1 * nth * step
         if "joint_low" in line:
             ax.fill_between(at, line["joint_low"], line["joint_high"], color=colour, alpha=0.15, linewidth=0)
         ax.vlines(at, line["low"], line["high"], color=colour, linewidth=2)

@@ -16,7 +16,7 @@ from scipy import stats
 from helpers import launch, metrics, results, study
 from helpers.errors import DataError, ParameterError
 from helpers.results import Check, Estimate, NotEstimable
-from helpers.segments import Attribute
+from helpers.segments import Attribute, Segment
 from helpers.timeline import clusters, course, did, factorial, fading, geo, practice, seasons
 from helpers.timeline.course import Course
 
@@ -265,6 +265,19 @@ def test_later_viewers_who_go_on_less_are_a_fading_whatever_the_weeks_say():
     assert (answer.passed, answer.detail, answer.p) == (False, "Fades: less.", 0.01)
     missing = NotEstimable(metric="hours", reason="there are no times")
     assert fading.verdict(missing, missing, better="higher").detail == "Cannot tell: there are no times."
+
+
+def test_what_does_not_vary_is_said_and_breaks_nothing():
+    still = dataclasses.replace(weekly([0, 0, 0, 0]), cov=np.zeros((2, 4, 4)))
+    assert course.joint_quantile(still.effect_cov) == 0
+    assert "do not vary" in fading.forecast(still, 30).reason
+    assert "do not vary" in fading.early_minus_late(still).reason
+    assert "do not vary" in fading.surrogate(still, early_periods=2).reason
+    assert fading.outlook(still, days=[28])["effect"].isna().all()
+    assert len(course.frame(still)) == 4
+    halved = known(1.0)
+    held = dataclasses.replace(halved, cov=halved.cov * (np.arange(8) > 3))
+    assert did.pre_trend(did.event_study(dataclasses.replace(held, cov=np.zeros((2, 8, 8))))).passed is None
 
 
 def test_an_outlook_says_in_words_what_it_cannot_give():
@@ -551,6 +564,15 @@ def test_the_week_agrees_with_r():
         seasons.weekdays(autumn[date].iloc[::2], autumn[count].iloc[::2])
 
 
+def test_the_season_is_asked_about_in_one_go(tables, players):
+    data = opened(tables, days=14)
+    quiet = "Cannot tell: nothing before the launch could be looked at."  # the two weeks before are alike
+    assert seasons.ask(data, HOURS, region="tenure").detail == quiet
+    assert seasons.regions(data, HOURS, "region") == []
+    own = study.open(launch.load(players[0]))
+    assert seasons.ask(own, own.launch.plan[0].metric, region="country").detail.startswith("Cannot tell: these data")
+
+
 def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, players):
     day = START.tz_localize(None).normalize().date()
     ago = day - pd.Timedelta(days=3)
@@ -581,10 +603,20 @@ def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, pl
 def test_the_seasons_verdict_is_one_word_with_its_reason(drift, placebos, regions, word, passed):
     found = known(1.0, drift=drift)
     wrong = [course.contrast(known(3.0), course.mean_of(found.after)) for _ in placebos]
-    apart = [] if regions is None else [Attribute(name="region", metric="hours", segments=(), p=regions)]
+    effects = [
+        Segment(level=str(d), estimate=dataclasses.replace(did.three_ways(found)[1], diff=d)) for d in (1.0, 1.4)
+    ]
+    apart = [] if regions is None else [Attribute(name="region", metric="hours", segments=tuple(effects), p=regions)]
     answer = seasons.verdict(did.three_ways(found), did.pre_trend(did.event_study(found)), wrong, apart)
     assert answer.detail.startswith(word + ":")
     assert answer.passed is passed
+    close = [dataclasses.replace(a, segments=(effects[0], effects[0])) for a in apart]
+    assert (
+        "Differs"
+        not in seasons.verdict(did.three_ways(found), did.pre_trend(did.event_study(found)), wrong, close).detail
+    )
+    assert "hours" not in seasons.words(did.three_ways(found), unit="h")
     gone = NotEstimable(metric="hours", reason="no times")
+    assert seasons.words(did.three_ways(gone), unit="h") == "Nothing could be compared: no times."
     nothing = seasons.verdict(did.three_ways(gone), did.pre_trend(gone), [gone], [])
     assert (nothing.passed, nothing.detail) == (None, "Cannot tell: no times.")

@@ -309,12 +309,21 @@ def joint_quantile(cov: Floats, level: float = 0.95, *, draws: int = 20_000) -> 
     >>> 1.96 < joint_quantile(np.eye(4)) < 2.55
     True
     """
+    cov = cov[np.ix_(np.diag(cov) > 0, np.diag(cov) > 0)]
+    if not len(cov):
+        return 0.0  # what does not vary is known without error
     se = np.sqrt(np.diag(cov))
     correlation = cov / np.outer(se, se)
     values, vectors = np.linalg.eigh(correlation)
     z = np.random.default_rng(20_190_211).standard_normal((draws, len(se)))
     z = z @ (vectors * np.sqrt(np.maximum(values, 0))).T
     return float(np.quantile(np.abs(z).max(axis=1), level))
+
+
+def full_rank(cov: Floats) -> bool:
+    """Say whether every period varies, and none is a combination of others: whether there is an inverse."""
+    se = np.sqrt(np.diag(cov))
+    return bool((se > 0).all()) and int(np.linalg.matrix_rank(cov / np.outer(se, se), rtol=1e-10)) == len(cov)
 
 
 def _obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from helpers.results import Check, Estimate, NotEstimable
-from helpers.timeline.course import Course, contrast, joint_quantile, mean_of
+from helpers.timeline.course import Course, contrast, full_rank, joint_quantile, mean_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -76,6 +76,8 @@ def pre_trend(study: Course | NotEstimable) -> Check:
     if not before.any():
         return Check(name=name, passed=None, detail="Could not be asked: it needs two whole periods before the launch.")
     effect, cov = study.effect[before], study.effect_cov[np.ix_(before, before)]
+    if not full_rank(cov):
+        return Check(name=name, passed=None, detail="Could not be asked: before the launch the values hardly vary.")
     p = float(stats.chi2.sf(effect @ np.linalg.solve(cov, effect), len(effect)))
     widest = joint_quantile(cov, study.level) * float(np.sqrt(np.diag(cov)).max())
     unseen = f"a drift of up to {widest:.3g} {study.unit} would hardly have been seen"

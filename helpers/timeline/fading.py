@@ -13,7 +13,7 @@ from scipy import optimize, stats
 from helpers.errors import ParameterError
 from helpers.report.readout import digits, number, percent
 from helpers.results import Check, Estimate, NotEstimable
-from helpers.timeline.course import LOG_RATIO, Course, contrast, mean_of
+from helpers.timeline.course import LOG_RATIO, Course, contrast, full_rank, mean_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _GRID = 240  # values of tau at which the likelihood is profiled
 _LONGEST = 10.0  # times the time observed: beyond, the curve is a straight line
 _MISFIT = 0.01
+_FLAT = "in some periods the values do not vary by themselves, so that no curve can be weighed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,8 @@ def decay(course: Course | NotEstimable) -> Decay | NotEstimable:
         )
         return NotEstimable(metric=course.metric, reason=reason, slice=course.slice)
     since = course.since()
+    if not full_rank(since.effect_cov):
+        return NotEstimable(metric=course.metric, reason=_FLAT, slice=course.slice)
     found = fit(since.starts, since.effect, since.effect_cov, step_days=course.step_days, level=course.level)
     return NotEstimable(metric=course.metric, reason=found, slice=course.slice) if isinstance(found, str) else found
 
@@ -190,6 +193,8 @@ def forecast(course: Course | NotEstimable, day: float) -> Forecast | NotEstimab
     if len(since.starts) < 4:
         reason = f"a curve with three unknowns needs at least 4 periods, there are {len(since.starts)}"
         return NotEstimable(metric=course.metric, reason=reason, slice=course.slice)
+    if not full_rank(since.effect_cov):
+        return NotEstimable(metric=course.metric, reason=_FLAT, slice=course.slice)
     profile = _profile(np.array(since.starts, dtype=float), since.effect, since.effect_cov, course.step_days)
     at = np.column_stack([np.ones(_GRID), [_shape(np.array([day]), tau, course.step_days)[0] for tau in profile.tau]])
     best = int(np.argmin(profile.misfit))

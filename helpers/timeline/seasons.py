@@ -16,6 +16,7 @@ from helpers.metrics import Metric
 from helpers.report.readout import digits, number
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.segments import Attribute
+from helpers.timeline import course, did
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from helpers.study import Study
 
 _DIFFER = 0.05  # level at which regions are said to differ
+_LARGE = 0.2  # spread of the regions' effects against their mean, from which an average hides too much
 _CHANGED = 0.25  # relative change of a region's daily spend that is called a campaign
 
 
@@ -57,9 +59,8 @@ def _events(data: Study) -> Check:
         return Check(name=name, passed=True, detail="The calendar names no holiday or event in the windows.")
     parts = []
     for where, column in (("since the launch", "since"), ("before it", "before")):
-        named = [
-            f"{event} ({n} day{'s' * (n > 1)})" for event, n in zip(counts["event"], counts[column], strict=True) if n
-        ]
+        lasted = zip(counts["event"], counts[column], strict=True)
+        named = [f"{event} ({n} day{'s' * (n > 1)})" for event, n in lasted if n]
         if named:
             parts.append(f"{where}: {', '.join(named)}")
     detail = f"Not a typical time, {'; '.join(parts)}. Before and after cannot be compared; the arms can."
@@ -133,6 +134,14 @@ def regions(
     return segments.effects(data, metric, attributes=[region], treatment=treatment)
 
 
+def ask(data: Study, metric: Metric, *, region: str, treatment: str = "", checks: Sequence[Check] = ()) -> Check:
+    """Ask in one go whether season and marketing leave the comparison of the arms standing; see `verdict`."""
+    path = course.measure(data, metric, treatment=treatment, adjust=False, checks=checks)["all"]
+    placebo = did.placebo_in_time(path)
+    places = regions(data, metric, region, treatment=treatment, checks=checks)
+    return verdict(did.three_ways(path), did.pre_trend(did.event_study(path)), [placebo], places)
+
+
 def words(ways: Sequence[Estimate | NotEstimable], *, unit: str) -> str:
     """Say what the three comparisons of `did.three_ways` found, in one sentence."""
     said = []
@@ -143,6 +152,15 @@ def words(ways: Sequence[Estimate | NotEstimable], *, unit: str) -> str:
             said.append(f"{e.metric} {diff} {unit}".rstrip() + f" ({low} to {high})")
     reason = next((e.reason for e in ways if isinstance(e, NotEstimable)), "")
     return f"Found: {'; '.join(said)}." if said else f"Nothing could be compared: {reason}."
+
+
+def _apart(places: Attribute) -> float:
+    """Give the distance between the largest and the smallest effect, drawn together where they are, over their mean."""
+    own = [
+        s.estimate.diff if s.effect is None else s.effect for s in places.segments if isinstance(s.estimate, Estimate)
+    ]
+    mean = abs(sum(own)) / max(len(own), 1)
+    return (max(own) - min(own)) / mean if len(own) > 1 and mean else float("inf")
 
 
 def verdict(
@@ -157,7 +175,8 @@ def verdict(
         ways: before/after, against control, and difference in differences, as `did.three_ways` gives them.
         pre_trend: of the event study.
         placebos: effects where there can be none; together they alarm falsely in one launch in a hundred.
-        regions: the effect by region, if it could be read.
+        regions: the effect by region, if it could be read. They differ if chance does not explain it and it is much:
+            with many accounts a difference that matters to nobody is no chance either.
 
     Returns:
         A Check that begins with the word: "Suspect" (passed is False), "Differs by region" (True: it stands, but not
@@ -173,10 +192,10 @@ def verdict(
         reason = f"an effect shows where there can be none ({', '.join(failed)})" if failed else pre_trend.detail
         return Check(name=name, passed=False, detail=f"Suspect: {reason}")
     p = regions[0].p if regions else None
-    if p is not None and p < _DIFFER:
+    if p is not None and p < _DIFFER and _apart(regions[0]) > _LARGE:
         detail = (
-            "Differs by region: the effects of the regions lie further apart than chance explains. The comparison "
-            "stands in each of them; their average describes none and is no headline."
+            "Differs by region: the effects of the regions lie further apart than chance explains, and by more than a "
+            "fifth of their mean. The comparison stands in each of them; their average is no headline."
         )
         return Check(name=name, passed=True, detail=detail, p=p)
     if pre_trend.passed is None and not known:
