@@ -1,12 +1,13 @@
 """What is suspicious about a result: each pattern is found where it was planted, and not where it was not."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import decision, detectors, launch, metrics, register, scorecard, study
+from helpers import decision, detectors, inference, launch, metrics, register, scorecard, study
 from helpers.launch.entry import Planned
 from helpers.metrics import Bound
 from helpers.results import Estimate
@@ -143,7 +144,13 @@ def test_arms_of_different_people_are_found_by_weighting_segments_alike(gate, sh
     hours = rng.gamma(2, 1, len(new)) + 4 * norway - 0.3 * new
     table = pd.DataFrame({"arm": np.where(new, "new", "old"), "country": np.where(norway, "NO", "SE"), "hours": hours})
     plan = "  north_star: {name: hours, kind: mean, column: hours, better: higher}\n"
-    assert detectors.composition(*gate(table, plan)).passed is passed
+    data, card = gate(table, plan)
+    stopped = next((c.name for c in card.checks if c.passed is False), "")
+    assert stopped == ("" if passed else "Arm counts by slice")  # which is asked first, and closes the effects
+    plain = inference.compare(
+        scorecard.pooled(data), data.launch.plan[0].metric, control="old", treatment="new", days=28, pre_days=1
+    )
+    assert detectors.composition(data, replace(card, plain=tuple(plain))).passed is passed
 
 
 @pytest.mark.parametrize(("harm", "passed"), [(0.25, False), (0.0, True)])

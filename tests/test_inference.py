@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tea_tasting as tt
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 from statsmodels.stats import multitest, proportion
@@ -451,6 +451,7 @@ def test_fiellers_interval_contains_zero_exactly_if_the_differences_does(n, mean
 
 @settings(max_examples=100, deadline=None)
 @given(n=st.tuples(st.integers(5, 5000), st.integers(5, 5000)), p=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+@example(n=(5, 247), p=(0.25, 0.0))
 def test_a_proportions_intervals_agree_about_zero(n, p):
     n = np.array(n)
     p = np.round(n * np.array(p)) / n

@@ -227,14 +227,15 @@ def test_a_written_number_reads_back_within_its_rounding(value, digits):
 
 def test_scorecard_escapes_names_marks_the_bound_and_says_why_a_number_is_missing():
     rows = (
-        claim(estimate(), title=HOSTILE, bound=0.3, bound_text="target +5%", status="cannot tell"),
-        claim(NotEstimable(metric="score", reason="no <answers>"), status="not estimable"),
+        claim(estimate(), title=HOSTILE, bound=0.3, bound_text="+5%", status="cannot tell"),
+        claim(NotEstimable(metric="score", reason="no <answers>"), status="not estimable", bound_text="+7%"),
     )
     made = Markup(Readout(headline="One.", answer=(HOSTILE,), claims=rows).to_html())
     assert not [tag for tag, _ in made.tags if tag == "script"]
     assert made.text.count(HOSTILE) == 2
     assert "Cannot be estimated: no <answers>" in made.text
-    assert "target +5%" in made.text
+    assert "cannot tell Higher." in made.text
+    assert "target +7%" in made.text  # where no words say what was asked
     assert [a["class"] for tag, a in made.tags if tag == "line"] == ["bound good", "zero", "range"]
     assert "no effect" not in made.text.lower()
 

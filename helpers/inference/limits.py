@@ -82,7 +82,8 @@ def relative(value: Floats, below: Floats, above: Floats, half: Floats, how: Rel
         return ratio - 1, ratio - wide - 1, ratio + wide - 1
 
     def root(off_t: Floats, off_c: Floats, sign: int) -> Floats:
-        spread = np.sqrt((off_c * t) ** 2 + (off_t * c) ** 2 - (off_t * off_c) ** 2)
+        square = (off_c * t) ** 2 + (off_t * c) ** 2 - (off_t * off_c) ** 2
+        spread = np.sqrt(np.maximum(square, 0))  # below 0 by rounding only
         limit: Floats = (t * c + sign * spread) / (c**2 - off_c**2)
         return limit
 
