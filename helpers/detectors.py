@@ -263,7 +263,7 @@ def curse(claims: Iterable[Claim], prior: float) -> Check:
             continue
         se = e.se / abs(e.control)
         left = e.rel * prior**2 / (prior**2 + se**2)
-        factor = belief.exaggeration(_chance(abs(left) / se, 1 - e.level), alpha=1 - e.level)
+        factor = belief.exaggeration_of(abs(left) / se, alpha=1 - e.level)
         told.append(
             f"{c.title}: {percent(e.rel, signed=True)} found, {percent(left, signed=True)} expected in a repetition "
             f"(a significant result at this size exaggerates by {factor:.1f})"
@@ -379,12 +379,6 @@ def _contrast(
     control = data.launch.arms.control
     (answer,) = inference.compare(read, metric, control=control, treatment=treatment, days=1, pre_days=1, level=level)
     return answer
-
-
-def _chance(effect: float, alpha: float) -> float:
-    """Give the power of a two-sided test where the true effect is so many standard errors."""
-    z = float(stats.norm.isf(alpha / 2))
-    return float(stats.norm.sf(z - effect) + stats.norm.sf(z + effect))
 
 
 def _differs(e: Estimate) -> bool:

@@ -252,3 +252,10 @@ def test_on_an_own_table_every_detector_answers_in_words(players):
     assert all(c.detail.endswith(".") for c in found)
     assert set(detectors.INFORMING) < {c.name for c in found}
     assert len(detectors.of_trust(found)) == len(found) - len(detectors.INFORMING)
+
+
+def test_a_win_of_many_errors_is_not_said_to_exaggerate():
+    e = replace(estimate(HOURS, 0.4, 0.002), p=0.0)
+    told = detectors.curse([decision.read(HOURS, e, role="north_star")], prior=0.03)
+    assert told.passed
+    assert "exaggerates by 1.0" in told.detail

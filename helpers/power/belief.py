@@ -38,10 +38,19 @@ def exaggeration(power: float, *, alpha: float = 0.05) -> float:
     >>> round(exaggeration(0.2), 2), round(exaggeration(0.8), 2)
     (2.26, 1.12)
     """
-    size, bound = _effect(power, alpha), float(special.ndtri(1 - alpha / 2))
-    above = size * special.ndtr(size - bound) + stats.norm.pdf(bound - size)
-    below = -size * special.ndtr(-size - bound) + stats.norm.pdf(bound + size)
-    return float((above + below) / (size * power))
+    return exaggeration_of(_effect(power, alpha), alpha=alpha)
+
+
+def exaggeration_of(effect: float, *, alpha: float = 0.05) -> float:
+    """Say the same for a true effect of so many standard errors, above 0.
+
+    >>> round(exaggeration_of(2.8), 2), exaggeration_of(40.0)
+    (1.13, 1.0)
+    """
+    bound = float(special.ndtri(1 - alpha / 2))
+    above = effect * special.ndtr(effect - bound) + stats.norm.pdf(bound - effect)
+    below = -effect * special.ndtr(-effect - bound) + stats.norm.pdf(bound + effect)
+    return float((above + below) / (special.ndtr(effect - bound) + special.ndtr(-effect - bound)) / effect)
 
 
 def wrong_sign(power: float, *, alpha: float = 0.05) -> float:
