@@ -50,7 +50,7 @@ def write(path: Path, *, accounts: int = 100_000, seed: int = 20261121) -> pd.Da
     simulation = Simulation(accounts=accounts, seed=seed)
     lived = observed.live(simulation)
     found = anchors.realised(lived)
-    sections = [_hours(lived), _calendar(simulation), _survival(lived), _anchors(found)]
+    sections = [_hours(lived), _calendar(simulation), _survival(lived), _anchors(found), _left_out()]
     run = f"{accounts:,} simulated accounts, seed {seed}"
     path.parent.mkdir(parents=True, exist_ok=True)
     index.write_whole(
@@ -77,6 +77,14 @@ def _anchors(found: pd.DataFrame) -> Section:
         "which nothing was published. A figure holds if it lies within what the statement allows (its rounding, or the "
         f"range of what is published) and four standard errors of this simulation. {verdict}",
         table=table.show(shown, ["about", "anchor", "stated", "allowed", "realised", "error", "holds", "source"]),
+    )
+
+
+def _left_out() -> Section:
+    return Section(
+        heading="Published, and not in the model",
+        text="These figures describe services like this one, and nothing here can be held against them.",
+        table=table.show(pd.DataFrame(anchors.LEFT_OUT, columns=["figure", "source", "why not"])),
     )
 
 
