@@ -4,6 +4,8 @@ import datetime as dt
 import filecmp
 import functools
 import math
+import subprocess
+import sys
 
 import duckdb
 import ibis
@@ -543,6 +545,18 @@ def test_one_process_and_two_stream_the_same_bytes(tmp_path):
         for foreign in schema.TABLES[name].foreign_keys:
             columns = ", ".join(foreign.columns)
             assert value(logs, f"select count(*) from {name} anti join {foreign.table} using ({columns})") == 0
+
+
+def test_where_no_process_can_start_this_one_does_everything(tmp_path):
+    """Code from standard input cannot be started again, and so no process can be spawned from it."""
+    code = (
+        "from pathlib import Path\nfrom helpers import simulate\n"
+        "simulation = simulate.Simulation(scenario='homepage', accounts=51_000, pre_days=0, days=1)\n"
+        f"simulate.stream(simulation, Path({str(tmp_path / 'out')!r}), processes=2)\n"
+    )
+    done = subprocess.run([sys.executable, "-"], input=code, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "plays/00001.parquet" in files(tmp_path / "out")
 
 
 def test_a_stream_recruits_nobody(tmp_path):

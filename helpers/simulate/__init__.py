@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial, reduce
 from pathlib import Path
@@ -161,12 +162,18 @@ def _stream_part(
 
 
 def _shared(job: Callable[[Any], Known], tasks: list[Any], processes: int) -> Known:
-    """Do all tasks, in several processes where there are several of both; the order of the tasks is kept."""
+    """Do all tasks, in several processes where there are several of both; the order of the tasks is kept.
+
+    Where processes cannot start (a script without `if __name__ == "__main__"`, code from standard input), or one is
+    ended from outside, this one does everything: what is written does not depend on their number.
+    """
     if min(processes, len(tasks)) <= 1:
         return _added(map(job, tasks))
     pool = ProcessPoolExecutor(min(processes, len(tasks)), mp_context=multiprocessing.get_context("spawn"))
     try:
         return _added(pool.map(job, tasks))
+    except BrokenProcessPool:
+        return _added(map(job, tasks))
     finally:
         pool.shutdown(cancel_futures=True)
 
