@@ -186,7 +186,8 @@ def _sizes(data: Study) -> pd.Series:
 
 
 def _asked(p: Planned) -> str:
-    return f"margin {p.margin.text}" if p.margin else f"target {p.target.text}" if p.target else ""
+    bounds = {"margin": p.margin, "target": p.target, "detect": p.detect}
+    return next((f"{name} {bound.text}" for name, bound in bounds.items() if bound), "")
 
 
 def _words(measure: Measure) -> str:

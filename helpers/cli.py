@@ -1,4 +1,4 @@
-"""The command line: check, draft, plan, draw, publish, simulate. A fault to mend is one sentence and exit code 2."""
+"""Plan, check, draw, report, simulate. A fault to mend is one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -170,7 +170,8 @@ def _draw(args: argparse.Namespace) -> int:
     rows = handover.table(one, handover.frame(one, args.frame), key=key)
     handover.write(rows, args.out)
     arms = ", ".join(f"{arm} {n:,}" for arm, n in rows["arm"].value_counts(sort=False).items())
-    print(f"wrote {args.out}: {arms}; check it later with: premiere check {args.launch} --assignment {args.out}")
+    frame = f" --frame {args.frame}" if args.frame else ""
+    print(f"wrote {args.out}: {arms}; check it later with: premiere check {args.launch}{frame} --assignment {args.out}")
     return 0
 
 

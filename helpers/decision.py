@@ -156,6 +156,8 @@ def decide(
         unsure = [c for c in success if c.status == "cannot tell"]
         rest = f" Target missed: {_names(missed)}." if missed else ""
         rest += f" Still open: {_names(unsure)}." if unsure else ""
+        worse = [c for c in guardrails if _side(c) == "worse"]
+        rest += f" Worse, though within the margin: {_names(worse)}." if worse else ""
         return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {gain}, and {safe}.{rest}", reasons)
     if targeted:
         where = textwrap.shorten("; ".join(targeted), 160, placeholder=" …")

@@ -239,9 +239,10 @@ def twyman(claims: Iterable[Claim], prior: float) -> Check:
     read = [(c, e.rel) for c in claims if isinstance(e := c.estimate, Estimate) and e.rel is not None and _differs(e)]
     big = [f"{c.title} ({percent(rel, signed=True)})" for c, rel in read if abs(rel) > TWYMAN * prior]
     limit = percent(TWYMAN * prior, digits=0)
+    usual = f"{percent(prior, digits=0)}, from 'decision: {{past_lifts: …}}' or assumed"
     if big:
         detail = (
-            f"Beyond {limit}, four times the usual spread of lifts: {', '.join(big)}. "
+            f"Beyond {limit}, four times the usual spread of lifts ({usual}): {', '.join(big)}. "
             "Audit the logs and repeat the launch before this is believed."
         )
         return Check(name=name, passed=False, detail=detail)
@@ -297,7 +298,8 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     if told:
         return Check(name=name, passed=False, detail=f"Beyond the margin for certain: {'; '.join(told)}.")
     detail = (
-        f"In none of {groups - blind} groups is a guardrail beyond its margin for certain; smaller harm may be there."
+        f"In none of {groups - blind} pairs of a group and a guardrail is the margin broken for certain; smaller harm "
+        "may be there."
     )
     return Check(name=name, passed=True if groups > blind else None, detail=detail)
 

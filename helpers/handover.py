@@ -142,11 +142,11 @@ def verify(launch: Launch, accounts: ibis.Table, file: pd.DataFrame) -> Check:
     gap = (both["inclusion_probability"] - both["inclusion_probability_file"]).abs()
     other = there & ~moved & ((both["stratum"] != both["stratum_file"]) | ~(gap < 1e-9) | ~_inverse(both))
     faults = {
-        "of the draw are not in the file": int((both["where"] == "left_only").sum()),
-        "of the file are not in the draw": int((both["where"] == "right_only").sum()),
-        "are in another arm": int(moved.sum()),
-        "have another stratum or weight": int(other.sum()),
-        "stand in the file twice": repeated,
+        "drawn but not in the file": int((both["where"] == "left_only").sum()),
+        "in the file but not drawn": int((both["where"] == "right_only").sum()),
+        "in another arm": int(moved.sum()),
+        "with another stratum or weight": int(other.sum()),
+        "in the file twice": repeated,
     }
     found = [f"{n:,} {what}" for what, n in faults.items() if n]
     hashes = sorted(set(file["launch"].dropna()) - {launch.content_hash})
@@ -156,7 +156,8 @@ def verify(launch: Launch, accounts: ibis.Table, file: pd.DataFrame) -> Check:
         else ""
     )
     if found:
-        detail = f"The file is not the launch's draw: accounts that {', '.join(found)}.{since}"
+        key = " Was it written with another PREMIERE_KEY?" if name == "pseudonym" and not there.any() else ""
+        detail = f"The file is not the launch's draw; accounts: {', '.join(found)}.{key}{since}"
         return Check(name="The file is the draw", passed=False, detail=detail)
     detail = (
         f"The file holds the {len(again):,} accounts that the launch draws, in their arms, with their weights.{since}"

@@ -235,7 +235,8 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _must_be_a_file(path: Path) -> None:
     if not path.exists():
-        there = (p.name for p in path.parent.iterdir()) if path.parent.is_dir() else ()
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        there = [p.name for p in beside if p.suffix == path.suffix or not path.suffix]
         raise DataError(f"{path}: there is no such file; {did_you_mean(path.name, there)}")
     if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path}: is empty; expected a table with a header and rows")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from helpers import detectors, register, units
+from helpers import detectors, register, retention, units
 from helpers.results import Check
 from helpers.robust import influence
 from helpers.scorecard import Scorecard
 from helpers.study import Study
 from helpers.timeline import course, fading
+
+ALIKE = "engagement"  # within which early and late viewers of a show are compared
 
 
 def questions(data: Study, card: Scorecard) -> tuple[Check, ...]:
@@ -35,7 +37,8 @@ def carried(data: Study, card: Scorecard) -> Check:
 
 
 def lasting(data: Study, card: Scorecard) -> Check:
-    """Ask whether the effect on the north star fades within the window (chapter 07)."""
-    star = data.launch.plan[0].metric
-    weekly = course.relative(course.measure(data, star, treatment=card.treatment, checks=card.checks)["all"])
-    return fading.verdict(fading.early_minus_late(weekly), fading.late(weekly), better=star.better)
+    """Ask whether the effect on the north star, or the later viewers of a show, fade within the window (chapter 07)."""
+    star, arm = data.launch.plan[0].metric, card.treatment
+    weekly = course.relative(course.measure(data, star, treatment=arm, checks=card.checks)["all"])
+    viewers = retention.honeymoon(retention.read(data, treatment=arm, by=[ALIKE], checks=card.checks), strata=ALIKE)
+    return fading.verdict(fading.early_minus_late(weekly), fading.late(weekly), better=star.better, viewers=viewers)

@@ -55,11 +55,17 @@ def test_a_metric_from_the_catalogue_may_change_its_window_and_nothing_else(writ
 
 @pytest.mark.parametrize(
     ("text", "value", "relative"),
-    [("+15%", 0.15, True), ("0.3", 0.3, False), ("+2pp", 0.02, False), ("7 %", 0.07, True)],
+    [("+15%", 0.15, True), ("+2pp", 0.02, False), ("7 %", 0.07, True)],
 )
 def test_targets_are_relative_absolute_or_in_percentage_points(write, text, value, relative):
     entry = launch.load(write(GOOD.replace("column: kept,", f"column: kept, target: {text},"))).plan[0]
     assert (entry.target.value, entry.target.relative) == (value, relative)
+
+
+@pytest.mark.parametrize(("key", "number"), [("target", "0.3"), ("margin", "-2")])
+def test_a_bare_number_for_a_share_is_refused(write, key, number):
+    with pytest.raises(LaunchError, match=rf"{key} {number} of 'kept', a share, .* write '{number}%' .*'{number}pp'"):
+        launch.load(write(GOOD.replace("column: kept,", f"column: kept, {key}: {number},")))
 
 
 def test_event_measures_are_read_with_their_conditions(write):

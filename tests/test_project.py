@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "segments": {"decision", "errors", "inference", "metrics", "moments", "results", "scorecard", "study", "units"},
     "monitor": {"anytime", "errors", "inference", "metrics", "moments", "results", "scorecard", "sequential", "study", "units"},
     "reception": {"inference", "launch", "metrics", "moments", "power", "results", "schema", "study", "units"},
-    "trust": {"detectors", "register", "results", "robust", "scorecard", "study", "timeline", "units"},
+    "trust": {"detectors", "register", "results", "retention", "robust", "scorecard", "study", "timeline", "units"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units"},
     "robust": {"errors", "inference", "metrics", "moments", "results", "study", "units"},
     "decomposition": {"metrics", "results", "scorecard", "study", "units"},

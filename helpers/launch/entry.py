@@ -233,6 +233,13 @@ class Entry(Section):
         if (metric.kind == "ratio") != (metric.denominator is not None):
             raise PydanticCustomError("ratio", f"'{metric.name}': a ratio has a 'denominator', other kinds have none")
         self._check_kind(metric)
+        for name, bound in (("target", self.target), ("margin", self.margin), ("detect", self.detect)):
+            if bound is not None and metric.unit == "share" and not bound.text.endswith(("%", "pp")):
+                raise PydanticCustomError(
+                    "bound",
+                    f"{name} {bound.text} of '{metric.name}', a share, may mean two things: write '{bound.text}%' for "
+                    f"a part of its value, or '{bound.text}pp' for percentage points",
+                )
         good = 1 if metric.better == "higher" else -1
         if self.target is not None and self.target.value * good <= 0:
             raise PydanticCustomError(

@@ -196,7 +196,7 @@ def _row(estimate: Estimate | NotEstimable, claim: Claim | None) -> dict[str, An
         "slice": ", ".join(f"{key}: {value}" for key, value in estimate.slice.items()),
         "claim": claim,
         "asked": _asked(claim) if claim else "",
-        "words": (claim.meaning or claim.words) if claim and not isinstance(estimate, NotEstimable) else "",
+        "words": _minus(claim.meaning or claim.words) if claim and not isinstance(estimate, NotEstimable) else "",
     }
     if isinstance(estimate, NotEstimable):
         return row | {"reason": estimate.reason}
@@ -211,6 +211,15 @@ def _asked(claim: Claim) -> str:
     kind = "margin" if claim.role == "guardrail" else "target"
     text = claim.bound_text.replace("-", "−")
     return text if not text or text.startswith(kind) else f"{kind} {text}"
+
+
+def _minus(text: str) -> str:
+    """Write the minus signs of numbers as such.
+
+    >>> _minus("within the margin of -2%, read-only")
+    'within the margin of −2%, read-only'
+    """
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text)
 
 
 def _drawing(estimate: Estimate, claim: Claim | None) -> dict[str, Any]:

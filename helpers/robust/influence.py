@@ -313,7 +313,7 @@ def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target
         act = "Judge it by what these viewers gain, and keep every one of them in."
     else:
         act = "The result speaks for most accounts: the plain mean may be read as it is."
-    return told, found.detail, act
+    return found.detail, told, act
 
 
 def two_stories(arms: Arms, *, rng: np.random.Generator, few: float = 0.005, errors: float = 4.0) -> tuple[Arms, Arms]:

@@ -354,7 +354,7 @@ def verdict(
             detail = "Ends: the effect is smaller late than early, as it must be when a limited series ends."
             return Check(name=name, passed=None, detail=f"{detail} That alone says nothing against it.", p=p)
         if worst > 0:
-            detail = "Settles lower: the effect is smaller late than early, and what remains late is still a gain."
+            detail = "Settles lower: the effect is smaller late than early, and late it still stands out from chance."
             return Check(name=name, passed=True, detail=detail, p=p)
         detail = "Fades: the effect is smaller late than early, and late it cannot be told from nothing."
         return Check(name=name, passed=False, detail=detail, p=p)
@@ -362,7 +362,7 @@ def verdict(
         detail = "Grows: the effect is better late than early; people needed time, and an early look understates it."
         return Check(name=name, passed=True, detail=detail, p=p)
     if worst > 0:
-        detail = "Holds: late in the window there is still a gain, and no fading from early to late was seen."
+        detail = "Holds: late in the window the gain stands out from chance, and no fading from early to late was seen."
         return Check(name=name, passed=True, detail=detail, p=p)
     if best < 0:
         detail = "Holds, as a loss: late in the window it is still there, and it did not get smaller."
