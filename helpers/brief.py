@@ -114,9 +114,7 @@ def design_effects(data: Study) -> pd.DataFrame:
 
 def headline(data: Study) -> str:
     """Say in one sentence what was launched and what will be measured."""
-    measured, asked = len(units.measurable(data)), len(data.launch.plan)
-    arms = len(data.launch.arms.names)
-    return f"{sum(_sizes(data)):,} accounts in {arms} arms; {measured} of {asked} metrics can be measured."
+    return f"{data.launch.title or data.launch.name}: {_extent(data)}"
 
 
 def answer(data: Study) -> tuple[str, ...]:
@@ -140,7 +138,7 @@ def describe(data: Study) -> str:
     launch, table = data.launch, sensitivity(data)
     check = arm_counts(data)
     lines = [
-        f"{launch.name} ({launch.content_hash}): {headline(data)}",
+        f"{launch.name} ({launch.content_hash}): {_extent(data)}",
         f"  {'FAILED' if check.passed is False else 'ok' if check.passed else '?'}  {check.detail}",
         f"  judged       {_judged(data)}",
         *([f"  left out     {left}"] if (left := _left_out(data)) != "nobody" else []),
@@ -152,6 +150,12 @@ def describe(data: Study) -> str:
         asked = f", asked {_asked(p)}: {row['can it be seen?']}" if _asked(p) and not reason else ""
         lines.append(f"  {ROLES.get(p.role, p.role):<12} {p.metric.name:<28} {tail}{asked}")
     return "\n".join(lines)
+
+
+def _extent(data: Study) -> str:
+    measured, asked = len(units.measurable(data)), len(data.launch.plan)
+    arms = len(data.launch.arms.names)
+    return f"{sum(_sizes(data)):,} accounts in {arms} arms; {measured} of {asked} metrics can be measured."
 
 
 def _left_out(data: Study) -> str:
