@@ -113,6 +113,11 @@ def test_no_module_passes_five_hundred_lines():
     assert not long
 
 
+def test_every_module_is_on_the_map():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert not [m for m in modules() if f"`{m}`" not in text]
+
+
 def test_planted_truth_is_opened_by_no_helper():
     callers = [
         f"{path.name}:{node.lineno}"
