@@ -146,8 +146,9 @@ def describe(data: Study) -> str:
     for p, row in zip(launch.plan, table.to_dict("records"), strict=True):
         reason = units.why_not(data, p.metric)
         change = row["relative"] or row["smallest visible change"]
-        tail = f"cannot: {reason}" if reason else f"would show a change of {change}" if change else "see the target"
-        asked = f", asked {_asked(p)}: {row['can it be seen?']}" if _asked(p) and not reason else ""
+        seen = row["can it be seen?"]
+        tail = f"cannot: {reason}" if reason else f"would show a change of {change}" if change else seen
+        asked = f", asked {_asked(p)}{f': {seen}' if change else ''}" if _asked(p) and not reason else ""
         lines.append(f"  {ROLES.get(p.role, p.role):<12} {p.metric.name:<28} {tail}{asked}")
     return "\n".join(lines)
 

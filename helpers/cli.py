@@ -133,8 +133,11 @@ def _simulate(args: argparse.Namespace) -> int:
 def _portrait(args: argparse.Namespace) -> int:
     """Write the page; an anchor that is missed is a check that failed."""
     from helpers import portrait
+    from helpers.report import index
 
     found = portrait.write(args.out, accounts=args.accounts, seed=args.seed)
+    if args.out == Path("reports") / index.PORTRAIT:
+        index.write(args.out.parent)
     missed = found.loc[~found["holds"], "anchor"].tolist()
     print(f"wrote {args.out}: {len(found) - len(missed)} of {len(found)} figures hold")
     print("".join(f"missed: {name}\n" for name in missed), end="")
@@ -199,9 +202,12 @@ def _lint(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> int:
     from helpers import launch, plan
+    from helpers.report import index
 
     one = launch.load(args.launch)
-    out = plan.write(one, args.out or Path("reports") / "plans" / f"{one.name}.html")
+    out = plan.write(one, args.out or Path("reports") / index.PLANS / f"{one.name}.html")
+    if not args.out:
+        index.write(Path("reports"))
     print(f"wrote {out}")
     return 0
 
@@ -210,8 +216,8 @@ def _report(args: argparse.Namespace) -> int:
     """Check everything that can be checked, then run: launches, plans, parameters, data, and only then kernels."""
     from dataclasses import replace
 
-    from helpers import launch, linter, register, scorecard, study, units
-    from helpers.report import runner
+    from helpers import launch, linter, plan, register, scorecard, study, units
+    from helpers.report import index, runner
 
     date = _date(args.date)
     if args.jobs < 1:
@@ -242,6 +248,8 @@ def _report(args: argparse.Namespace) -> int:
             remarks=(*standing.why, *linter.overridden(findings)),
         )
     jobs = runner.plan(subjects, NOTEBOOKS, given, args.only)
+    for one in launches:
+        plan.write(one, args.out / index.PLANS / f"{one.name}.html")
     return runner.run(jobs, out=args.out, date=date, workers=args.jobs, replace=args.replace)
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -682,6 +683,18 @@ def test_foreign_and_broken_files_are_named_and_never_stop_the_index(batch, tmp_
     assert re.findall(r'data-id="([^"]+)"', text) == ["2026-11-22/show/good"]
     assert all(f"<code>2026-11-22/show/{name}.json</code>" in text for name in broken)
     assert HOSTILE not in text
+
+
+def test_the_index_leads_to_the_plan_of_a_launch_and_to_the_portrait(batch, tmp_path):
+    out = Path(shutil.copytree(batch[1], tmp_path / "reports"))
+    (out / index.PLANS).mkdir()
+    assert ">plan</a>" not in index.write(out).read_text()
+    name = next(out.glob("*/*/*.json")).parent.name.partition(".")[0]
+    (out / index.PLANS / f"{name}.html").write_text("plan")
+    (out / index.PORTRAIT).write_text("portrait")
+    links = [a["href"] for tag, a in Markup(index.write(out).read_text()).tags if tag == "a"]
+    assert f"{index.PLANS}/{name}.html" in links
+    assert index.PORTRAIT in links
 
 
 def test_an_empty_folder_has_an_index_that_says_so(tmp_path):

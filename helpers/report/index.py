@@ -1,4 +1,7 @@
-"""reports/index.html: every run that left a page, newest first, and any two of them side by side."""
+"""reports/index.html: every run that left a page, newest first, any two of them side by side, and what stands alone.
+
+Two kinds of page belong to no run: the plans (`plans/<launch>.html`) and the portrait of the simulated service.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from urllib.parse import quote
 from helpers.report import readout, theme
 from helpers.report.record import Record
 from helpers.results import Estimate
+
+PLANS, PORTRAIT = "plans", "portrait.html"  # below the folder of all reports
 
 
 def write(out: Path) -> Path:
@@ -32,10 +37,13 @@ def write(out: Path) -> Path:
     pages.sort(key=lambda entry: entry["run"])
     runs = [_run(list(group)) for _, group in groupby(pages, key=lambda entry: entry["run"])]
     runs.sort(key=lambda run: (run["date"], run["started"]), reverse=True)
+    plans = {path.stem: quote(path.relative_to(out).as_posix()) for path in sorted(out.glob(f"{PLANS}/*.html"))}
     html = theme.render(
         "index.html.j2",
         script="index.js",
         runs=runs,
+        plans=plans,
+        portrait=PORTRAIT if (out / PORTRAIT).exists() else "",
         skipped=skipped,
         pages=pages,
         decisions=readout.DECISIONS,

@@ -14,5 +14,5 @@ addEventListener("DOMContentLoaded", () => {
         for (const row of table.rows) if (row.cells.length === width) row.cells[column]?.classList.add("words");
     }
   }
-  if (matchMedia("(max-width: 62rem)").matches) for (const details of document.querySelectorAll(".side details")) details.open = false;
+  if (matchMedia("(max-width: 73rem)").matches) for (const details of document.querySelectorAll(".side details")) details.open = false;
 });
