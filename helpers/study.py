@@ -242,6 +242,9 @@ def _must_be_a_file(path: Path) -> None:
         raise DataError(f"{path}: is empty; expected a table with a header and rows")
 
 
+_UNSNIFFED = "sniffing"  # the engine's word where it cannot tell how a CSV is written
+
+
 def read_file(connection: Any, path: Path, *, as_text: tuple[str, ...] = ()) -> ibis.Table:
     """Read Parquet or CSV; in a CSV the columns `as_text` are never taken for numbers (007 is not 7).
 
@@ -260,11 +263,14 @@ def read_file(connection: Any, path: Path, *, as_text: tuple[str, ...] = ()) -> 
         if suffixes == {".parquet"}:
             return connection.read_parquet(names)
         header = connection.read_csv(names, sample_size=-1)
+        if len(header.columns) == 1 and "," in header.columns[0]:
+            raise ValueError(_UNSNIFFED)
         types = {c: "VARCHAR" for c in as_text if c in header.columns and not header[c].type().is_string()}
         return connection.read_csv(names, sample_size=-1, types=types) if types else header
     except Exception as error:  # the engine raises its own types
         kind = "Parquet" if suffixes == {".parquet"} else "CSV"
-        raise DataError(f"{path}: cannot be read as {kind}: {_first_line(error)}") from None
+        told = _unsniffed(parts) if _UNSNIFFED in str(error) else _first_line(error)
+        raise DataError(f"{path}: cannot be read as {kind}: {told}") from None
 
 
 def _zoned(connection: Any, path: Path, contract: schema.Table, table: ibis.Table) -> None:
@@ -281,6 +287,16 @@ def _zoned(connection: Any, path: Path, contract: schema.Table, table: ibis.Tabl
             raise DataError(
                 f"{path}: {bare:,} times in column {time!r} have no time zone, others have; write 2026-09-07T20:15:00Z"
             )
+
+
+def _unsniffed(parts: list[Path]) -> str:
+    """Say what keeps a CSV from being one, which the engine does not: lines that end in two ways, else uneven rows."""
+    for part in parts:
+        with part.open("rb") as file:
+            start = file.read(1 << 20)
+        if 0 < start.count(b"\r\n") < start.count(b"\n"):
+            return f"some lines of {part.name} end in CR LF and others in LF alone; save it with one kind"
+    return "its rows do not all have as many fields as the header; quote the texts that hold a comma"
 
 
 def _first_line(error: Exception) -> str:

@@ -436,6 +436,8 @@ def test_a_missing_column_names_the_nearest(players):
         ("players.csv", b"", r"is empty"),
         ("players.parquet", b"PAR1 this is none", r"cannot be read as Parquet"),
         ("players.txt", b"a,b\n1,2\n", r"expected Parquet or CSV"),
+        ("players.csv", b"user,version\r\nu1,old\nu2,new\r\n", r"some lines of players.csv end in CR LF and others"),
+        ("players.csv", b"user,version\nu1,old\nu2,new,7\n", r"do not all have as many fields as the header"),
     ],
 )
 def test_files_that_cannot_be_read_are_one_sentence(players, name, content, sentence):
