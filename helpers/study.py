@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import hashlib
 import json
@@ -242,9 +243,6 @@ def _must_be_a_file(path: Path) -> None:
         raise DataError(f"{path}: is empty; expected a table with a header and rows")
 
 
-_UNSNIFFED = "sniffing"  # the engine's word where it cannot tell how a CSV is written
-
-
 def read_file(connection: Any, path: Path, *, as_text: tuple[str, ...] = ()) -> ibis.Table:
     """Read Parquet or CSV; in a CSV the columns `as_text` are never taken for numbers (007 is not 7).
 
@@ -263,14 +261,17 @@ def read_file(connection: Any, path: Path, *, as_text: tuple[str, ...] = ()) -> 
         if suffixes == {".parquet"}:
             return connection.read_parquet(names)
         header = connection.read_csv(names, sample_size=-1)
-        if len(header.columns) == 1 and "," in header.columns[0]:
-            raise ValueError(_UNSNIFFED)
         types = {c: "VARCHAR" for c in as_text if c in header.columns and not header[c].type().is_string()}
-        return connection.read_csv(names, sample_size=-1, types=types) if types else header
+        table = connection.read_csv(names, sample_size=-1, types=types) if types else header
     except Exception as error:  # the engine raises its own types
         kind = "Parquet" if suffixes == {".parquet"} else "CSV"
-        told = _unsniffed(parts) if _UNSNIFFED in str(error) else _first_line(error)
+        told = _uneven(parts) if "sniffing" in str(error) else _first_line(error)
         raise DataError(f"{path}: cannot be read as {kind}: {told}") from None
+    with parts[0].open(encoding="utf-8", errors="replace", newline="") as file:
+        fields = next(csv.reader([file.readline(1 << 16)]), [])
+    if len(fields) not in {0, 1, len(table.columns)} and fields[0] != table.columns[0]:  # taken apart in another way
+        raise DataError(f"{path}: cannot be read as CSV: {_uneven(parts)}")
+    return table
 
 
 def _zoned(connection: Any, path: Path, contract: schema.Table, table: ibis.Table) -> None:
@@ -289,7 +290,7 @@ def _zoned(connection: Any, path: Path, contract: schema.Table, table: ibis.Tabl
             )
 
 
-def _unsniffed(parts: list[Path]) -> str:
+def _uneven(parts: list[Path]) -> str:
     """Say what keeps a CSV from being one, which the engine does not: lines that end in two ways, else uneven rows."""
     for part in parts:
         with part.open("rb") as file:
