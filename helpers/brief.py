@@ -53,9 +53,13 @@ def plan(data: Study) -> pd.DataFrame:
 def formula(p: Planned) -> str:
     """Write a metric as a formula in the words of its tables."""
     words = [_words(m) for m in p.metric.measures]
-    if not p.metric.averaged:
+    if not p.metric.averaged or p.metric.kind == "time_to_event":
         kind = f"{p.metric.quantile:g} quantile" if p.metric.quantile else p.metric.kind.replace("_", " ")
-        return f"{kind}: {words[0]}" + (f" by {p.metric.over}" if p.metric.over else "")
+        return (
+            f"{kind}: {words[0]}"
+            + (f" by {p.metric.over}" if p.metric.over else "")
+            + (f", {words[1]} = 1" if p.metric.event else "")
+        )
     return " / ".join(words) + (" / accounts" if len(words) == 1 else "") + (" / weeks" if p.metric.per_week else "")
 
 

@@ -54,6 +54,32 @@ def forest(claims: Sequence[Claim]) -> Axes:
     return ax
 
 
+def survival(curves: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
+    """Draw survival curves as steps with their pointwise intervals, an arm each, and below them who is still at risk.
+
+    Args:
+        curves: arm, time, survival, low, high, at_risk, as `helpers.survival.curves` gives them.
+        labels: of time, and of the share that survives. The second axis begins where the curves do, rarely at 0.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    ax = _axes(8.6, 3.9)
+    arms = list(curves.groupby("arm", sort=False))
+    for nth, (colour, style, (arm, rows)) in enumerate(zip(figure.SERIES, ("-", "--", "-.", ":"), arms, strict=False)):
+        ax.fill_between(rows["time"], rows["low"], rows["high"], step="post", color=colour, alpha=0.2, linewidth=0)
+        ax.step(rows["time"], rows["survival"], where="post", color=colour, linestyle=style, label=arm)
+        told = rows.iloc[[round(i * (len(rows) - 1) / 5) for i in range(6)]].drop_duplicates("time")
+        for time, n in zip(told["time"], told["at_risk"], strict=True):
+            place = (time, -0.24 - 0.08 * nth)
+            ax.text(*place, f"{n:,.0f}", transform=ax.get_xaxis_transform(), ha="center", fontsize=9, color=colour)
+    if arms:
+        ax.text(0, -0.17, "still at risk:", transform=ax.transAxes, fontsize=9, color=figure.MUTED)
+        ax.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    ax.set_xlabel(labels[0], loc="right")
+    ax.set_ylabel(labels[1])
+    return _legend(ax, loc="lower left")
+
+
 def over(rows: pd.DataFrame, *, x: str, value: str, by: str = "", labels: tuple[str, str], zero: bool = True) -> Axes:
     """Draw values along an axis with their intervals `low` to `high`, one line per level of `by`.
 

@@ -18,6 +18,7 @@ from helpers.errors import ParameterError
 from helpers.inference import holm
 from helpers.metrics import UNITS_TABLE, Condition, Measure
 from helpers.results import Check, NotEstimable
+from helpers.survival.kaplan_meier import bounds
 
 if TYPE_CHECKING:
     from helpers.study import Study
@@ -147,7 +148,7 @@ def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_lea
     hazard = left / at_risk
     stay, spread = 1 - hazard, left / (at_risk * np.maximum(at_risk - left, 1))
     reached, variance = np.append(1, np.cumprod(stay)), np.append(0, np.cumsum(spread))
-    low, high = _loglog(reached, variance, q)
+    low, high = bounds(reached, variance, q)
     frame = pd.DataFrame(
         {
             "episode": np.arange(1, known + 2),
@@ -163,7 +164,7 @@ def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_lea
     if known == episodes - 1:
         rest = np.divide(reached[-1], reached, out=np.full_like(reached, np.nan), where=reached > 0)
         frame["finish"] = rest
-        frame["finish_low"], frame["finish_high"] = _loglog(rest, variance[-1] - variance, q)
+        frame["finish_low"], frame["finish_high"] = bounds(rest, variance[-1] - variance, q)
     return frame.reindex(columns=_SURVIVAL)
 
 
@@ -406,15 +407,4 @@ def _weeks(data: Study, people: ibis.Table, *, days: int) -> pd.DataFrame:
     return frame.assign(
         hours_per_viewer=frame["hours"] / frame["begun"].where(frame["begun"] > 0),
         hours_per_viewer_with_episodes_left=frame["hours"] / frame["episodes_left"].where(frame["episodes_left"] > 0),
-    )
-
-
-def _loglog(share: Any, variance: Any, q: float) -> tuple[Any, Any]:
-    """Give the interval of a survival on the scale log(-log S), from the variance of log S; a certain 1 has none."""
-    inside = (share > 0) & (share < 1)
-    log = np.log(np.where(inside, share, 0.5))
-    half = q * np.sqrt(variance) / np.abs(log)
-    return (
-        np.where(inside, np.exp(log * np.exp(half)), np.where(share >= 1, 1.0, 0.0)),
-        np.where(inside, np.exp(log * np.exp(-half)), np.where(share >= 1, 1.0, 0.0)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from helpers import decision, inference, logs, moments, preflight, units, validity
+from helpers import decision, inference, logs, moments, preflight, survival, units, validity
 from helpers.errors import ParameterError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
@@ -117,6 +117,8 @@ def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adju
         return NotEstimable(metric=metric.name, reason=reason)
     if metric.kind == "quantile":
         return events.compare(data, metric, treatment=treatment)
+    if metric.event:
+        return survival.compare(data, metric, treatment=treatment)[0]
     past = data.launch.decision.adjust and bool(units.covariates(data, metric))
     return _compare(data, read, metric, treatment=treatment, adjust=adjust and past)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special, stats
 
-from helpers import decision, inference, scorecard, units
+from helpers import decision, inference, scorecard, survival, units
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import holm
 from helpers.metrics import Metric
@@ -99,16 +99,21 @@ def _effects(data: Study, metric: Metric, read: Mapping[str, Moments], treatment
     """Compare a metric in every level of each attribute; p is not corrected yet."""
     launch, found = data.launch, []
     for name, slices in read.items():
-        answers = inference.compare(
-            slices,
-            metric,
-            control=launch.arms.control,
-            treatment=treatment or launch.arms.treatment[0],
-            days=metric.window_days or launch.days,
-            pre_days=max(launch.pre_days, 1),
-            adjust=launch.decision.adjust and bool(units.covariates(data, metric)),
-            level=1 - launch.decision.alpha,
-            power=launch.decision.power,
+        arm = treatment or launch.arms.treatment[0]
+        answers = (
+            survival.compare(data, metric, treatment=arm, by=[name])
+            if metric.event
+            else inference.compare(
+                slices,
+                metric,
+                control=launch.arms.control,
+                treatment=arm,
+                days=metric.window_days or launch.days,
+                pre_days=max(launch.pre_days, 1),
+                adjust=launch.decision.adjust and bool(units.covariates(data, metric)),
+                level=1 - launch.decision.alpha,
+                power=launch.decision.power,
+            )
         )
         found.append(Attribute(name=name, metric=metric.name, segments=shrunken(answers, name), p=differ(answers)))
     return found

@@ -28,9 +28,14 @@ __all__ = ["Form", "adjust_family", "average", "compare", "covariates", "form", 
 
 _UNTOLD = {
     "quantile": "a quantile needs the accounts' own values, not their means and covariances",
-    "time_to_event": "a time to event needs the accounts' own values, not their means and covariances",
+    "time_to_event": "accounts were censored: the difference comes from survival curves, not from means",
     "gini": "a Gini coefficient describes an arm as a whole: it has no value for each account, and so no interval here",
     "coverage": "coverage describes an arm as a whole and grows with its accounts: it has no interval here",
+}
+_METHODS = {
+    "ratio": "Welch t by the delta method",
+    "count": "Welch t, robust to over-dispersion",
+    "time_to_event": "difference in restricted mean survival time, everybody watched to its end: Welch t",
 }
 ROUNDING = 1e-12  # a variance below this share of its own terms is rounding, not variation
 
@@ -53,10 +58,12 @@ def compare(
     """Estimate treatment minus control, once for each combination of the group columns beside `arm`.
 
     Means, counts and ratios (by the delta method) get Welch's t. A proportion gets Newcombe's hybrid score interval
-    (1998, method 10) with the p of the pooled z-test. With `adjust`, what the metric's covariates from before the
-    assignment explain is taken out first (CUPED: Deng, Xu, Kohavi and Walker 2013; several covariates by
-    multiple regression), with coefficients from both arms together; a proportion is then read like a mean, and
-    `control` and `treatment` are the adjusted values.
+    (1998, method 10) with the p of the pooled z-test. The error of a count is that of a Poisson regression with robust
+    (sandwich) errors, right however over-dispersed the counts are; `note` says how much. A time to an event whose
+    accounts were all watched to the end of the window has as its mean the restricted mean survival time. With
+    `adjust`, what the metric's covariates from before the assignment explain is taken out first (CUPED: Deng, Xu,
+    Kohavi and Walker 2013; several covariates by multiple regression), with coefficients from both arms together; a
+    proportion is then read like a mean, and `control` and `treatment` are the adjusted values.
 
     The relative effect has Fieller's interval, which contains 0 exactly if the interval of the difference does. For
     a plain proportion the same equation is solved from Newcombe's own score limits (MOVER-R: Donner and Zou 2012).
@@ -72,7 +79,7 @@ def compare(
 
     Args:
         moments: groups by `arm` and any slices, with the columns and pairs that `needed` names.
-        metric: what is compared; quantiles and times to an event need rows and come back as NotEstimable.
+        metric: what is compared; quantiles and times with censoring need more and come back as NotEstimable.
         control: name of the arm that is compared against.
         treatment: name of the arm that is judged.
         arm: the group column of the arms.
@@ -125,6 +132,7 @@ def compare(
     mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
     design = limits.design(moments, stratum)
 
+    spread = limits.dispersion(whole) if metric.kind == "count" and not weighted else None
     answers: list[Estimate | NotEstimable] = []
     for i, ((row, counts), reason) in enumerate(zip(_slices(arms), _obstacles(metric, whole, names, se), strict=True)):
         if reason:
@@ -134,6 +142,10 @@ def compare(
             notes[i].append("no relative effect, because the control value is not above 0")
         elif np.isnan(rel_low[i]):
             notes[i].append("no relative interval, because the control value cannot be told from 0")
+        if spread is not None:
+            notes[i].append(
+                f"the variance between accounts is {spread[i]:.2g} times the mean; of a Poisson count it is 1"
+            )
         answers.append(
             Estimate(
                 metric=metric.name,
@@ -262,7 +274,7 @@ def _adjusted(
     value, weights = _read(arms, outcome)
     cov = np.array([a.cov for a in arms])
     plain = _quadratic(weights, cov)
-    method = "Welch t by the delta method" if metric.kind == "ratio" else "Welch t"
+    method = _METHODS.get(metric.kind, "Welch t")
     if not before:
         return value, plain, [method] * len(value.T), [[] for _ in value.T]
 

@@ -49,6 +49,21 @@ def worth(share: Floats, variance: Floats, arms: Sequence[Moments]) -> Floats:
     return np.where((variance > 0) & (simple > 0), simple / variance, np.array([kish(a) for a in arms]))
 
 
+def dispersion(arms: Sequence[Moments]) -> Floats:
+    """Give the variance between accounts of an arm over their mean (g,), both arms together; column 0 holds the count.
+
+    Of a Poisson count it is 1. Above that a test that assumes Poisson rejects too often: about as many standard errors
+    are lost as its root says.
+    """
+    n = np.array([a.n for a in arms])
+    variance, mean = (
+        np.array([np.nan_to_num(x) for x in y])
+        for y in zip(*((a.cov[:, 0, 0], a.mean[:, 0]) for a in arms), strict=True)
+    )
+    found: Floats = (n * variance).sum(axis=0) / (n * mean).sum(axis=0)
+    return found
+
+
 def welch(value: Floats, variance: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
     """Give the t quantile of the level and the two-sided p (Welch 1947)."""
     share = variance / n

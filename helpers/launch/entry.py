@@ -202,6 +202,8 @@ class Entry(Section):
     cap: float | None = Field(default=None, gt=0.5, lt=1)
     quantile: float | None = Field(default=None, gt=0, lt=1)
     over: Column | None = None
+    event: Column | None = None
+    horizon: float | None = Field(default=None, gt=0)
     covariates: tuple[MeasureSpec, ...] | None = None
     target: AsBound = None
     margin: AsBound = None
@@ -268,15 +270,49 @@ class Entry(Section):
             raise PydanticCustomError("kind", f"{said} 'each' stands for the events' own values, for quantiles alone")
         if kind == "time_to_event" and metric.numerator.agg not in {"until", "value"}:
             raise PydanticCustomError("kind", f"{said} its numerator counts the days 'until' an event")
+        Entry._check_time(metric, said)
         if any(m.scale < 0 for m in measures):
             raise PydanticCustomError("kind", f"{said} a negative 'scale' is for measures under 'also'")
+
+    @staticmethod
+    def _check_time(metric: Metric, said: str) -> None:
+        """Refuse a time to an event of which nobody knows who was censored, and words that are for such times alone."""
+        time, own = metric.numerator, metric.numerator.table == UNITS_TABLE
+        if metric.kind != "time_to_event" or not own:
+            name = "event" if metric.event else "horizon" if metric.horizon else ""
+            if name:
+                raise PydanticCustomError("kind", f"{said} '{name}' is for a time_to_event that is a column of its own")
+        elif metric.event is None:
+            raise PydanticCustomError(
+                "kind",
+                f"{said} 'event' must name the column that says whether the event came (1), or the account was last "
+                "seen without it (0)",
+            )
+        elif metric.covariates or metric.window_days or metric.per_week:
+            name = "covariates" if metric.covariates else "window_days" if metric.window_days else "per_week"
+            raise PydanticCustomError(
+                "kind", f"{said} '{name}' is not for times with an 'event'; 'horizon' says up to when they are compared"
+            )
+        if metric.kind == "time_to_event" and (time.at_least is not None or time.per is not None or metric.per_week):
+            raise PydanticCustomError("kind", f"{said} 'at_least', 'per' and 'per_week' would make it another number")
 
     def _given(self, *names: str) -> dict[str, Any]:
         return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
 
     def _from_catalogue(self) -> Metric:
         own = self._given(
-            "name", "kind", "column", "numerator", "denominator", "better", "unit", "per_week", "quantile", "over"
+            "name",
+            "kind",
+            "column",
+            "numerator",
+            "denominator",
+            "better",
+            "unit",
+            "per_week",
+            "quantile",
+            "over",
+            "event",
+            "horizon",
         )
         if own:
             raise PydanticCustomError(
@@ -317,6 +353,8 @@ class Entry(Section):
             cap=self.cap,
             quantile=self.quantile,
             over=self.over,
+            event=None if self.event is None else Measure(table=UNITS_TABLE, agg="value", column=self.event),
+            horizon=self.horizon,
             owner=self.owner,
         )
         has_past = self.covariates is None and metric.averaged and numerator.table != UNITS_TABLE
@@ -354,7 +392,8 @@ class Plan(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Plan:
         names = [p.metric.name for p in self.planned]
-        if not (star := self.planned[0].metric).averaged:
+        star = self.planned[0].metric
+        if not star.averaged or star.kind == "time_to_event":
             raise PydanticCustomError(
                 "plan", f"the north star is a mean, proportion, count or ratio, not a {star.kind}"
             )

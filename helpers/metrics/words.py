@@ -128,6 +128,10 @@ class Metric:
     so few have anything that it would be 0. Of a ratio the numerator is capped, and the denominator shrinks by the same
     factor, so that the account keeps its own ratio and loses weight. `quantile` is for the kind of that name; `over`
     names the column whose values share the whole of an arm, for Gini and coverage.
+
+    A time to an event is compared by its restricted mean. From event tables it is `until`, and every account is watched
+    to the end of the window. On an own table `event` is the column that says whether the event came (1) or the account
+    was last seen without it (0: censored); `horizon`, in the time's unit, is up to when the mean is taken.
     """
 
     name: str
@@ -144,6 +148,8 @@ class Metric:
     cap: float | None = None
     quantile: float | None = None
     over: str | None = None
+    event: Measure | None = None
+    horizon: float | None = None
     owner: str = ""
     version: int = 1
 
@@ -162,8 +168,8 @@ class Metric:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """List the measures after assignment: the numerator and, for a ratio, the denominator."""
-        return (self.numerator,) if self.denominator is None else (self.numerator, self.denominator)
+        """List the measures after assignment: the numerator and, where there are some, denominator and event."""
+        return tuple(m for m in (self.numerator, self.denominator, self.event) if m is not None)
 
     @property
     def tables(self) -> frozenset[str]:
@@ -174,12 +180,12 @@ class Metric:
     @property
     def per_account(self) -> bool:
         """Say whether it is read from a number for each account, as opposed to the events' values or a whole arm."""
-        return self.numerator.agg != "each" and self.kind not in {"gini", "coverage"}
+        return self.numerator.agg != "each" and self.kind not in {"gini", "coverage"} and self.event is None
 
     @property
     def averaged(self) -> bool:
         """Say whether Moments tell it: a mean over accounts, or the ratio of two."""
-        return self.kind in {"mean", "proportion", "count", "ratio"}
+        return self.kind in {"mean", "proportion", "count", "ratio", "time_to_event"} and self.event is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

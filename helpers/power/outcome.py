@@ -175,7 +175,8 @@ def read(moments: Moments, metric: Metric, *, days: int, window: Window = "post"
     if metric.kind == "proportion":
         found = proportion(float(value), better=metric.better)
         return found, variance * (1 - 1 / here.n[0]) / found.sd**2  # a share's own variance divides by n
-    return Outcome(kind=metric.kind, value=float(value), sd=math.sqrt(variance), test="t", better=metric.better), 1.0
+    kind = "mean" if metric.kind == "time_to_event" else metric.kind  # its restricted mean, not its hazard
+    return Outcome(kind=kind, value=float(value), sd=math.sqrt(variance), test="t", better=metric.better), 1.0
 
 
 def explained(moments: Moments, metric: Metric, *, days: int, pre_days: int) -> float:

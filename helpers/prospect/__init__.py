@@ -158,7 +158,7 @@ def _start(data: Study, p: Planned, arms: _Arms, treatment: str) -> Prospect:
     empty = Prospect(planned=p, bound=bound, basis="", seen=NotEstimable(metric=metric.name, reason=""))
     if reason := units.why_not(data, metric) or _untold(metric):
         return replace(empty, seen=NotEstimable(metric=metric.name, reason=reason))
-    if metric.kind == "quantile":
+    if metric.kind == "quantile" or metric.event:
         return _of_events(
             empty, scorecard.estimate(data, arms.control, metric, treatment=treatment, adjust=False), arms
         )
@@ -208,11 +208,17 @@ def _after(arms: _Arms, metric: Metric, days: int) -> tuple[Outcome, float] | No
 
 
 def _of_events(p: Prospect, e: Estimate | NotEstimable, arms: _Arms) -> Prospect:
-    """Take the spread of a quantile of events from its standard error, which says nothing of the difference."""
+    """Take the spread of a quantile or of censored times from its standard error: it says nothing of the effect."""
     if isinstance(e, NotEstimable):
         return replace(p, seen=e)
     sd = e.se / math.sqrt((1 / arms.n).sum())
-    known = Outcome(kind="quantile", value=e.control, sd=sd, test="z", better=p.planned.metric.better)
+    known = Outcome(
+        kind="mean" if p.planned.metric.event else "quantile",
+        value=e.control,
+        sd=sd,
+        test="z",
+        better=p.planned.metric.better,
+    )
     return replace(p, outcome=known, basis="both arms, after the start: their spread alone")
 
 
@@ -289,7 +295,5 @@ def _without_control(p: Prospect, arms: _Arms) -> Prospect:
 
 
 def _untold(metric: Metric) -> str | None:
-    if metric.kind == "time_to_event":
-        return "a time to event is planned from the share that has it: see `power.outcome`"
     arm = metric.kind in ("gini", "coverage")
     return f"{metric.kind} describes an arm as a whole, so accounts have no spread in it" if arm else None

@@ -112,7 +112,7 @@ def covariates(data: Study, metric: Metric) -> tuple[Measure, ...]:
 def cells(data: Study) -> list[Cell]:
     """List the columns that the measurable metrics need, each once; the north star brings its factors along."""
     found: dict[str, Cell] = {}
-    wanted = [p.metric for p in measurable(data) if p.metric.per_account]
+    wanted = [p.metric for p in measurable(data) if p.metric.per_account or p.metric.event]
     if data.launch.plan[0].metric.name == metrics.FACTORS[0].name:
         wanted += [factor for factor in metrics.FACTORS if why_not(data, factor) is None]
     for metric in wanted:
@@ -292,16 +292,25 @@ def _rules(data: Study, cell: Cell) -> dict[str, Any]:
     """List what must not be true of a column's values, with the words that say so."""
     launch, rules = data.launch, {}
     if cell.measure.table == UNITS_TABLE:
+        mine = [p.metric for p in launch.plan if cell.measure in p.metric.measures]
+        censored = [m for m in mine if m.event]
+        if launch.data.missing == "zero" and censored:
+            rules["have no value, which is no time or event of 0; clean them, or write 'data: {missing: drop}'"] = (
+                lambda v: v.isnull()
+            )
+        if any(m.event == cell.measure for m in censored):
+            rules["have an event other than 1 (it came) and 0 (last seen without it)"] = lambda v: ~v.isin([0.0, 1.0])
+        if any(m.numerator == cell.measure for m in censored):
+            rules["have a negative time to the event; times count from the assignment"] = lambda v: v < 0
         if launch.data.missing == "refuse":
             rules["have a missing, NaN or infinite value; clean them, or write 'data: {missing: zero}' or 'drop'"] = (
                 lambda v: v.isnull()
             )
-        mine = [p.metric for p in launch.plan if cell.measure in p.metric.measures]
         if any(m.kind == "proportion" for m in mine):
             rules["have a value other than 0 and 1; a proportion needs one of them for every account"] = lambda v: (
                 ~v.isin([0.0, 1.0])
             )
-        hours = next((HOURS[m.unit] for m in mine if m.unit in HOURS), None)
+        hours = next((HOURS[m.unit] for m in mine if m.unit in HOURS and not m.event), None)
         limit = None if hours is None else 24 * launch.days / hours
     else:
         kept = launch.data.faults == "keep"
