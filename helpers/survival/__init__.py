@@ -138,7 +138,7 @@ def _row(reading: str, found: Estimate | HazardRatio | LogRank | NotEstimable) -
         return {"reading": reading, "note": found.reason}
     told: dict[str, Any] = {"reading": reading, "p": found.p}
     if isinstance(found, LogRank):
-        return told | {"note": "Mantel; an order of curves, no size"}
+        return told | {"note": f"{found.method}: whether the curves differ, not by how much"}
     value = found.diff if isinstance(found, Estimate) else found.ratio
     return told | {"value": value, "low": found.low, "high": found.high, "note": found.method}
 

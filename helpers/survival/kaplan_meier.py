@@ -282,7 +282,8 @@ def _contrast(
     for i, a in enumerate(arms):
         s = steps(a)
         value[i], kernel = read(s)
-        variance[i] = _variance(a, s, kernel)
+        fell = kernel * (s.left > 0) / np.where(s.left > 0, s.left, 1)
+        variance[i] = spread(a, np.cumsum(s.jump * kernel)[s.at] - a.event * fell[s.at])
     if not variance.sum() > 0:
         reason = f"nobody in either arm has the event before {until:g}, so there is no spread to judge a difference by"
         return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
@@ -296,15 +297,13 @@ def _contrast(
     )
 
 
-def _variance(of: Tally, s: Steps, kernel: Floats) -> float:
-    """Linearise: what one account more of each row would add to the number, squared and summed within strata.
+def spread(of: Tally, pull: Floats) -> float:
+    """Give the variance of a number to which an account of row r of weight 1 adds `pull[r]`, within strata.
 
-    The derivative of log S by a weight is that of Greenwood's formula taken apart (the infinitesimal jackknife, Efron
-    1981), so that without weights the sum of squares is exactly Greenwood's. A stratum of one account is compared with
-    the arm, whose derivatives sum to 0.
+    For a curve's number the pull is the derivative by a weight (the infinitesimal jackknife, Efron 1981): without
+    weights its sum of squares is exactly Greenwood's. All pulls of an arm sum to 0, with which an only account of its
+    stratum is compared.
     """
-    fell = kernel * (s.left > 0) / np.where(s.left > 0, s.left, 1)
-    pull = np.cumsum(s.jump * kernel)[s.at] - of.event * fell[s.at]
     n, total, squares = (np.bincount(of.stratum, x) for x in (of.accounts, of.weight * pull, of.square * pull**2))
     alone = n <= 1
     return float(np.where(alone, squares, (squares - total**2 / np.maximum(n, 1)) * n / np.maximum(n - 1, 1)).sum())
