@@ -14,6 +14,7 @@ import tea_tasting as tt
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
+from statsmodels import api as sm
 from statsmodels.stats import multitest, proportion
 
 from helpers import inference, metrics, moments
@@ -573,12 +574,94 @@ def test_zero_variance_in_one_arm_is_fine():
     assert "control value is not above 0" in e.note
 
 
-@pytest.mark.parametrize("kind", ["quantile", "time_to_event"])
-def test_kinds_that_need_rows_are_not_estimable(kind):
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (metric("quantile"), "own values"),
+        (metric("time_to_event", event=column("opened")), "comes from survival curves, not from means"),
+    ],
+    ids=["quantile", "censored time"],
+)
+def test_kinds_that_need_rows_are_not_estimable(what, reason):
     m = moments.from_rows(rows(), columns=["y"], by=["arm", "device"])
-    answers = compared(m, metric(kind))
+    answers = compared(m, what)
     assert [e.slice for e in answers] == [{"device": "phone"}, {"device": "tv"}]
-    assert all("own values" in e.reason for e in answers)
+    assert all(reason in e.reason for e in answers)
+
+
+def test_a_time_that_nobody_was_censored_of_is_read_like_a_mean():
+    frame = rows()
+    time, mean = estimate(frame, metric("time_to_event", covariates=["y_before"]), adjust=True), estimate(frame, MEAN)
+    assert (time.method, time.note) != (mean.method, mean.note)
+    assert "restricted mean survival time" in time.method
+    again = estimate(frame, metric(covariates=["y_before"]), adjust=True)
+    assert (time.diff, time.se, time.low, time.p) == (again.diff, again.se, again.low, again.p)
+
+
+# Counts: the variance may be any multiple of the mean.
+
+COUNT = metric("count", numerator="tickets")
+
+
+def tickets(rng, shape, arm):
+    """Four accounts in five never ask; the others ask at rates that differ: the variance is 3.5 times the mean."""
+    asks = (rng.random(shape) < 0.3) * rng.exponential(1.5, shape)
+    return rng.poisson(asks * (1 + 0.2 * arm)).astype(float)[..., None]
+
+
+def helped(n: int = 3_000) -> pd.DataFrame:
+    rng = np.random.default_rng(27)
+    counts = np.concatenate([tickets(rng, (n,), arm)[:, 0] for arm in range(2)])
+    return pd.DataFrame({"arm": np.repeat([CONTROL, TREATMENT], n), "tickets": counts})
+
+
+def test_the_rate_ratio_of_a_count_is_poisson_regression_with_robust_errors():
+    """statsmodels' sandwich (HC0) divides by n, ours by n - 1; else they are the same number."""
+    frame = helped()
+    e = estimate(frame, COUNT, relative="delta")
+    treated = sm.add_constant((frame["arm"] == TREATMENT).astype(float))
+    poisson = sm.GLM(frame["tickets"], treated, family=sm.families.Poisson())
+    robust = poisson.fit(cov_type="HC0", tol=1e-12)
+    q = (e.high - e.diff) / e.se
+    se_log = (e.rel_high - e.rel) / q / (1 + e.rel)
+    assert e.rel == pytest.approx(np.expm1(robust.params.iloc[1]), rel=1e-8)
+    assert se_log == pytest.approx(robust.bse.iloc[1] * np.sqrt(3_000 / 2_999), rel=1e-8)
+
+    fieller = estimate(frame, COUNT)
+    limits_ = np.expm1(robust.params.iloc[1] + q * robust.bse.iloc[1] * np.array([-1, 1]))
+    assert (fieller.rel_low, fieller.rel_high) == pytest.approx(limits_, abs=0.01)  # another scale, nearly the same
+    negative_binomial = sm.NegativeBinomial(frame["tickets"], treated).fit(disp=False)
+    assert negative_binomial.params.iloc[1] == pytest.approx(robust.params.iloc[1], rel=1e-3)
+    assert se_log == pytest.approx(negative_binomial.bse.iloc[1], rel=0.15)
+    assert se_log > 1.7 * poisson.fit().bse.iloc[1]  # what a plain Poisson model believes
+
+
+def test_a_count_says_how_over_dispersed_it_is():
+    frame = helped()
+    control, treatment = arms(frame, "tickets")
+    by_hand = (control.var(ddof=1) + treatment.var(ddof=1)) / (control.mean() + treatment.mean())
+    for scale in (1, 1000):
+        e = estimate(frame, replace(COUNT, numerator=replace(column("tickets"), scale=scale)))
+        assert e.method == "Welch t, robust to over-dispersion"
+        assert f"the variance between accounts is {by_hand:.2g} times the mean" in e.note
+    poisson = frame.assign(tickets=np.random.default_rng(28).poisson(0.5, len(frame)))
+    said = float(estimate(poisson, COUNT).note.split("accounts is ")[1].split(" times")[0])
+    assert said == pytest.approx(1, abs=0.1)
+    nobody = moments.from_rows(frame.assign(tickets=0.0), columns=["tickets"], by=["arm"])
+    assert "do not vary" in compared(nobody, COUNT)[0].reason
+
+
+def test_a_plain_poisson_test_finds_effects_where_there_are_none():
+    """A/A on zero-heavy counts: at 5 % the Poisson z-test cries wolf in a fifth of the launches or more, ours in 5 %."""
+
+    def flat(rng, shape, arm):
+        return tickets(rng, shape, 0)
+
+    m = replicates(flat, ["tickets"])
+    control, treatment = (m.mean[i::2, 0] for i in range(2))
+    z = (treatment - control) / np.sqrt((treatment + control) / 400)
+    assert np.mean(np.abs(z) > stats.norm.isf(0.025)) > 0.2
+    assert 0.035 < np.mean([e.p < 0.05 for e in compared(m, COUNT)]) < 0.065
 
 
 def test_wrong_arguments_are_refused():
@@ -663,10 +746,11 @@ OWN_RATIO = replace(
         (MEAN, lognormal, ["y", "y_before"], False),
         (metric(covariates=["y_before"]), lognormal, ["y", "y_before"], True),
         (SHARE, shares, ["opened"], False),
+        (COUNT, tickets, ["tickets"], False),
         (OWN_RATIO, ratios, ["plays_count", "sessions_count", "plays_count_pre", "sessions_count_pre"], False),
         (OWN_RATIO, ratios, ["plays_count", "sessions_count", "plays_count_pre", "sessions_count_pre"], True),
     ],
-    ids=["mean", "mean adjusted", "proportion", "ratio", "ratio adjusted"],
+    ids=["mean", "mean adjusted", "proportion", "count", "ratio", "ratio adjusted"],
 )
 def test_error_rate_and_coverage_hold(what, draw, columns, adjust):
     def flat(rng, shape, arm):

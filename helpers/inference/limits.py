@@ -52,16 +52,12 @@ def worth(share: Floats, variance: Floats, arms: Sequence[Moments]) -> Floats:
 def dispersion(arms: Sequence[Moments]) -> Floats:
     """Give the variance between accounts of an arm over their mean (g,), both arms together; column 0 holds the count.
 
-    Of a Poisson count it is 1. Above that a test that assumes Poisson rejects too often: about as many standard errors
-    are lost as its root says.
+    Of a Poisson count it is 1. Above, a Poisson test takes its errors for smaller than they are, by the root of
+    it. Where nothing is counted it is NaN.
     """
-    n = np.array([a.n for a in arms])
-    variance, mean = (
-        np.array([np.nan_to_num(x) for x in y])
-        for y in zip(*((a.cov[:, 0, 0], a.mean[:, 0]) for a in arms), strict=True)
-    )
-    found: Floats = (n * variance).sum(axis=0) / (n * mean).sum(axis=0)
-    return found
+    squares = np.nansum([a.scatter[:, 0, 0] * a.n / np.maximum(a.n - 1, 1) for a in arms], axis=0)
+    total = np.nansum([a.n * a.mean[:, 0] for a in arms], axis=0)
+    return np.where(total > 0, squares / np.where(total > 0, total, 1), np.nan)
 
 
 def welch(value: Floats, variance: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:

@@ -87,8 +87,8 @@ GUARDRAILS = (
         better="higher",
         unit="days",
         covariates=(),
-        definition="Days from assignment to the first cancellation; accounts without one are still there at the end of "
-        "the window.",
+        definition="Days from assignment to the first cancellation, and the whole window where none came: the "
+        "restricted mean survival time. It sees when people leave, not only that they do; read it beside the rate.",
     ),
     Metric(
         name="tickets_per_account",
