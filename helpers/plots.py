@@ -65,11 +65,12 @@ def survival(curves: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
 
     ax = _axes(8.6, 3.9)
     arms = list(curves.groupby("arm", sort=False))
-    for nth, (colour, style, (arm, rows)) in enumerate(zip(figure.SERIES, ("-", "--", "-.", ":"), arms, strict=False)):
+    for colour, style, (arm, rows) in zip(figure.SERIES, ("-", "--", "-.", ":"), arms, strict=False):
         ax.fill_between(rows["time"], rows["low"], rows["high"], step="post", color=colour, alpha=0.2, linewidth=0)
         ax.step(rows["time"], rows["survival"], where="post", color=colour, linestyle=style, label=arm)
-        told = rows.iloc[[round(i * (len(rows) - 1) / 5) for i in range(6)]].drop_duplicates("time")
-        for time, n in zip(told["time"], told["at_risk"], strict=True):
+    for nth, (colour, (_arm, rows)) in enumerate(zip(figure.SERIES, arms, strict=False)):
+        near = {(rows["time"] - tick).abs().idxmin() for tick in ax.get_xticks() if 0 <= tick <= rows["time"].max()}
+        for time, n in rows.loc[sorted(near), ["time", "at_risk"]].to_numpy():
             place = (time, -0.24 - 0.08 * nth)
             ax.text(*place, f"{n:,.0f}", transform=ax.get_xaxis_transform(), ha="center", fontsize=9, color=colour)
     if arms:

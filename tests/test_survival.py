@@ -14,7 +14,20 @@ from scipy import stats
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 
-from helpers import decision, launch, metrics, plots, prospect, scorecard, segments, simulate, study, survival, units
+from helpers import (
+    brief,
+    decision,
+    launch,
+    metrics,
+    plots,
+    prospect,
+    scorecard,
+    segments,
+    simulate,
+    study,
+    survival,
+    units,
+)
 from helpers.errors import DataError, LaunchError, ParameterError
 from helpers.moments import WEIGHT
 from helpers.results import Check, Estimate, NotEstimable
@@ -392,6 +405,7 @@ def test_a_censored_time_on_an_own_table_reaches_the_scorecard(tmp_path):
     table = members()
     data = opened(tmp_path, table)
     claim = {c.metric: c for c in scorecard.measure(data).claims}["stay"]
+    assert brief.formula(data.launch.plan[1]) == "time to event: tenure, left = 1"
     expected = km.restricted_mean(*of(table), horizon=10, metric="stay")
     got, want = dataclasses.asdict(claim.estimate), dataclasses.asdict(expected)
     assert {k: v for k, v in got.items() if k != "p"} == {k: v for k, v in want.items() if k != "p"}
