@@ -55,11 +55,8 @@ def formula(p: Planned) -> str:
     words = [_words(m) for m in p.metric.measures]
     if not p.metric.averaged or p.metric.kind == "time_to_event":
         kind = f"{p.metric.quantile:g} quantile" if p.metric.quantile else p.metric.kind.replace("_", " ")
-        return (
-            f"{kind}: {words[0]}"
-            + (f" by {p.metric.over}" if p.metric.over else "")
-            + (f", {words[1]} = 1" if p.metric.event else "")
-        )
+        more = f" by {p.metric.over}" if p.metric.over else f", {words[1]} = 1" if p.metric.event else ""
+        return f"{kind}: {words[0]}{more}"
     return " / ".join(words) + (" / accounts" if len(words) == 1 else "") + (" / weeks" if p.metric.per_week else "")
 
 

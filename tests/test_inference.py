@@ -647,6 +647,9 @@ def test_a_count_says_how_over_dispersed_it_is():
     poisson = frame.assign(tickets=np.random.default_rng(28).poisson(0.5, len(frame)))
     said = float(estimate(poisson, COUNT).note.split("accounts is ")[1].split(" times")[0])
     assert said == pytest.approx(1, abs=0.1)
+    weighted = frame.assign(**{moments.WEIGHT: np.tile([0.5, 1.5], 3_000)})
+    m = moments.from_rows(weighted, columns=["tickets", moments.WEIGHT], by=["arm"], weighted=True)
+    assert "between accounts, with what unequal weights cost, is" in compared(m, COUNT)[0].note
     nobody = moments.from_rows(frame.assign(tickets=0.0), columns=["tickets"], by=["arm"])
     assert "do not vary" in compared(nobody, COUNT)[0].reason
 

@@ -515,6 +515,7 @@ def test_a_missing_time_is_no_time_of_zero(tmp_path):
         ("horizon: 10", "window_days: 10", "'window_days' is not for times with an 'event'; 'horizon' says"),
         ("horizon: 10", "horizon: 10, covariates: [hours]", "'covariates' is not for times with an 'event'"),
         ("horizon: 10", "horizon: -1", "horizon"),
+        ("horizon: 10", "per_week: true", "'at_least', 'per' and 'per_week' would make it another number"),
         (
             "column: tenure, event: left",
             "numerator: {table: plays, agg: until}",

@@ -132,7 +132,7 @@ def compare(
     mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
     design = limits.design(moments, stratum)
 
-    spread = limits.dispersion(whole) if metric.kind == "count" and not weighted else None
+    spread = _dispersion(whole, outcome) if metric.kind == "count" else None
     answers: list[Estimate | NotEstimable] = []
     for i, ((row, counts), reason) in enumerate(zip(_slices(arms), _obstacles(metric, whole, names, se), strict=True)):
         if reason:
@@ -143,9 +143,9 @@ def compare(
         elif np.isnan(rel_low[i]):
             notes[i].append("no relative interval, because the control value cannot be told from 0")
         if spread is not None:
-            notes[i].append(
-                f"the variance between accounts is {spread[i]:.2g} times the mean; of a Poisson count it is 1"
-            )
+            cost = ", with what unequal weights cost," * weighted
+            said = f"the variance between accounts{cost} is {spread[i]:.2g} times the mean; of a Poisson count it is 1"
+            notes[i].append(said)
         answers.append(
             Estimate(
                 metric=metric.name,
@@ -299,6 +299,18 @@ def _adjusted(
         for use, mixed in zip(used, collinear, strict=True)
     ]
     return value, variance, methods, notes
+
+
+def _dispersion(arms: Sequence[Moments], outcome: Form) -> Floats:
+    """Give the variance of an account's count over the mean count (g,), both arms together; 1 for a Poisson count.
+
+    A Poisson test takes its errors for smaller than they are, by the root of this.
+    """
+    n = np.array([a.n for a in arms])
+    with np.errstate(divide="ignore", invalid="ignore"):  # where nothing is counted
+        value, weights = _read(arms, outcome)
+        variance = _quadratic(weights, np.array([a.cov for a in arms]))
+        return np.asarray((n * variance).sum(axis=0) / (outcome.scale * (n * value).sum(axis=0)))
 
 
 def _gain(change: float) -> str:

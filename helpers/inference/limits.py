@@ -49,17 +49,6 @@ def worth(share: Floats, variance: Floats, arms: Sequence[Moments]) -> Floats:
     return np.where((variance > 0) & (simple > 0), simple / variance, np.array([kish(a) for a in arms]))
 
 
-def dispersion(arms: Sequence[Moments]) -> Floats:
-    """Give the variance between accounts of an arm over their mean (g,), both arms together; column 0 holds the count.
-
-    Of a Poisson count it is 1. Above, a Poisson test takes its errors for smaller than they are, by the root of
-    it. Where nothing is counted it is NaN.
-    """
-    squares = np.nansum([a.scatter[:, 0, 0] * a.n / np.maximum(a.n - 1, 1) for a in arms], axis=0)
-    total = np.nansum([a.n * a.mean[:, 0] for a in arms], axis=0)
-    return np.where(total > 0, squares / np.where(total > 0, total, 1), np.nan)
-
-
 def welch(value: Floats, variance: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
     """Give the t quantile of the level and the two-sided p (Welch 1947)."""
     share = variance / n

@@ -64,6 +64,10 @@ def _parse_bound(value: object) -> object:
 
 
 WITHOUT_COLUMN = {"count", "any", "days", "days_but_last", "returns", "until"}
+_OWN = (  # what only a metric of the user's own may say
+    "name", "kind", "column", "numerator", "denominator", "better", "unit", "per_week", "quantile", "over", "event",
+    "horizon",
+)  # fmt: skip
 COUNTED = {"gap_minutes", "also", "per", "at_least"}
 AsBound = Annotated[Bound | None, BeforeValidator(_parse_bound)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -288,8 +292,8 @@ class Entry(Section):
                 f"{said} 'event' must name the column that says whether the event came (1), or the account was last "
                 "seen without it (0)",
             )
-        elif metric.covariates or metric.window_days or metric.per_week:
-            name = "covariates" if metric.covariates else "window_days" if metric.window_days else "per_week"
+        elif metric.covariates or metric.window_days:
+            name = "covariates" if metric.covariates else "window_days"
             raise PydanticCustomError(
                 "kind", f"{said} '{name}' is not for times with an 'event'; 'horizon' says up to when they are compared"
             )
@@ -300,20 +304,7 @@ class Entry(Section):
         return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
 
     def _from_catalogue(self) -> Metric:
-        own = self._given(
-            "name",
-            "kind",
-            "column",
-            "numerator",
-            "denominator",
-            "better",
-            "unit",
-            "per_week",
-            "quantile",
-            "over",
-            "event",
-            "horizon",
-        )
+        own = self._given(*_OWN)
         if own:
             raise PydanticCustomError(
                 "entry", f"'metric' takes a definition from the catalogue; '{min(own)}' belongs to a metric of your own"
