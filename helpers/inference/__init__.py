@@ -11,6 +11,7 @@ from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference import limits
+from helpers.inference.adjusted import FEWEST, poststratified
 from helpers.inference.forms import Form, covariates, form, needed
 from helpers.inference.limits import Relative, kish
 from helpers.metrics import Metric
@@ -24,7 +25,18 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Form", "adjust_family", "average", "compare", "covariates", "form", "holm", "kish", "needed"]
+__all__ = [
+    "Form",
+    "adjust_family",
+    "average",
+    "compare",
+    "covariates",
+    "form",
+    "holm",
+    "kish",
+    "needed",
+    "poststratified",
+]
 
 _UNTOLD = {
     "quantile": "a quantile needs the accounts' own values, not their means and covariances",
@@ -43,6 +55,7 @@ def compare(
     treatment: str,
     arm: str = "arm",
     stratum: str | None = None,
+    poststrata: Sequence[str] = (),
     days: int,
     pre_days: int,
     adjust: bool = False,
@@ -67,6 +80,13 @@ def compare(
     errors are linearised as in R's `survey`; a proportion then keeps its score interval, at the n that has the same
     error (Korn and Graubard 1998).
 
+    With `poststrata`, both arms first get the mix of strata that they have together, and only what varies within
+    strata counts (`poststratified`); a proportion keeps its score interval as above. A ratio is that of the two
+    post-stratified means, not a mean of ratios. Together with `adjust`, one coefficient of each covariate, taken
+    within strata, serves all of them: one for each stratum and arm, as in Lin (2013), could only gain where slopes
+    differ much, and in small strata would be mostly noise. Shares are those of the accounts in the two arms, so that
+    an effect that differs between strata adds no error: a mix of strata that differs elsewhere is another question.
+
     The number is the effect of being assigned, over all assigned accounts; it says nothing about those who used the
     feature. Its interval holds for one look at the planned end, not for a peek every day.
 
@@ -77,6 +97,7 @@ def compare(
         treatment: name of the arm that is judged.
         arm: the group column of the arms.
         stratum: the group column of the strata within which the arms were drawn; it is summed out.
+        poststrata: group columns, known before the assignment, whose combinations are the post-strata; summed out.
         days: length of the window after assignment, for metrics per week; at least 1.
         pre_days: length of the window before it; at least 1.
         adjust: whether to use the metric's covariates.
@@ -92,25 +113,34 @@ def compare(
     if relative not in get_args(Relative):
         raise ParameterError(f"relative is {relative!r}; {did_you_mean(relative, get_args(Relative))}")
     names = (control, treatment)
+    design = limits.design(moments, stratum, poststrata)
+    if poststrata:
+        moments = moments.select(**{arm: control}) + moments.select(**{arm: treatment})
     if not metric.averaged:
         reason = _UNTOLD[metric.kind]
-        arms = _pooled(moments, stratum).split(arm, names)
+        arms = _pooled(moments, stratum, *poststrata).split(arm, names)
         return [_not_estimable(metric, reason, row, counts) for row, counts in _slices(arms)]
 
     weighted = WEIGHT in moments.columns
     moments = _asked(moments, metric, adjust=adjust)
-    whole = _pooled(moments, stratum).split(arm, names)
-    arms = whole if stratum is None else moments.within(stratum).split(arm, names)
-    n = np.array([a.n for a in arms])
+    whole = _pooled(moments, stratum, *poststrata).split(arm, names)
     outcome = form(metric, days, weighted=weighted)
     before = covariates(metric, pre_days, weighted=weighted) if adjust else ()
+    score = metric.kind == "proportion" and not before
+    simple = not weighted and stratum is None
+    joined: list[int] = []
+    if poststrata:
+        ddof = 0 if score and simple else 1
+        moments, joined = poststratified(moments, poststrata, arm=arm, stratum=stratum, ddof=ddof)
+    arms = (moments if stratum is None else moments.within(stratum)).split(arm, names)
+    n = np.array([a.n for a in arms])
 
     with np.errstate(divide="ignore", invalid="ignore"):  # _obstacles finds what could not be divided
         value, variance, methods, notes = _adjusted(arms, metric, outcome, before)
-        if metric.kind == "proportion" and not before:
+        if score:
             methods = ["Newcombe hybrid score interval, p from the pooled z-test"] * len(methods)
             worth = n.astype(np.float64)
-            if weighted or stratum is not None:
+            if poststrata or not simple:
                 worth = limits.worth(value / outcome.scale, variance / outcome.scale**2 / n, whole)
             else:
                 variance = value * (outcome.scale - value)
@@ -123,7 +153,8 @@ def compare(
         low, high = diff - np.hypot(below[1], above[0]), diff + np.hypot(above[1], below[0])
         rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(variance / n), relative)
     mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
-    design = limits.design(moments, stratum)
+    for note, few in zip(notes, joined, strict=False):
+        note.extend([f"{few} strata with fewer than {FEWEST} accounts in an arm were put together"] * bool(few))
 
     answers: list[Estimate | NotEstimable] = []
     for i, ((row, counts), reason) in enumerate(zip(_slices(arms), _obstacles(metric, whole, names, se), strict=True)):
@@ -343,8 +374,9 @@ def _asked(moments: Moments, metric: Metric, *, adjust: bool) -> Moments:
     return moments
 
 
-def _pooled(moments: Moments, stratum: str | None) -> Moments:
-    return moments if stratum is None else moments.pool([str(c) for c in moments.groups if c != stratum])
+def _pooled(moments: Moments, *summed: str | None) -> Moments:
+    kept = [str(c) for c in moments.groups if c not in summed]
+    return moments if len(kept) == len(moments.groups.columns) else moments.pool(kept)
 
 
 def _obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se: Floats) -> list[str]:
