@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "units": {"clock", "errors", "launch", "logs", "metrics", "moments", "schema", "study"},
     "moments": {"errors"},
     "inference": {"errors", "metrics", "moments", "results"},
+    "weighting": {"errors", "inference", "moments", "results"},
     "sequential": {"errors", "results"},
     "anytime": {"errors", "results"},
     "validity": {"anytime", "errors", "results"},
