@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "moments": {"errors"},
     "inference": {"errors", "metrics", "moments", "results"},
     "weighting": {"errors", "inference", "moments", "results"},
+    "causal": {"errors", "inference", "metrics", "moments", "results", "scorecard", "study", "units"},
     "sequential": {"errors", "results"},
     "anytime": {"errors", "results"},
     "validity": {"anytime", "errors", "results"},
