@@ -95,7 +95,7 @@ def complier(
         level: confidence level, between 0 and 1.
 
     Returns:
-        The effect; not estimable for a ratio, or where the interval has no end.
+        The effect in each slice; not estimable for a ratio, or where the interval has no end.
 
     Raises:
         ParameterError: `taken` is no proportion, or `level` is out of range.
@@ -122,7 +122,7 @@ def complier(
         pre_days=pre_days,
         adjust=adjust,
     )
-    (effect, uptake), both, n = value[:, 1] - value[:, 0], cov.sum(axis=0), n
+    (effect, uptake), both = value[:, 1] - value[:, 0], cov.sum(axis=0)
     own, shared, first = both[:, 0, 0], both[:, 0, 1], both[:, 1, 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         df = own**2 / (cov[..., 0, 0] ** 2 / (n - 1)).sum(axis=0)  # Welch's, of the effect of assignment

@@ -267,6 +267,29 @@ def test_one_stratum_is_the_plain_comparison(what, design):
     assert one.method == f"{plain.method}, post-stratified by all"
 
 
+@pytest.mark.parametrize("design", [{}, {"weighted": True}, {"weighted": True, "stratum": "stratum"}], ids=str)
+@pytest.mark.parametrize("by", [(), ("device",)], ids=str)
+def test_metrics_read_jointly_are_those_read_alone_and_vary_together_as_their_sum_does(design, by):
+    frame = rows().assign(total=lambda f: f["y"] + f["sessions"])
+    whats = [ADJUSTED, metric(numerator="sessions"), metric(numerator="total")]
+    heavy, stratum = design.get("weighted", False), design.get("stratum")
+    columns = ["y", "before", "sessions", "total", *([WEIGHT] if heavy else [])]
+    groups = ["arm", *by, *([stratum] if stratum else [])]
+    read = moments.from_rows(frame, columns=columns, by=groups, weighted=heavy)
+    asked = {"control": CONTROL, "treatment": TREATMENT, "stratum": stratum, "poststrata": by}
+    for adjust in (True, False):
+        value, cov, n = inference.joint(read, whats, **asked, days=28, pre_days=28, adjust=adjust)
+        for i, what in enumerate(whats):
+            (alone,) = inference.compare(
+                read, what, **asked, days=28, pre_days=28, adjust=adjust and bool(what.covariates)
+            )
+            assert value[i, :, 0] == pytest.approx([alone.control, alone.treatment], rel=EXACT)
+            assert np.sqrt(cov[:, 0, i, i].sum()) == pytest.approx(alone.se, rel=EXACT)
+        assert list(n[:, 0]) == [alone.n_control, alone.n_treatment]
+    both = cov[:, 0].sum(axis=0)
+    assert both[2, 2] == pytest.approx(both[0, 0] + both[1, 1] + 2 * both[0, 1], rel=EXACT)
+
+
 @given(seed=st.integers(0, 10_000), shift=st.floats(-50, 50), scale=st.floats(0.1, 10))
 @settings(max_examples=6, deadline=None)
 def test_what_a_stratum_adds_to_both_arms_changes_nothing(seed, shift, scale):
@@ -328,7 +351,7 @@ def test_an_arm_that_a_stratum_lacks_is_no_obstacle_and_an_empty_slice_is_one():
 
 
 def test_error_and_coverage_follow_the_theory_of_a_fixed_population():
-    """Miratrix, Sekhon and Yu (2013), theorem 1: the variance over all splits, with the hypergeometric E[n_0h / n_1h].
+    """Miratrix, Sekhon and Yu (2013): the variance over all splits, with the hypergeometric E[n_0h / n_1h].
 
     200 accounts whose values are fixed, effect 0.5 for each; 90 of them treated at random, 2,000 times.
     """
