@@ -292,13 +292,19 @@ def test_a_simulated_launch_shows_the_planted_effects_and_the_fallacy_misses(tmp
     """Only starters of the show watch more: planted hours over planted starters are the effect on those who start."""
     text = (cli.NOTEBOOKS.parent / "launches" / "show_premiere.yaml").read_text()
     text = text.replace("accounts: 400_000", "accounts: 40_000").replace("control: 30_000", "control: 3_000")
-    (tmp_path / "show.yaml").write_text(text.replace("early_access: 10_000", "early_access: 3_000"))
-    data = study.open(launch.load(tmp_path / "show.yaml"))
+    text = text.replace("early_access: 10_000", "early_access: 3_000")
+    path = tmp_path / "show.yaml"
+    path.write_text(text.replace("  alpha:", "  poststratify: [device, tenur]\n  alpha:"))
+    with pytest.raises(DataError, match="post-stratum 'tenur' is not a column of 'accounts'; did you mean 'tenure'"):
+        causal.readings(study.open(launch.load(path)), metrics.get("hours_per_account_week"))
+    path.write_text(text.replace("  alpha:", "  poststratify: [device, tenure]\n  alpha:"))
+    data = study.open(launch.load(path))
     truth = data.reveal().query("segment == 'all' and week == 0").set_index("metric")["diff"]
     star = data.launch.plan[0].metric
     found = causal.readings(data, star)
     assigned, exposed, part, fallacy = (r.answer for r in found)
     planted = truth[star.name]
+    assert assigned.method.endswith("within strata, post-stratified by device and tenure")
     for got, want in (
         (assigned, planted),
         (exposed, planted / truth["show_reach"]),

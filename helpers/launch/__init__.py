@@ -220,16 +220,12 @@ class Launch(Section):
         names = self.decision.poststratify
         measured = {b.column for p in self.plan for m in p.metric.measures for b in m.bases if b.table == UNITS_TABLE}
         for name in names:
-            fault = (
-                "twice"
-                if names.count(name) > 1
-                else "which is measured after the assignment"
-                if name in measured
-                else "which tells accounts or arms apart"
-                if name in {self.data.account, self.data.arm}
-                else ""
-            )
-            if fault:
+            faults = {
+                "twice": names.count(name) > 1,
+                "which is measured after the assignment": name in measured,
+                "which tells accounts or arms apart": name in {self.data.account, self.data.arm},
+            }
+            for fault in (f for f, found in faults.items() if found):
                 raise PydanticCustomError(
                     "poststratify",
                     f"'decision.poststratify' names '{name}', {fault}; name attributes known before the assignment, "
