@@ -196,7 +196,8 @@ def readings(
 
     Raises:
         ParameterError: the launch has no such treatment; `metric` is a quantile or a time, or `taken`, `seen` or
-            `trigger` no proportion; the catalogue lacks a name.
+            `trigger` no proportion.
+        LaunchError: the catalogue has no metric of that name.
         DataError: the metric cannot be measured on these data.
     """
     scorecard.check_treatment(data.launch, treatment)
@@ -268,7 +269,8 @@ def readings(
             "exposed",
             f"accounts of both arms that came to the point where the arms part ({exposed.name})",
             triggered(exposed),
-            "Chance decided which of them got it. For everybody, it shrinks to their share.",
+            "As many came so far in one arm as in the other, as far as chance lets one see: then chance decided which "
+            "of them got it. For everybody, it shrinks to their share.",
             metric,
         )
         if trigger
