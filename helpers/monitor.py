@@ -16,7 +16,6 @@ from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Metric
 from helpers.results import Estimate, NotEstimable, Replay
 from helpers.study import Study
-from helpers.units import STRATUM
 from helpers.units.query import Cell, build
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def estimates(
         build(data, list({cell.name: cell for cell in cells}.values())),
         columns=list(dict.fromkeys(column for columns, _pairs in needed for column in columns)),
         pairs={pair for _columns, pairs in needed for pair in pairs},
-        by=("arm", STRATUM) if STRATUM in units.design(data) else ("arm",),
+        by=scorecard.grouping(data),
         weighted=weighted,
     )
     arm = treatment or launch.arms.treatment[0]

@@ -180,6 +180,7 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         "Novelty": rule.novelty,
         "Outliers": f"{launch.outliers.rule}; caps {launch.outliers.caps.replace('_', ' ')}" if launch.outliers else "",
         "Segments": ", ".join(launch.segments),
+        "Post-stratified by": ", ".join(rule.poststratify),
         "Calendar": _calendar(launch),
         "Holdback": launch.rollout.holdback if launch.rollout else "",
         "Capacity": launch.rollout.capacity_limit if launch.rollout else "",

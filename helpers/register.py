@@ -62,6 +62,8 @@ def decisive(launch: Launch) -> dict[str, str]:
         "the horizon": f"{launch.days} days" + (f" from {launch.dates.start}" if launch.dates else ""),
         "the arms": ", ".join(launch.arms.names),
     }
+    if rule.poststratify:
+        found["the post-stratification"] = f"by {', '.join(rule.poststratify)}"
     for p in launch.plan:
         if p.margin:
             found[f"the margin of {p.metric.name}"] = f"{p.margin.text} ({_definition(p)})"

@@ -21,9 +21,9 @@ from helpers.units import STRATUM
 class Scorecard:
     """One treatment against control: may it be read, what came out, and what that means for each metric.
 
-    `claims` rest on the estimates that the launch planned (adjusted where it says so); `plain` holds the same metrics
-    without adjustment, `before` the comparison in the pre-period. Where a check failed, no effect is in here: every
-    metric is not estimable, and the reason names the check. `basis` says on what all of it rests.
+    `claims` rest on the estimates that the launch planned (adjusted or post-stratified where it says so); `plain`
+    holds the same metrics without either, `before` the comparison in the pre-period. Where a check failed, no effect is
+    in here: every metric is not estimable, and the reason names the check. `basis` says on what all of it rests.
     """
 
     treatment: str
@@ -49,7 +49,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
     check_treatment(data.launch, treatment)
     read, plan = pooled(data), data.launch.plan
     before = [
-        _compare(data, read, past, treatment=treatment, adjust=False)
+        _compare(data, read, past, treatment=treatment)
         for p in units.measurable(data)
         if (past := _past(data, p.metric)) is not None
     ]
@@ -87,7 +87,7 @@ def pooled(data: Study, by: Sequence[str] = (), metrics: Sequence[Metric] | None
     `metrics` names others whose columns stand in the units table.
 
     They are weighted where the accounts of an arm were drawn with unequal probabilities. Without slices the strata of
-    the draw are kept as groups, for `inference` to sum out; within slices strata would be too thin.
+    the draw and the post-strata are kept as groups, for `inference` to sum out; within slices they would be too thin.
     """
     table = units.load(data)
     heavy = weighted(data)
@@ -98,8 +98,13 @@ def pooled(data: Study, by: Sequence[str] = (), metrics: Sequence[Metric] | None
         mine, together = inference.needed(metric, adjust=bool(units.covariates(data, metric)), weighted=heavy)
         columns |= dict.fromkeys(mine)
         pairs |= set(together)
-    groups = ("arm", *by) if by or STRATUM not in units.design(data) else ("arm", STRATUM)
+    groups = ("arm", *by) if by else grouping(data)
     return moments.from_table(table, columns=tuple(columns), pairs=pairs, by=groups, weighted=heavy)
+
+
+def grouping(data: Study) -> tuple[str, ...]:
+    """Name the columns by which moments are read for `estimate`: arm, stratum of the draw, post-strata."""
+    return ("arm", *(s for s in units.design(data) if s == STRATUM), *data.launch.decision.poststratify)
 
 
 def weighted(data: Study) -> bool:
@@ -112,7 +117,10 @@ def weighted(data: Study) -> bool:
 
 
 def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool) -> Estimate | NotEstimable:
-    """Compare one metric over all accounts; not estimable, with the reason, where the data lack what it needs."""
+    """Compare one metric over all accounts; not estimable, with the reason, where the data lack what it needs.
+
+    With `adjust`, as the launch plans it: less what the past explains, the arms brought to the same mix of post-strata.
+    """
     if reason := units.why_not(data, metric):
         return NotEstimable(metric=metric.name, reason=reason)
     if metric.kind == "quantile":
@@ -120,18 +128,23 @@ def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adju
     if metric.event:
         return survival.compare(data, metric, treatment=treatment)[0]
     past = data.launch.decision.adjust and bool(units.covariates(data, metric))
-    return _compare(data, read, metric, treatment=treatment, adjust=adjust and past)
+    return _compare(data, read, metric, treatment=treatment, adjust=adjust and past, planned=adjust)
 
 
-def _compare(data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool) -> Estimate | NotEstimable:
+def _compare(
+    data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool = False, planned: bool = False
+) -> Estimate | NotEstimable:
+    """Compare one metric; `planned` says that the arms are brought to the same mix, where the launch wants that."""
     launch = data.launch
     stratum = STRATUM if STRATUM in read.groups else None
+    poststrata = [c for c in launch.decision.poststratify if planned and c in read.groups]
     (answer,) = inference.compare(
-        read.pool(by=["arm", *([stratum] if stratum else [])]),
+        read.pool(by=["arm", *([stratum] if stratum else []), *poststrata]),
         metric,
         control=launch.arms.control,
         treatment=treatment,
         stratum=stratum,
+        poststrata=poststrata,
         days=metric.window_days or launch.days,
         pre_days=max(launch.pre_days, 1),
         adjust=adjust,

@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "units": {"clock", "errors", "launch", "logs", "metrics", "moments", "schema", "study"},
     "moments": {"errors"},
     "inference": {"errors", "metrics", "moments", "results"},
+    "weighting": {"errors", "inference", "moments", "results"},
+    "causal": {"errors", "inference", "metrics", "moments", "results", "scorecard", "study", "units"},
     "sequential": {"errors", "results"},
     "anytime": {"errors", "results"},
     "validity": {"anytime", "errors", "results"},

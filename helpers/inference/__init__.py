@@ -11,6 +11,7 @@ from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference import limits
+from helpers.inference.adjusted import FEWEST, poststratified
 from helpers.inference.forms import Form, covariates, form, needed
 from helpers.inference.limits import Relative, kish
 from helpers.metrics import Metric
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Form", "adjust_family", "average", "compare", "covariates", "form", "holm", "kish", "needed"]
+__all__ = [
+    "Form",
+    "adjust_family",
+    "average",
+    "compare",
+    "covariates",
+    "form",
+    "holm",
+    "joint",
+    "kish",
+    "needed",
+    "poststratified",
+]
 
 _UNTOLD = {
     "quantile": "a quantile needs the accounts' own values, not their means and covariances",
@@ -48,6 +61,7 @@ def compare(
     treatment: str,
     arm: str = "arm",
     stratum: str | None = None,
+    poststrata: Sequence[str] = (),
     days: int,
     pre_days: int,
     adjust: bool = False,
@@ -74,6 +88,13 @@ def compare(
     errors are linearised as in R's `survey`; a proportion then keeps its score interval, at the n that has the same
     error (Korn and Graubard 1998).
 
+    With `poststrata`, both arms first get the mix of strata that they have together, and only what varies within
+    strata counts (`poststratified`); a proportion keeps its score interval as above. A ratio is that of the two
+    post-stratified means, not a mean of ratios. Together with `adjust`, one coefficient of each covariate, taken
+    within strata, serves all of them: one for each stratum and arm, as in Lin (2013), could only gain where slopes
+    differ much, and in small strata would be mostly noise. Shares are those of the accounts in the two arms, so that
+    an effect that differs between strata adds no error: a mix of strata that differs elsewhere is another question.
+
     The number is the effect of being assigned, over all assigned accounts; it says nothing about those who used the
     feature. Its interval holds for one look at the planned end, not for a peek every day.
 
@@ -84,6 +105,7 @@ def compare(
         treatment: name of the arm that is judged.
         arm: the group column of the arms.
         stratum: the group column of the strata within which the arms were drawn; it is summed out.
+        poststrata: group columns, known before the assignment, whose combinations are the post-strata; summed out.
         days: length of the window after assignment, for metrics per week; at least 1.
         pre_days: length of the window before it; at least 1.
         adjust: whether to use the metric's covariates.
@@ -99,25 +121,28 @@ def compare(
     if relative not in get_args(Relative):
         raise ParameterError(f"relative is {relative!r}; {did_you_mean(relative, get_args(Relative))}")
     names = (control, treatment)
+    design = limits.design(moments, stratum, poststrata)
     if not metric.averaged:
         reason = _UNTOLD[metric.kind]
-        arms = _pooled(moments, stratum).split(arm, names)
+        arms = _pooled(moments, stratum, *poststrata).split(arm, names)
         return [_not_estimable(metric, reason, row, counts) for row, counts in _slices(arms)]
 
     weighted = WEIGHT in moments.columns
     moments = _asked(moments, metric, adjust=adjust)
-    whole = _pooled(moments, stratum).split(arm, names)
-    arms = whole if stratum is None else moments.within(stratum).split(arm, names)
-    n = np.array([a.n for a in arms])
     outcome = form(metric, days, weighted=weighted)
     before = covariates(metric, pre_days, weighted=weighted) if adjust else ()
+    score = metric.kind == "proportion" and not before
+    simple = not weighted and stratum is None
+    whole, arms, joined = _arms(moments, arm, names, stratum, poststrata, ddof=0 if score and simple else 1)
+    n = np.array([a.n for a in arms])
 
     with np.errstate(divide="ignore", invalid="ignore"):  # _obstacles finds what could not be divided
-        value, variance, methods, notes = _adjusted(arms, metric, outcome, before)
-        if metric.kind == "proportion" and not before:
+        value, weights, methods, notes = _adjusted(arms, metric, outcome, before)
+        variance = _quadratic(weights, np.array([a.cov for a in arms]))
+        if score:
             methods = ["Newcombe hybrid score interval, p from the pooled z-test"] * len(methods)
             worth = n.astype(np.float64)
-            if weighted or stratum is not None:
+            if poststrata or not simple:
                 worth = limits.worth(value / outcome.scale, variance / outcome.scale**2 / n, whole)
             else:
                 variance = value * (outcome.scale - value)
@@ -130,7 +155,8 @@ def compare(
         low, high = diff - np.hypot(below[1], above[0]), diff + np.hypot(above[1], below[0])
         rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(variance / n), relative)
     mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
-    design = limits.design(moments, stratum)
+    for note, few in zip(notes, joined, strict=False):
+        note.extend([f"{few} strata with fewer than {FEWEST} accounts in an arm were put together"] * bool(few))
 
     spread = _dispersion(whole, outcome) if metric.kind == "count" else None
     answers: list[Estimate | NotEstimable] = []
@@ -169,6 +195,57 @@ def compare(
             )
         )
     return answers
+
+
+def joint(
+    moments: Moments,
+    metrics: Sequence[Metric],
+    *,
+    control: str,
+    treatment: str,
+    arm: str = "arm",
+    stratum: str | None = None,
+    poststrata: Sequence[str] = (),
+    days: int,
+    pre_days: int,
+    adjust: bool = False,
+) -> tuple[Floats, Floats, Floats]:
+    """Read several metrics of the same accounts at once, as `compare` reads each, with their covariances.
+
+    Args:
+        moments: as for `compare`, with the covariances among the columns of all the metrics.
+        metrics: m of them.
+        control: name of the arm that is compared against.
+        treatment: name of the arm that is judged.
+        arm: the group column of the arms.
+        stratum: the group column of the strata within which the arms were drawn.
+        poststrata: group columns of the post-strata.
+        days: length of the window of a metric that has none of its own.
+        pre_days: length of the window before the assignment.
+        adjust: whether to use the covariates of each metric.
+
+    Returns:
+        Values (m, 2, g), control first; covariances of these values (2, g, m, m); and accounts (2, g).
+
+    Raises:
+        DataError: an arm does not occur, or the moments lack a column or a covariance.
+    """
+    weighted, names = WEIGHT in moments.columns, (control, treatment)
+    moments = _asked(moments, *metrics, adjust=adjust)
+    _, arms, _ = _arms(moments, arm, names, stratum, poststrata, ddof=1)
+    n, cov = np.array([a.n for a in arms]), np.array([a.cov for a in arms])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        read = [
+            _adjusted(
+                arms,
+                metric,
+                form(metric, metric.window_days or days, weighted=weighted),
+                covariates(metric, pre_days, weighted=weighted) if adjust else (),
+            )
+            for metric in metrics
+        ]
+    values, weights = np.array([r[0] for r in read]), np.array([r[1] for r in read])
+    return values, np.einsum("magi,agij,nagj->agmn", weights, cov, weights) / n[..., None, None], n
 
 
 def average(
@@ -270,15 +347,14 @@ def adjust_family(estimates: Sequence[Estimate | NotEstimable]) -> list[Estimate
 def _adjusted(
     arms: Sequence[Moments], metric: Metric, outcome: Form, before: Sequence[Form]
 ) -> tuple[Floats, Floats, list[str], list[list[str]]]:
-    """Give value and account-level variance, (2, g) each, less what the covariates explain; and each group's words."""
+    """Give value (2, g) and gradient (2, g, k), less what the covariates explain; and each group's words."""
     value, weights = _read(arms, outcome)
-    cov = np.array([a.cov for a in arms])
-    plain = _quadratic(weights, cov)
     method = _METHODS.get(metric.kind, "Welch t")
     if not before:
-        return value, plain, [method] * len(value.T), [[] for _ in value.T]
+        return value, weights, [method] * len(value.T), [[] for _ in value.T]
 
-    total = arms[0] + arms[1]
+    cov, n = np.array([a.cov for a in arms]), np.array([a.n for a in arms])
+    plain, total = _quadratic(weights, cov), arms[0] + arms[1]
     theta, used, collinear = _coefficients(total, outcome, before)
     for f, coefficient, use in zip(before, theta.T, used.T, strict=True):
         x, x_weights = _read(arms, f)
@@ -286,7 +362,6 @@ def _adjusted(
         weights = weights - np.where(use[:, None], coefficient[:, None] * x_weights, 0)
     variance = _quadratic(weights, cov)
 
-    n = np.array([a.n for a in arms])
     change = (variance / n).sum(axis=0) / (plain / n).sum(axis=0) - 1
     names = np.array(["own pre-period"] if metric.covariates == "own" else [f.numerator for f in before])
     methods = [
@@ -298,7 +373,7 @@ def _adjusted(
         + ["one covariate repeats the others, which does not harm the estimate"] * bool(mixed)
         for use, mixed in zip(used, collinear, strict=True)
     ]
-    return value, variance, methods, notes
+    return value, weights, methods, notes
 
 
 def _dispersion(arms: Sequence[Moments], outcome: Form) -> Floats:
@@ -358,17 +433,32 @@ def _check_ranges(shares: Mapping[str, float], lengths: Mapping[str, int]) -> No
             raise ParameterError(f"{name} is {length}, must be at least 1")
 
 
-def _asked(moments: Moments, metric: Metric, *, adjust: bool) -> Moments:
-    """Keep what a metric reads, and refuse moments that lack some of it."""
-    columns, _ = needed(metric, adjust=adjust, weighted=WEIGHT in moments.columns)
+def _asked(moments: Moments, *metrics: Metric, adjust: bool) -> Moments:
+    """Keep what metrics read, and refuse moments that lack some of it."""
+    weighted = WEIGHT in moments.columns
+    columns = list(dict.fromkeys(c for m in metrics for c in needed(m, adjust=adjust, weighted=weighted)[0]))
     moments = moments.only(columns)
     if np.isnan(moments.scatter).any():
         raise DataError(f"the moments lack a covariance among {', '.join(columns)}; ask for those that `needed` names")
     return moments
 
 
-def _pooled(moments: Moments, stratum: str | None) -> Moments:
-    return moments if stratum is None else moments.pool([str(c) for c in moments.groups if c != stratum])
+def _arms(
+    moments: Moments, arm: str, names: tuple[str, str], stratum: str | None, poststrata: Sequence[str], *, ddof: int
+) -> tuple[tuple[Moments, ...], tuple[Moments, ...], list[int]]:
+    """Give both arms as they are, and as design and post-strata demand; and how many strata were put together."""
+    joined: list[int] = []
+    if poststrata:
+        moments = moments.select(**{arm: names[0]}) + moments.select(**{arm: names[1]})
+    whole = _pooled(moments, stratum, *poststrata).split(arm, names)
+    if poststrata:
+        moments, joined = poststratified(moments, poststrata, arm=arm, stratum=stratum, ddof=ddof)
+    return whole, (moments if stratum is None else moments.within(stratum)).split(arm, names), joined
+
+
+def _pooled(moments: Moments, *summed: str | None) -> Moments:
+    kept = [str(c) for c in moments.groups if c not in summed]
+    return moments if len(kept) == len(moments.groups.columns) else moments.pool(kept)
 
 
 def _obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se: Floats) -> list[str]:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 Relative = Literal["fieller", "delta"]
 
 
-def design(moments: Moments, stratum: str | None) -> str:
-    """Say what an estimate takes into account of the way in which the accounts were drawn."""
-    return ", weighted to the population" * (WEIGHT in moments.columns) + ", within strata" * (stratum is not None)
+def design(moments: Moments, stratum: str | None, poststrata: Sequence[str] = ()) -> str:
+    """Say what an estimate takes into account of how the accounts were drawn, and of the mix that came out."""
+    drawn = ", weighted to the population" * (WEIGHT in moments.columns) + ", within strata" * (stratum is not None)
+    return drawn + f", post-stratified by {' and '.join(poststrata)}" * bool(poststrata)
 
 
 def kish(moments: Moments) -> Floats:

@@ -29,6 +29,7 @@ from helpers.launch.context import (
 )
 from helpers.launch.entry import Column, Plan, Planned, Section, Slug
 from helpers.launch.sampling import Arm, Sampling
+from helpers.metrics import UNITS_TABLE
 
 _PROSE = {  # words about a metric, and numbers to plan with, that change no conclusion
     "title", "definition", "owner", "harm", "on_breach", "drives", "customer", "family", "detect", "baseline", "sd",
@@ -121,12 +122,17 @@ class Dates(Section):
 
 
 class DecisionRule(Actions):
-    """How the answer is read: error rates, correction, on which days it is looked at, and what is then done."""
+    """How the answer is read: error rates, correction, on which days it is looked at, and what is then done.
+
+    `adjust` takes out what each metric's covariates explain; `poststratify` names attributes, known before the
+    assignment, whose mix is made the same in both arms.
+    """
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     power: float = Field(default=0.8, gt=0.5, lt=1)
     correction: Literal["holm"] = "holm"
     adjust: bool = True
+    poststratify: tuple[Column, ...] = ()
     looks: tuple[Annotated[int, Field(ge=1)], ...] = ()
 
     @model_validator(mode="after")
@@ -197,6 +203,7 @@ class Launch(Section):
                 raise PydanticCustomError(
                     "match", "a matched control needs one treatment, and one, two, three … times its accounts"
                 )
+        self._check_poststrata()
         if self.data.source == "simulate":
             if self.sampling is None or self.dates is None:
                 raise PydanticCustomError("sampling", "a simulated launch needs 'sampling' with 'n' for every arm")
@@ -207,6 +214,23 @@ class Launch(Section):
                     f"the service has {self.data.accounts:,}",
                 )
         return self
+
+    def _check_poststrata(self) -> None:
+        """Refuse post-strata that cannot have been known before the assignment."""
+        names = self.decision.poststratify
+        measured = {b.column for p in self.plan for m in p.metric.measures for b in m.bases if b.table == UNITS_TABLE}
+        for name in names:
+            faults = {
+                "twice": names.count(name) > 1,
+                "which is measured after the assignment": name in measured,
+                "which tells accounts or arms apart": name in {self.data.account, self.data.arm},
+            }
+            for fault in (f for f, found in faults.items() if found):
+                raise PydanticCustomError(
+                    "poststratify",
+                    f"'decision.poststratify' names '{name}', {fault}; name attributes known before the assignment, "
+                    "each once, such as those under 'segments'",
+                )
 
     def model_post_init(self, context: Any) -> None:
         """Remember where the file stands, and on which line each key."""
@@ -221,6 +245,11 @@ class Launch(Section):
     def plan(self) -> tuple[Planned, ...]:
         """List all metrics with their role, north star first."""
         return self.metrics.planned
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Name the columns that describe accounts before the assignment: segments, and what is post-stratified by."""
+        return tuple(dict.fromkeys([*self.segments, *self.decision.poststratify]))
 
     @property
     def days(self) -> int:

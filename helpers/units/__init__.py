@@ -163,7 +163,7 @@ def check(data: Study) -> pd.DataFrame:
     launch = data.launch
     if UNITS_TABLE in data.tables:
         own = data.tables[UNITS_TABLE]
-        given = (launch.data.account, launch.data.arm, launch.data.weight, launch.data.stratum, *launch.segments)
+        given = (launch.data.account, launch.data.arm, launch.data.weight, launch.data.stratum, *launch.attributes)
         for column in (c for c in given if c is not None):
             if column not in own.columns:
                 raise DataError(f"{launch.data.units}: has no column {column!r}; {did_you_mean(column, own.columns)}")

@@ -57,22 +57,22 @@ def build(data: Study, wanted: Sequence[Cell]) -> ibis.Table:
             "account",
             "arm",
             *design(data),
-            **{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments},
+            **{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.attributes},
             **{c.name: _finite(data, c.name) for c in wanted},
         )
     bases = {base.name: base for cell in wanted for base in map(cell.of, cell.measure.bases)}
     accounts = _windows(data, bases.values())
     result = accounts.select("account", "arm", *design(data))
-    if data.launch.segments:
-        result = _beside(result, _segments(data))
-        result = result.mutate(**{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.segments})
+    if data.launch.attributes:
+        result = _beside(result, _attributes(data))
+        result = result.mutate(**{s: _[s].cast("string").fill_null(schema.UNKNOWN) for s in data.launch.attributes})
     for table, after in sorted({(c.measure.table, c.measure.after) for c in bases.values()}, key=str):
         mine = [c for c in bases.values() if (c.measure.table, c.measure.after) == (table, after)]
         result = _beside(result, _per_account(data, table, after, accounts, mine))
     nothing = {c.name: float(_length(data, c)) if c.measure.agg == "until" else 0.0 for c in bases.values()}
     result = result.mutate(**{name: _[name].cast("float64").fill_null(nothing[name]) for name in bases})
     return result.select(
-        "account", "arm", *design(data), *data.launch.segments, **{c.name: _composed(result, c) for c in wanted}
+        "account", "arm", *design(data), *data.launch.attributes, **{c.name: _composed(result, c) for c in wanted}
     )
 
 
@@ -200,15 +200,16 @@ def _beside(left: ibis.Table, right: ibis.Table) -> ibis.Table:
     return left.left_join(right, "account").drop("account_right")
 
 
-def _segments(data: Study) -> ibis.Table:
+def _attributes(data: Study) -> ibis.Table:
     accounts = data.table("accounts")
-    for segment in data.launch.segments:
-        if segment not in accounts.columns:
+    for name in data.launch.attributes:
+        if name not in accounts.columns:
+            what = "segment" if name in data.launch.segments else "post-stratum"
             raise DataError(
-                f"{data.launch.name}: segment {segment!r} is not a column of 'accounts'; "
-                f"{did_you_mean(segment, accounts.columns)}"
+                f"{data.launch.name}: {what} {name!r} is not a column of 'accounts'; "
+                f"{did_you_mean(name, accounts.columns)}"
             )
-    return accounts.select(*data.launch.segments, account=_.account.cast(data.assignments.account.type()))
+    return accounts.select(*data.launch.attributes, account=_.account.cast(data.assignments.account.type()))
 
 
 def _events(data: Study, table: str) -> ibis.Table:

@@ -1,0 +1,341 @@
+"""Assigned, shown, taken up: three effects of one launch, and the comparison that looks like a fourth and is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from helpers import inference, metrics, moments, scorecard, units
+from helpers.errors import DataError, ParameterError
+from helpers.metrics import Metric
+from helpers.moments import Moments
+from helpers.results import Estimate, NotEstimable
+from helpers.study import Study
+from helpers.units import STRATUM
+from helpers.units.query import Cell, build
+
+WEAK = 10.0  # F of the first stage below which the usual interval misleads (Staiger and Stock 1997)
+SAME = 0.001  # p of the check that both arms came to the trigger alike, as for the counts of the arms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complier:
+    """The effect on those whom the assignment moved to take part: the effect of assignment over the change in uptake.
+
+    `diff` is in the metric's unit, with an interval at `level` that holds however few take part (Anderson and Rubin
+    1949); `p` is that of the effect of assignment, which is 0 exactly if this one is. `uptake` is the share moved,
+    `f` the first stage's F (robust: the squared t of `uptake`). It says nothing of those who would take part in either
+    arm, or in neither.
+    """
+
+    metric: str
+    slice: Mapping[str, str] = field(default_factory=dict)
+    diff: float
+    se: float
+    low: float
+    high: float
+    p: float
+    uptake: float
+    f: float
+    n_control: int
+    n_treatment: int
+    method: str
+    level: float = 0.95
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One comparison: its name, whom it is about, the answer, and in words what it may be used for."""
+
+    name: str
+    about: str
+    answer: Estimate | Complier | NotEstimable
+    words: str
+
+
+def complier(
+    read: Moments,
+    metric: Metric,
+    taken: Metric,
+    *,
+    control: str,
+    treatment: str,
+    stratum: str | None = None,
+    poststrata: Sequence[str] = (),
+    days: int,
+    pre_days: int = 1,
+    adjust: bool = False,
+    level: float = 0.95,
+) -> list[Complier | NotEstimable]:
+    """Divide the effect of assignment by the change in uptake, once for each slice (Wald 1940; Angrist et al. 1996).
+
+    Without covariates this is two-stage least squares with the assignment as instrument. It rests on two things that
+    no data can show: assignment changes nothing for those who do not take part because of it, and it keeps nobody from
+    taking part. The interval inverts the test that diff = theta * uptake, with the covariance of both: Fieller's
+    (1954) and, for one instrument, Anderson and Rubin's. It contains 0 exactly if the interval of the effect of
+    assignment does, and where uptake cannot be told from unchanged it has no end.
+
+    Args:
+        read: moments by arm, strata and any slices, with the covariances among the columns of both metrics; see
+            `inference.needed`.
+        metric: a mean, count or proportion.
+        taken: a proportion: who took part.
+        control: name of the arm that is compared against.
+        treatment: name of the arm that is judged.
+        stratum: the group column of the strata of the draw.
+        poststrata: group columns of the post-strata.
+        days: length of the window after assignment.
+        pre_days: length of the window before it.
+        adjust: whether to use the covariates of the metric.
+        level: confidence level, between 0 and 1.
+
+    Returns:
+        The effect in each slice; not estimable for a ratio, or where the interval has no end.
+
+    Raises:
+        ParameterError: `taken` is no proportion, or `level` is out of range.
+        DataError: an arm does not occur, or the moments lack a column or a covariance.
+    """
+    if taken.kind != "proportion":
+        raise ParameterError(f"{taken.name} is a {taken.kind}; who took part must be a proportion of accounts")
+    if not 0 < level < 1:
+        raise ParameterError(f"level is {level}, must lie between 0 and 1")
+    read = read.select(arm=control) + read.select(arm=treatment)
+    rest = [str(c) for c in read.groups if c not in {"arm", stratum, *poststrata}]
+    labels = [{str(k): str(v) for k, v in row.items()} for row in read.pool(rest).groups.to_dict("records")] or [{}]
+    if metric.kind not in {"mean", "count", "proportion"}:
+        reason = f"a {metric.kind} is no mean over accounts, so no account has an effect on it"
+        return [NotEstimable(metric=metric.name, reason=reason, slice=row) for row in labels]
+    value, cov, n = inference.joint(
+        read,
+        [metric, taken],
+        control=control,
+        treatment=treatment,
+        stratum=stratum,
+        poststrata=poststrata,
+        days=days,
+        pre_days=pre_days,
+        adjust=adjust,
+    )
+    (effect, uptake), both = value[:, 1] - value[:, 0], cov.sum(axis=0)
+    own, shared, first = both[:, 0, 0], both[:, 0, 1], both[:, 1, 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = own**2 / (cov[..., 0, 0] ** 2 / (n - 1)).sum(axis=0)  # Welch's, of the effect of assignment
+        q = stats.t.isf((1 - level) / 2, df)
+        f = np.where(uptake == 0, 0, uptake**2 / first)
+        square, middle = uptake**2 - q**2 * first, effect * uptake - q**2 * shared
+        root = np.sqrt(np.maximum(middle**2 - square * (effect**2 - q**2 * own), 0))
+        low, high, diff = (middle - root) / square, (middle + root) / square, effect / uptake
+        se = np.sqrt(np.maximum(own - 2 * diff * shared + diff**2 * first, 0)) / np.abs(uptake)
+        p = 2 * stats.t.sf(np.abs(effect) / np.sqrt(own), df)
+
+    answers: list[Complier | NotEstimable] = []
+    for i, row in enumerate(labels):
+        if n[:, i].min() < 2 or not own[i] > 0:
+            reason = "an arm has fewer than 2 accounts" if n[:, i].min() < 2 else "the values do not vary within arms"
+        elif not square[i] > 0:
+            reason = (
+                f"assignment changed who took part by {100 * uptake[i]:+.1f} percentage points (F = {f[i]:.1f}), which "
+                "cannot be told from 0: the interval of the effect on those whom it moved has no end"
+            )
+        else:
+            note = f"few were moved (F = {f[i]:.1f}): the interval holds, the value leans towards the naive one"
+            answers.append(
+                Complier(
+                    metric=metric.name,
+                    slice=row,
+                    diff=float(diff[i]),
+                    se=float(se[i]),
+                    low=float(low[i]),
+                    high=float(high[i]),
+                    p=float(p[i]),
+                    uptake=float(uptake[i]),
+                    f=float(f[i]),
+                    n_control=int(n[0, i]),
+                    n_treatment=int(n[1, i]),
+                    method="ratio of two effects of assignment (two-stage least squares), Anderson-Rubin interval",
+                    level=level,
+                    note=note if f[i] < WEAK else "",
+                )
+            )
+            continue
+        answers.append(
+            NotEstimable(metric=metric.name, reason=reason, slice=row, n_control=int(n[0, i]), n_treatment=int(n[1, i]))
+        )
+    return answers
+
+
+def readings(
+    data: Study,
+    metric: Metric,
+    *,
+    taken: str | Metric = "show_start_rate",
+    seen: str | Metric = "show_reach",
+    trigger: Metric | None = None,
+    treatment: str = "",
+) -> tuple[Reading, ...]:
+    """Set side by side what a launch did to those assigned, those exposed and those who took part, and the fallacy.
+
+    Assigned is the launch's own estimate (intention to treat). The effect on the exposed compares, where the logs of
+    both arms hold who came to the point at which the arms part (counterfactual logging), these accounts alone;
+    otherwise it is the ratio to the share of accounts that were `seen` to be shown it. All are adjusted as the launch
+    says, over the same accounts, from one query.
+
+    Args:
+        data: the study; its checks should have passed, see `scorecard.measure`.
+        metric: one that these data can measure; a cap is left out.
+        taken: who took part: a proportion, or its name in the catalogue.
+        seen: who was shown it, likewise.
+        trigger: a proportion that is logged alike in both arms: who would have been shown it.
+        treatment: the arm to judge; empty means the launch's first.
+
+    Raises:
+        ParameterError: the launch has no such treatment; `metric` is a quantile or a time, or `taken`, `seen` or
+            `trigger` no proportion.
+        LaunchError: the catalogue has no metric of that name.
+        DataError: the metric cannot be measured on these data.
+    """
+    scorecard.check_treatment(data.launch, treatment)
+    arm, control = treatment or data.launch.arms.treatment[0], data.launch.arms.control
+    took, shown = (metrics.get(m) if isinstance(m, str) else m for m in (taken, seen))
+    for one in (took, shown, *([trigger] if trigger else [])):
+        if one.kind != "proportion":
+            raise ParameterError(f"{one.name} is a {one.kind}; it must be a proportion of accounts")
+    metric, exposed = replace(metric, cap=None), trigger or shown
+    flags = [m for m in dict.fromkeys((took, exposed)) if units.why_not(data, m) is None]
+    if not metric.averaged:
+        raise ParameterError(f"{metric.name} is a {metric.kind}; name a mean, proportion, count or ratio")
+    if reason := units.why_not(data, metric):
+        raise DataError(f"{metric.name} cannot be measured on these data: {reason}")
+    read = _read(data, metric, flags)
+
+    def assigned(among: Moments = read, *, planned: bool = True) -> Estimate | NotEstimable:
+        return scorecard.estimate(data, among, metric, treatment=arm, adjust=planned)
+
+    def moved(of: Metric) -> Complier | NotEstimable:
+        if reason := units.why_not(data, of):
+            return NotEstimable(metric=metric.name, reason=reason)
+        groups = scorecard.grouping(data)
+        (answer,) = complier(
+            read.pool(groups),
+            metric,
+            of,
+            control=control,
+            treatment=arm,
+            stratum=STRATUM if STRATUM in groups else None,
+            poststrata=data.launch.decision.poststratify,
+            days=data.launch.days,
+            pre_days=max(data.launch.pre_days, 1),
+            adjust=data.launch.decision.adjust and bool(units.covariates(data, metric)),
+            level=1 - data.launch.decision.alpha,
+        )
+        return answer
+
+    def triggered(of: Metric) -> Estimate | NotEstimable:
+        if reason := units.why_not(data, of):
+            return NotEstimable(metric=metric.name, reason=reason)
+        alike = scorecard.estimate(data, read, of, treatment=arm, adjust=False)
+        why = ""
+        if isinstance(alike, NotEstimable) or not alike.control > 0:
+            why = f"the logs of {control} do not hold who would have been exposed ({of.name})"
+        elif alike.p < SAME:
+            why = (
+                f"{alike.treatment:.1%} of {arm} and {alike.control:.1%} of {control} came to the point where the arms "
+                f"part ({of.name}): assignment itself changed who does, so that these accounts are not alike"
+            )
+        return NotEstimable(metric=metric.name, reason=why) if why else assigned(read.select(**{_flag(of): 1.0}))
+
+    def watchers() -> Estimate | NotEstimable:
+        if reason := units.why_not(data, took):
+            return NotEstimable(metric=metric.name, reason=reason)
+        if not ((read.groups["arm"] == arm) & (read.groups[_flag(took)] > 0)).any():
+            return NotEstimable(metric=metric.name, reason="nobody took part")
+        return assigned(read.select(arm=arm, **{_flag(took): 1.0}) + read.select(arm=control), planned=False)
+
+    return (
+        _told(
+            "assigned",
+            f"all accounts of {arm}, against all of {control}",
+            assigned(),
+            "It is what a launch to everybody like them would change, those included who never come across it.",
+            metric,
+        ),
+        _told(
+            "exposed",
+            f"accounts of both arms that came to the point where the arms part ({exposed.name})",
+            triggered(exposed),
+            "As many came so far in one arm as in the other, as far as chance lets one see: then chance decided which "
+            "of them got it. For everybody, it shrinks to their share.",
+            metric,
+        )
+        if trigger
+        else _told(
+            "exposed",
+            f"accounts that were shown it because they were assigned ({exposed.name})",
+            moved(exposed),
+            "It takes for granted that assignment does nothing to those who are not shown it.",
+            metric,
+        ),
+        _told(
+            "took part",
+            f"accounts that took part because they were assigned ({took.name})",
+            moved(took),
+            "It takes for granted that assignment does nothing to those who do not take part. It is no forecast for "
+            "people who would not choose to.",
+            metric,
+        ),
+        _told(
+            "fallacy: watchers against control",
+            f"accounts of {arm} that took part, against all of {control}",
+            watchers(),
+            "This is no effect of anything: nobody drew who takes part, and the keen do. It stands here because it is "
+            "often quoted.",
+            metric,
+        ),
+    )
+
+
+def table(found: Sequence[Reading]) -> pd.DataFrame:
+    """Lay readings out: comparison, whom it is about, diff with its limits (missing where not estimable), and words."""
+    rows = [
+        {
+            "comparison": r.name,
+            "about": r.about,
+            **{k: getattr(r.answer, k, None) for k in ("diff", "low", "high")},
+            "words": r.words,
+        }
+        for r in found
+    ]
+    return pd.DataFrame(rows).astype({"diff": float, "low": float, "high": float})
+
+
+def _flag(metric: Metric) -> str:
+    return f"is {metric.column(metric.numerator)}"
+
+
+def _read(data: Study, metric: Metric, flags: Sequence[Metric]) -> Moments:
+    """Read the moments of a metric and of who did what, by all of it, in one query over the events."""
+    heavy, past = scorecard.weighted(data), units.covariates(data, metric)
+    cells = [Cell(m, "post", one.window_days) for one in (metric, *flags) for m in one.measures]
+    cells += [Cell(m, "pre", None) for m in past]
+    own, _ = inference.needed(metric, adjust=bool(past), weighted=heavy)
+    columns = tuple(dict.fromkeys([*own, *(c for f in flags for c in inference.needed(f, adjust=False)[0])]))
+    rows = build(data, list({cell.name: cell for cell in cells}.values()))
+    rows = rows.mutate(**{_flag(f): rows[f.column(f.numerator)] for f in flags}).cache()
+    by = [*scorecard.grouping(data), *(_flag(f) for f in flags)]
+    pairs = {(a, b) for a in columns for b in columns}
+    return moments.from_table(rows, columns=columns, pairs=pairs, by=by, weighted=heavy)
+
+
+def _told(name: str, about: str, answer: Estimate | Complier | NotEstimable, use: str, metric: Metric) -> Reading:
+    if isinstance(answer, NotEstimable):
+        words = f"Not estimable: {answer.reason}."
+    else:
+        words = f"{answer.diff:+.3g} {metric.unit} ({answer.low:+.3g} to {answer.high:+.3g}). {use}"
+        words += f" Note: {answer.note}." if isinstance(answer, Complier) and answer.note else ""
+    return Reading(name=name, about=about, answer=answer, words=words)
