@@ -45,7 +45,9 @@ def forest(claims: Sequence[Claim]) -> Axes:
         ax.plot([100 * e.rel_low, 100 * e.rel_high], [y, y], color=colour, linewidth=3, solid_capstyle="round")
         ax.plot(100 * e.rel, y, "o", color=colour, markersize=7)
         if claim.bound is not None and e.control:
-            ax.plot(100 * claim.bound / e.control, y, "|", color=figure.INK, markersize=16, markeredgewidth=2)
+            bounds = [claim.bound, -claim.bound] if claim.aim == "equivalence" else [claim.bound]
+            at = [100 * bound / e.control for bound in bounds]
+            ax.plot(at, [y] * len(at), "|", color=figure.INK, markersize=16, markeredgewidth=2)
     ax.axvline(0, color=figure.MUTED, linewidth=1)
     ax.set_yticks(range(len(rows)), [c.title for c in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)

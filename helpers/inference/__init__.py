@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -11,6 +10,7 @@ from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference import limits
+from helpers.inference.family import adjust_family, holm
 from helpers.inference.forms import Form, covariates, form, needed
 from helpers.inference.limits import Relative, kish
 from helpers.metrics import Metric
@@ -229,30 +229,6 @@ def average(
         )
         for i, ((row, (n, _)), reason) in enumerate(zip(_slices([whole, whole]), obstacles, strict=True))
     ]
-
-
-def holm(p: Sequence[float]) -> Floats:
-    """Adjust p-values so that all that stay below alpha may be claimed together (Holm 1979).
-
-    Raises:
-        ParameterError: a value is not between 0 and 1.
-
-    >>> holm([0.01, 0.04, 0.03])
-    array([0.03, 0.06, 0.06])
-    """
-    raw = np.asarray(p, dtype=np.float64)
-    if not ((raw >= 0) & (raw <= 1)).all():
-        raise ParameterError(f"p-values must lie between 0 and 1, got {list(p)}")
-    order = np.argsort(raw)
-    adjusted = np.empty_like(raw)
-    adjusted[order] = np.minimum(np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1)), 1)
-    return adjusted
-
-
-def adjust_family(estimates: Sequence[Estimate | NotEstimable]) -> list[Estimate | NotEstimable]:
-    """Fill `p_adjusted` by Holm over all estimates of one family; what could not be tested passes through uncounted."""
-    adjusted = iter(holm([e.p for e in estimates if isinstance(e, Estimate)]))
-    return [replace(e, p_adjusted=float(next(adjusted))) if isinstance(e, Estimate) else e for e in estimates]
 
 
 def _adjusted(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from helpers import wording
 from helpers.errors import ParameterError
 from helpers.report import theme
 from helpers.results import Check, Claim, Decision, Estimate, NotEstimable, Verdict
@@ -29,15 +30,16 @@ STATUSES = {  # tone and sign; the words are the status itself
     "cannot tell": ("plain", "?"), "not estimable": ("plain", "–"),
 }  # fmt: skip
 ROLES = {"north_star": "north star"}
-_UNPLAIN = re.compile(r"[\u0370-\u03ff]|\bp[- ]values?\b|\bno (?:effect|impact)\b|\bunchanged\b", re.IGNORECASE)
+FIRST_SCREEN_WORDS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readout:
     """State a notebook's answer for the page, the index and other programs; display it as the last output.
 
-    `headline` is one sentence for the index. `answer` is one to three plain sentences, at most 120 words in all,
-    without Greek letters and p-values; a difference that was not found is never "no effect" or "unchanged".
+    `headline` is one sentence for the index. `answer` is one to three plain sentences, with the verdict's at most 120
+    words in all, without the jargon of `wording`; a difference that was not found is never "no effect". "Unchanged" is
+    said of a passed equivalence among the claims, and with its margin.
     `decision` defaults to the verdict's, `estimates` to those of the claims.
 
     Raises:
@@ -59,14 +61,15 @@ class Readout:
     def __post_init__(self) -> None:
         if isinstance(self.answer, str) or not 1 <= len(self.answer) <= 3:
             raise ParameterError("Readout: answer must be a tuple of one to three sentences")
-        words = sum(len(sentence.split()) for sentence in self.answer)
-        if words > 120:
-            raise ParameterError(f"Readout: the answer has {words} words, at most 120 are read")
-        for sentence in (self.headline, *self.answer):
+        shown = (*self.answer, *([self.verdict.sentence] if self.verdict else []))
+        words = sum(len(sentence.split()) for sentence in shown)
+        if words > FIRST_SCREEN_WORDS:
+            raise ParameterError(f"Readout: the answer has {words} words, at most {FIRST_SCREEN_WORDS} are read")
+        for sentence in (self.headline, *shown):
             if not sentence.strip():
                 raise ParameterError("Readout: the headline and each sentence of the answer must say something")
-            if unplain := _UNPLAIN.search(sentence):
-                raise ParameterError(f"Readout: {unplain[0]!r} is not plain or not shown by any data, in {sentence!r}")
+            if found := wording.unplain(sentence, self.claims):
+                raise ParameterError(f"Readout: {found!r} is not plain or not shown by any data, in {sentence!r}")
         if self.verdict and self.decision not in (None, self.verdict.decision):
             raise ParameterError(f"Readout: decision {self.decision} contradicts the verdict {self.verdict.decision}")
         if self.verdict:
@@ -208,7 +211,7 @@ def _row(estimate: Estimate | NotEstimable, claim: Claim | None) -> dict[str, An
 
 def _asked(claim: Claim) -> str:
     """Say whether the launch asked for a target or for a margin."""
-    kind = "margin" if claim.role == "guardrail" else "target"
+    kind = {"equivalence": "equivalence", "non-inferiority": "margin", "superiority": "target"}[claim.aim]
     text = claim.bound_text.replace("-", "−")
     return text if not text or text.startswith(kind) else f"{kind} {text}"
 
@@ -227,12 +230,18 @@ def _drawing(estimate: Estimate, claim: Claim | None) -> dict[str, Any]:
     bound = claim.bound if claim else None
     reach = 1.12 * max(abs(value) for value in (estimate.low, estimate.high, bound or 0.0)) or 1.0
     low, point, high, at = (60 + 60 * v / reach for v in (estimate.low, estimate.diff, estimate.high, bound or 0.0))
-    zone = None
-    if claim and bound is not None:
+    zones = []
+    if claim and claim.aim == "equivalence" and bound is not None:
+        left = 120 - at
+        zones = [
+            {"at": left, "x": 0.0, "width": left, "tone": "bad"},
+            {"at": at, "x": at, "width": 120 - at, "tone": "bad"},
+        ]
+    elif claim and bound is not None:
         target = (bound >= 0) == (claim.better == "higher")  # a target lies on the good side of zero, a margin not
         start, end = (at, 120) if bound > 0 or (bound == 0 and claim.better == "higher") else (0, at)
-        zone = {"at": at, "x": start, "width": end - start, "tone": "good" if target else "bad"}
-    return {"low": low, "high": high, "point": point, "zone": zone}
+        zones = [{"at": at, "x": start, "width": end - start, "tone": "good" if target else "bad"}]
+    return {"low": low, "high": high, "point": point, "zones": zones}
 
 
 def _plain(value: Any, where: str) -> Any:
