@@ -32,7 +32,6 @@ _UNTOLD = {
     "gini": "a Gini coefficient describes an arm as a whole: it has no value for each account, and so no interval here",
     "coverage": "coverage describes an arm as a whole and grows with its accounts: it has no interval here",
 }
-_NEWCOMBE = "Newcombe hybrid score interval, p from "
 ROUNDING = 1e-12  # a variance below this share of its own terms is rounding, not variation
 
 
@@ -54,13 +53,14 @@ def compare(
     """Estimate treatment minus control, once for each combination of the group columns beside `arm`.
 
     Means, counts and ratios (by the delta method) get Welch's t. A proportion gets Newcombe's hybrid score interval
-    (1998, method 10) with the p of the pooled z-test. Where an arm expects fewer than 5 events (or
-    accounts without one), p is that of Fisher's exact test, and no covariate is used, because an adjusted mean of so
-    few events is not normal. The interval needs no exchange: at 10,000 accounts in each arm it covers 95 % or more from
-    shares of 0.002 % on, as the tests work out. With `adjust`, what the metric's covariates from before the
-    assignment explain is taken out first (CUPED: Deng, Xu, Kohavi and Walker 2013; several covariates by
-    multiple regression), with coefficients from both arms together; a proportion is then read like a mean, and
-    `control` and `treatment` are the adjusted values.
+    (1998, method 10) with the p of the pooled z-test. Where an arm expects fewer than 5 events (or accounts without
+    one), no covariate is used, because an adjusted mean of so few events is not normal, and p is that of Fisher's exact
+    test, but for weights and strata. The interval needs no exchange: with 10,000 accounts in each arm it covers 95 % or
+    more from shares of 0.002 % on, as the tests work out.
+
+    With `adjust`, what the metric's covariates from before the assignment explain is taken out first (CUPED: Deng, Xu,
+    Kohavi and Walker 2013; several covariates by multiple regression), with coefficients from both arms together; a
+    proportion is then read like a mean, and `control` and `treatment` are the adjusted values.
 
     The relative effect has Fieller's interval, which contains 0 exactly if the interval of the difference does. For
     a plain proportion the same equation is solved from Newcombe's own score limits (MOVER-R: Donner and Zou 2012).
@@ -116,7 +116,7 @@ def compare(
     with np.errstate(divide="ignore", invalid="ignore"):  # _obstacles finds what could not be divided
         value, variance, methods, notes = _adjusted(arms, metric, outcome, before)
         if metric.kind == "proportion" and not before:
-            methods = [_NEWCOMBE + "the pooled z-test"] * len(methods)
+            tests = np.full(len(methods), "the pooled z-test", dtype=object)
             worth = n.astype(np.float64)
             if weighted or stratum is not None:
                 worth = limits.worth(value / outcome.scale, variance / outcome.scale**2 / n, whole)
@@ -125,7 +125,8 @@ def compare(
             q, below, above, p = limits.score(value, worth, outcome.scale, level)
             if not weighted and stratum is None and few.any():
                 p[few] = limits.fisher(value[:, few], n[:, few], outcome.scale)
-                methods = [_NEWCOMBE + ("Fisher's exact test" if f else "the pooled z-test") for f in few]
+                tests[few] = "Fisher's exact test"
+            methods = [f"Newcombe hybrid score interval, p from {test}" for test in tests]
         else:
             q, p = limits.welch(value, variance, n, level)
             below = above = q * np.sqrt(variance / n)

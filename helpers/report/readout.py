@@ -205,8 +205,25 @@ def _row(estimate: Estimate | NotEstimable, claim: Claim | None) -> dict[str, An
         return row | {"reason": estimate.reason}
     drawing = _drawing(estimate, claim)
     adjusted = estimate.p_adjusted
-    p = {"p": p_value(estimate.p), "p_adjusted": "" if adjusted is None else p_value(adjusted)}
+    p = {
+        "p": p_value(estimate.p),
+        "p_adjusted": "" if adjusted is None else p_value(adjusted),
+        "together": _together(estimate, unit),
+    }
     return row | describe(estimate, unit) | p | {"drawing": drawing, "reason": ""}
+
+
+def _together(estimate: Estimate, unit: str) -> str:
+    """Write the interval that holds for the whole family, "above 0 to +3.1" where its end at 0 is excluded."""
+    low, high, p = estimate.low_adjusted, estimate.high_adjusted, estimate.p_adjusted
+    if low is None or high is None or p is None:
+        return ""
+    scale = 100 if unit == "share" else 1
+    decimals = digits(low * scale, high * scale)
+    claimed = p < 1 - estimate.level
+    lower = "above 0" if claimed and low == 0 else number(low * scale, decimals, signed=True)
+    upper = "below 0" if claimed and high == 0 else number(high * scale, decimals, signed=True)
+    return f"{lower} to {upper}"
 
 
 def _asked(claim: Claim) -> str:
