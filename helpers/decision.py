@@ -179,12 +179,10 @@ def decide(
         lead = "Ship" if last_stage else "Proceed to the next stage"
         missed = [c for c in success if c.status == "not met"]
         unsure = [c for c in success if c.status == "cannot tell"]
-        star = [c for c in (*missed, *unsure) if c.role == "north_star" and c not in won]
-        rest = f" Target missed: {_names(missed)}." if missed else ""
-        rest += f" Still open: {_names(unsure)}." if unsure else ""
-        rest += "".join(f" {_ceiling(c.estimate, c)} is ruled out." for c in star if isinstance(c.estimate, Estimate))
         worse = [c for c in guardrails if _side(c) == "worse"]
-        rest += f" Worse, though within the margin: {_names(worse)}." if worse else ""
+        rest = f" Worse, though within the margin: {_names(worse)}." if worse else ""
+        rest += f" Still open: {_names(unsure)}{_ceiling(unsure)}." if unsure else ""
+        rest += f" Target missed: {_names(missed)}{_ceiling(missed)}." if missed else ""
         return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {gain}, and {safe}.{rest}", reasons)
     if targeted:
         where = _short("; ".join(targeted), 160)
@@ -290,13 +288,16 @@ def _in(digits: str, unit: str) -> str:
     return digits + unit if unit == "%" else f"{digits} {unit}".rstrip()
 
 
-def _ceiling(e: Estimate, claim: Claim) -> str:
-    """Say beyond which gain the interval leaves nothing: "A rise of Hours watched by more than 3.0%"."""
+def _ceiling(claims: Sequence[Claim]) -> str:
+    """Say beyond which gain of the north star, should it be the first of these, its interval leaves nothing."""
+    e, claim = claims[0].estimate, claims[0]
+    if claim.role != "north_star" or not isinstance(e, Estimate) or _side(claim) == "better":
+        return ""
     _, low, high, relative = _scaled(e, None)
-    best = max(_good(claim.better) * low, _good(claim.better) * high)
+    best = high if claim.better == "higher" else -low
     size = _in(*_size(best, claim.unit, half=(high - low) / 2, relative=relative))
-    way = "rise" if claim.better == "higher" else "fall"
-    return f"A {way} of {_names([claim])} by more than {size}"
+    where = f" for {_names([claim])}" if len(claims) > 1 else ""
+    return f" (a {'rise' if claim.better == 'higher' else 'fall'} above {size} ruled out{where})"
 
 
 def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, status: Status, aim: Aim) -> str:
