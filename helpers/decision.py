@@ -180,8 +180,8 @@ def decide(
         missed = [c for c in success if c.status == "not met"]
         unsure = [c for c in success if c.status == "cannot tell"]
         worse = [c for c in guardrails if _side(c) == "worse"]
-        rest = f" Worse, though within the margin: {_names(worse)}." if worse else ""
-        rest += f" Still open: {_names(unsure)}{_ceiling(unsure)}." if unsure else ""
+        safe += f" (worse: {_names(worse)})" if worse else ""
+        rest = f" Still open: {_names(unsure)}{_ceiling(unsure)}." if unsure else ""
         rest += f" Target missed: {_names(missed)}{_ceiling(missed)}." if missed else ""
         return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {gain}, and {safe}.{rest}", reasons)
     if targeted:
@@ -297,7 +297,7 @@ def _ceiling(claims: Sequence[Claim]) -> str:
     best = high if claim.better == "higher" else -low
     size = _in(*_size(best, claim.unit, half=(high - low) / 2, relative=relative))
     where = f" for {_names([claim])}" if len(claims) > 1 else ""
-    return f" (a {'rise' if claim.better == 'higher' else 'fall'} above {size} ruled out{where})"
+    return f" ({'above +' if claim.better == 'higher' else 'below −'}{size} ruled out{where})"
 
 
 def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, status: Status, aim: Aim) -> str:

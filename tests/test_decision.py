@@ -562,7 +562,21 @@ def test_use_of_what_the_control_cannot_have_also_says_what_is_ruled_out_for_the
     star = claim("north_star", -0.01, 0.03)
     verdict = decision.decide([], [star, used])
     assert verdict.decision == "PROCEED"
-    assert verdict.sentence.endswith("Still open: Hours watched (a rise above 3.0% ruled out).")
+    assert verdict.sentence.endswith("Still open: Hours watched (above +3.0% ruled out).")
     lower = claim("north_star", -0.03, 0.01, better="lower", bound=DOWN10)
-    assert decision.decide([], [lower, used]).sentence.endswith("Hours watched (a fall above 3.0% ruled out).")
+    assert decision.decide([], [lower, used]).sentence.endswith("Hours watched (below −3.0% ruled out).")
     assert "ruled out" not in decision.decide([], [claim("north_star", 0.02, 0.08), used]).sentence
+
+
+def test_a_guardrail_that_is_worse_within_its_margin_is_named_even_where_much_else_has_to_be_said():
+    claims = [
+        claim("supporting", 0.12, 0.18, bound=UP10, title="Accounts that started the title"),
+        claim("north_star", -0.01, 0.03, title="Hours watched per account and week"),
+        claim("supporting", -0.02, 0.05, bound=UP10, title="Sessions per account and week"),
+        claim("guardrail", 0.01, 0.05, bound=UP10, better="lower", title="Crashes"),
+    ]
+    assert decision.decide([], claims).sentence == (
+        "Proceed to the next stage: Accounts that started the title came out 15.0% higher (between 12.0 and 18.0% higher), "
+        "and every guardrail stayed within its margin (worse: Crashes). Still open: Hours watched per account and week "
+        "(above +3.0% ruled out). Target missed: Sessions per account and week."
+    )
