@@ -13,7 +13,7 @@ from helpers.results import Aim, Check, Claim, Decision, Estimate, NotEstimable,
 
 SUCCESS = ("north_star", "supporting")
 ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
-FIRST_SCREEN_WORDS, SENTENCE_WORDS, TITLE_LENGTH = 120, 60, 80
+SENTENCE_WORDS, TITLE_LENGTH = 60, 80
 
 
 def read(
@@ -204,7 +204,7 @@ def answer(verdict: Verdict, claims: Sequence[Claim], basis: str) -> tuple[str, 
     have made unplain (see `wording`) is left to the tables.
     """
     known = _words(basis, 40)
-    left = FIRST_SCREEN_WORDS - len(f"{verdict.sentence} {known}".split())
+    left = wording.FIRST_SCREEN_WORDS - len(f"{verdict.sentence} {known}".split())
     shown = [_words(c.words, left) for c in claims if c.role == "north_star"] + [known]
     plain = tuple(sentence for sentence in shown if not wording.unplain(sentence, claims))
     return plain or ("What was measured stands in the tables below.",)

@@ -1,4 +1,4 @@
-"""Plain words: what the first screen of a page may not say, because few understand it or no data show it."""
+"""Plain words: how long the first screen of a page is, and what it may not say: jargon, and what no data show."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from helpers.results import Claim
 
+FIRST_SCREEN_WORDS = 120  # at most, verdict included
 ABSENCE = re.compile(
     r"\b(no (?:effect|change|impact|difference)|not? affect(?:ed)?|unchanged|unaffected|maintained|"
     r"stayed (?:the same|flat|at)|remained (?:the same|stable|at)|did not (?:change|move))\b",

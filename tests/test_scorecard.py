@@ -208,6 +208,7 @@ def test_a_launch_says_how_its_successes_are_corrected_and_the_intervals_follow(
         found[how] = [c.estimate for c in scorecard.measure(study.open(launch.load(path))).claims]
     p = [e.p for e in found["none"][:2]]
     assert [e.p_adjusted for e in found["none"]] == [None] * 3
+    assert prospect.measure(study.open(launch.load(path)))[0].design.successes == 1  # as the last of the three says
     assert [e.p_adjusted for e in found["bonferroni"][:2]] == pytest.approx([min(2 * x, 1) for x in p])
     path.write_text(text + "decision: {alpha: 0.025}\n")
     wide = scorecard.measure(study.open(launch.load(path))).claims

@@ -98,7 +98,7 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         guardrails=max(1, roles.count("guardrail")),
         inflation=_price(data),
     )
-    successes = max(1, sum(r in SUCCESS for r in roles))
+    successes = 1 if launch.decision.correction == "none" else max(1, sum(r in SUCCESS for r in roles))
     found = []
     for p in launch.plan:
         prospect = _start(data, p, arms, treatment)

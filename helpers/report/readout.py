@@ -30,7 +30,6 @@ STATUSES = {  # tone and sign; the words are the status itself
     "cannot tell": ("plain", "?"), "not estimable": ("plain", "–"),
 }  # fmt: skip
 ROLES = {"north_star": "north star"}
-FIRST_SCREEN_WORDS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +62,10 @@ class Readout:
             raise ParameterError("Readout: answer must be a tuple of one to three sentences")
         shown = (*self.answer, *([self.verdict.sentence] if self.verdict else []))
         words = sum(len(sentence.split()) for sentence in shown)
-        if words > FIRST_SCREEN_WORDS:
-            raise ParameterError(f"Readout: the answer has {words} words, at most {FIRST_SCREEN_WORDS} are read")
+        if words > wording.FIRST_SCREEN_WORDS:
+            raise ParameterError(
+                f"Readout: the answer has {words} words, at most {wording.FIRST_SCREEN_WORDS} are read"
+            )
         for sentence in (self.headline, *shown):
             if not sentence.strip():
                 raise ParameterError("Readout: the headline and each sentence of the answer must say something")
