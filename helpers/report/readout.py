@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from helpers import wording
 from helpers.errors import ParameterError
 from helpers.report import theme
 from helpers.results import Check, Claim, Decision, Estimate, NotEstimable, Verdict
+from helpers.wording import FIRST_SCREEN_WORDS, unplain
 
 MIME = "application/vnd.premiere.readout+json"
 DECISIONS: dict[Decision, tuple[str, str]] = {  # its tone, and what it means in words
@@ -62,14 +62,12 @@ class Readout:
             raise ParameterError("Readout: answer must be a tuple of one to three sentences")
         shown = (*self.answer, *([self.verdict.sentence] if self.verdict else []))
         words = sum(len(sentence.split()) for sentence in shown)
-        if words > wording.FIRST_SCREEN_WORDS:
-            raise ParameterError(
-                f"Readout: the answer has {words} words, at most {wording.FIRST_SCREEN_WORDS} are read"
-            )
+        if words > FIRST_SCREEN_WORDS:
+            raise ParameterError(f"Readout: the answer has {words} words, at most {FIRST_SCREEN_WORDS} are read")
         for sentence in (self.headline, *shown):
             if not sentence.strip():
                 raise ParameterError("Readout: the headline and each sentence of the answer must say something")
-            if found := wording.unplain(sentence, self.claims):
+            if found := unplain(sentence, self.claims):
                 raise ParameterError(f"Readout: {found!r} is not plain or not shown by any data, in {sentence!r}")
         if self.verdict and self.decision not in (None, self.verdict.decision):
             raise ParameterError(f"Readout: decision {self.decision} contradicts the verdict {self.verdict.decision}")
