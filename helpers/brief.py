@@ -43,7 +43,7 @@ def plan(data: Study) -> pd.DataFrame:
             "role": ROLES.get(p.role, p.role),
             "formula": formula(p),
             "better": p.metric.better,
-            "asked": _asked(p),
+            "asked": p.asked,
             "measured": f"no: {reason}" if (reason := units.why_not(data, p.metric)) else "yes",
         }
         for p in data.launch.plan
@@ -149,7 +149,7 @@ def describe(data: Study) -> str:
         change = row["relative"] or row["smallest visible change"]
         seen = row["can it be seen?"]
         tail = f"cannot: {reason}" if reason else f"would show a change of {change}" if change else seen
-        asked = f", asked {_asked(p)}{f': {seen}' if change else ''}" if _asked(p) and not reason else ""
+        asked = f", asked {p.asked}{f': {seen}' if change else ''}" if p.asked and not reason else ""
         lines.append(f"  {ROLES.get(p.role, p.role):<12} {p.metric.name:<28} {tail}{asked}")
     return "\n".join(lines)
 
@@ -189,11 +189,6 @@ def _judged(data: Study) -> str:
 def _sizes(data: Study) -> pd.Series:
     counted = data.assignments.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
     return counted.reindex(list(data.launch.arms.names)).astype(int)
-
-
-def _asked(p: Planned) -> str:
-    bounds = {"margin": p.margin, "target": p.target, "detect": p.detect}
-    return next((f"{name} {bound.text}" for name, bound in bounds.items() if bound), "")
 
 
 def _words(measure: Measure) -> str:

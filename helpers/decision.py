@@ -6,13 +6,14 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+from helpers import wording
 from helpers.errors import ParameterError
 from helpers.metrics import Bound, Metric
-from helpers.results import Check, Claim, Decision, Estimate, NotEstimable, Role, Status, Verdict
+from helpers.results import Aim, Check, Claim, Decision, Estimate, NotEstimable, Role, Status, Verdict
 
 SUCCESS = ("north_star", "supporting")
 ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
-SENTENCE_WORDS = 60
+SENTENCE_WORDS, TITLE_LENGTH = 60, 80
 
 
 def read(
@@ -22,6 +23,7 @@ def read(
     role: Role,
     target: Bound | None = None,
     margin: Bound | None = None,
+    equivalence: Bound | None = None,
     owner: str = "",
     on_breach: str = "",
 ) -> Claim:
@@ -29,6 +31,11 @@ def read(
 
     A relative bound is compared with the relative interval, an absolute one with that of the difference. An interval at
     95 % thus tests each side at 2.5 %.
+
+    - Equivalence, in any role: *passed*, and only then called unchanged, if the whole interval lies between minus and
+      plus the margin, *breached* if it is wholly beyond either, else *cannot tell*. These are two one-sided tests
+      (Schuirmann 1987) at 2.5 % each. Textbooks that test each at 5 % read the 90 % interval; the 95 % interval is
+      what the page shows, so the claim errs less often and needs more accounts.
 
     - Guardrail: *passed* if the whole interval is on the good side of the margin, *breached* if it is wholly beyond it,
       else *cannot tell*. Without a margin it is read like a metric without a target.
@@ -38,10 +45,16 @@ def read(
       interval is on the bad side of 0, else *cannot tell*, which is not evidence that nothing changed.
 
     Raises:
-        ParameterError: a target that asks for a loss, or a margin that asks for a gain.
+        ParameterError: a target that asks for a loss, a margin that asks for a gain, or an equivalence that is not
+            above 0 or stands beside either.
     """
-    bound = margin if role == "guardrail" else target
+    bound = equivalence or (margin if role == "guardrail" else target)
     good = _good(metric.better)
+    if equivalence is not None and (equivalence.value <= 0 or target or margin):
+        raise ParameterError(
+            f"equivalence {equivalence.text} of {metric.name} is a margin to both sides: above 0, and instead of a "
+            "target or a margin to one side"
+        )
     if target is not None and good * target.value < 0:
         raise ParameterError(f"target {target.text} of {metric.name} points to the bad side: {metric.better} is better")
     if margin is not None and good * margin.value > 0:
@@ -49,14 +62,16 @@ def read(
             f"margin {margin.text} of {metric.name} points to the good side: {metric.better} is better, "
             "and a margin says how much worse is still acceptable"
         )
+    aim: Aim = "equivalence" if equivalence else "non-inferiority" if role == "guardrail" and margin else "superiority"
+    title = _short(metric.title, TITLE_LENGTH)
     if isinstance(estimate, NotEstimable):
         status: Status = "not estimable"
         meaning = ""
-        words, absolute = f"{metric.title} could not be estimated: {estimate.reason}.", None
+        words, absolute = f"{title} could not be estimated: {_short(estimate.reason, 200)}.", None
     else:
-        status = _status(estimate, good, bound, guardrail=role == "guardrail")
-        meaning = _meaning(estimate, metric, role, bound, status)
-        words = f"{metric.title} came out {_range(estimate, metric.unit, bound)}: {meaning}."
+        status = _status(estimate, good, bound, role, aim)
+        meaning = _meaning(estimate, metric, role, bound, status, aim)
+        words = f"{title} came out {_range(estimate, metric.unit, bound)}: {meaning}."
         absolute = None if bound is None else bound.value * (estimate.control if bound.relative else 1)
     return Claim(
         metric=metric.name,
@@ -70,6 +85,7 @@ def read(
         meaning=meaning,
         bound=absolute,
         bound_text="" if bound is None else bound.text,
+        aim=aim,
         owner=owner,
         on_breach=on_breach,
     )
@@ -87,7 +103,8 @@ def decide(
 
     1. INVALID: a check failed.
     2. ROLL BACK: a guardrail is breached, or is worse where it has no margin. HOLD, as a pause until the owners have
-       decided, where the launch planned to pause on every breach that happened.
+       decided, where the launch planned to pause on every breach that happened. A guardrail that was to stay as it is
+       (equivalence) is breached by a change beyond its margin to either side.
     3. HOLD: a guardrail is neither passed nor breached; the sentence says how many accounts would tell.
     4. HOLD: a success metric (north star, supporting) is superior to 0, but another one or satisfaction got worse.
     5. HOLD, to replicate: a success metric is superior to 0, but a question of trust failed: the gain rests on a few
@@ -120,21 +137,29 @@ def decide(
     guardrails = [c for c in claims if c.role == "guardrail"]
     success = [c for c in claims if c.role in SUCCESS]
     won = [c for c in success if _side(c) == "better" and (c.status == "met" or not _out_of_reach(c))]
-    lost = [c for c in claims if c.role in (*SUCCESS, "satisfaction") and _side(c) == "worse"]
+    lost = [c for c in claims if c.role in (*SUCCESS, "satisfaction") and _side(c) == "worse" and c.status != "passed"]
 
     if harmed := [c for c in guardrails if c.status in ("breached", "worse")]:
+        gains = any(c.aim == "equivalence" and _side(c) != "worse" for c in harmed)
+        found = "a change beyond the margin" if gains else "harm"
         if all("pause" in c.on_breach.lower() for c in harmed):
             owners = ", ".join(dict.fromkeys(c.owner for c in harmed if c.owner)) or "its owner"
-            text = f"Hold: pause, harm is established for {_names(harmed)}; {owners} decides what happens next."
+            text = (
+                f"Hold: pause, {found} is established for {_names(harmed)}; {_short(owners, 80)} decides what happens "
+                "next."
+            )
             return _verdict("HOLD", text, reasons)
-        return _verdict("ROLL BACK", f"Roll back: harm is established for {_names(harmed)}.", reasons)
+        return _verdict("ROLL BACK", f"Roll back: {found} is established for {_names(harmed)}.", reasons)
     if open_ := [c for c in guardrails if c.status not in ("passed", "better")]:
         blind = [c for c in open_ if isinstance(c.estimate, NotEstimable)]
         unsure = [c for c in open_ if c not in blind]
         worse = [*lost, *(c for c in unsure if _side(c) == "worse")]
+        beyond = "a change" if any(c.aim == "equivalence" for c in unsure) else "harm"
         text = "Hold:"
         text += (
-            f" harm beyond the margin cannot be ruled out yet for {_names(unsure)}{_missing(unsure)}." if unsure else ""
+            f" {beyond} beyond the margin cannot be ruled out yet for {_names(unsure)}{_missing(unsure)}."
+            if unsure
+            else ""
         )
         text += f" harm could not be measured for {_names(blind)}." if blind else ""
         text += f" Worse already: {_names(worse)}." if worse else ""
@@ -143,7 +168,7 @@ def decide(
         text = f"Hold: {_names(won)} improved, but {_names(lost)} got worse; find out why before going on."
         return _verdict("HOLD", text, reasons)
     if won and (doubts := [c for c in trust if c.passed is False]):
-        doubt = textwrap.shorten(doubts[0].detail, 200, placeholder=" …")
+        doubt = _short(doubts[0].name if wording.unplain(doubts[0].detail) else doubts[0].detail, 200)
         text = f"Hold and replicate: {_names(won)} improved, but this has to be cleared up first: {doubt}"
         return _verdict("HOLD", text, [c.detail for c in doubts] + reasons)
     if won:
@@ -154,13 +179,14 @@ def decide(
         lead = "Ship" if last_stage else "Proceed to the next stage"
         missed = [c for c in success if c.status == "not met"]
         unsure = [c for c in success if c.status == "cannot tell"]
-        rest = f" Target missed: {_names(missed)}." if missed else ""
-        rest += f" Still open: {_names(unsure)}." if unsure else ""
         worse = [c for c in guardrails if _side(c) == "worse"]
-        rest += f" Worse, though within the margin: {_names(worse)}." if worse else ""
+        safe += f" (worse: {_names(worse)})" if worse else ""
+        rest = f" Still open: {_names(unsure)}{_ceiling(unsure)}." if unsure else ""
+        rest += f" Target missed: {_names(missed)}{_ceiling(missed)}." if missed else ""
         return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {gain}, and {safe}.{rest}", reasons)
     if targeted:
-        where = textwrap.shorten("; ".join(targeted), 160, placeholder=" …")
+        where = _short("; ".join(targeted), 160)
+        where = "groups that were named beforehand" if wording.unplain(where) else where
         text = f"Target: over all accounts no gain is shown, but there is one in {where}. Follow up there."
         return _verdict("TARGETED", text, reasons)
     if success and all(c.status in ("not met", "worse") for c in success):
@@ -171,13 +197,31 @@ def decide(
     return _verdict("HOLD", f"Hold: a gain is neither shown nor ruled out for {_names(success)}.", reasons)
 
 
-def _status(e: Estimate, good: int, bound: Bound | None, *, guardrail: bool) -> Status:
+def answer(verdict: Verdict, claims: Sequence[Claim], basis: str) -> tuple[str, ...]:
+    """Give the sentences below the verdict's: the north star's reading, and on what all of it rests.
+
+    With the verdict they have at most 120 words, however long the names in them. A sentence that names of the data
+    have made unplain (see `wording`) is left to the tables.
+    """
+    known = _words(basis, 40)
+    left = wording.FIRST_SCREEN_WORDS - len(f"{verdict.sentence} {known}".split())
+    shown = [_words(c.words, left) for c in claims if c.role == "north_star"] + [known]
+    plain = tuple(sentence for sentence in shown if not wording.unplain(sentence, claims))
+    return plain or ("What was measured stands in the tables below.",)
+
+
+def _status(e: Estimate, good: int, bound: Bound | None, role: Role, aim: Aim) -> Status:
     """Compare the interval with the bound, or with 0 where there is none."""
+    guardrail = role == "guardrail"
     if bound is None:
         return _against_zero(e, good)
     if bound.relative and e.rel_low is None:
         return "cannot tell"
     _, low, high, _ = _scaled(e, bound)
+    if aim == "equivalence":
+        if -bound.value < low and high < bound.value:
+            return "passed"
+        return "breached" if low > bound.value or high < -bound.value else "cannot tell"
     worst, best = sorted((good * low, good * high))
     if worst > good * bound.value:
         return "passed" if guardrail else "met"
@@ -244,7 +288,19 @@ def _in(digits: str, unit: str) -> str:
     return digits + unit if unit == "%" else f"{digits} {unit}".rstrip()
 
 
-def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, status: Status) -> str:
+def _ceiling(claims: Sequence[Claim]) -> str:
+    """Say beyond which gain of the north star, should it be the first of these, its interval leaves nothing."""
+    e, claim = claims[0].estimate, claims[0]
+    if claim.role != "north_star" or not isinstance(e, Estimate) or _side(claim) == "better":
+        return ""
+    _, low, high, relative = _scaled(e, None)
+    best = high if claim.better == "higher" else -low
+    size = _in(*_size(best, claim.unit, half=(high - low) / 2, relative=relative))
+    where = f" for {_names([claim])}" if len(claims) > 1 else ""
+    return f" ({'above +' if claim.better == 'higher' else 'below −'}{size} ruled out{where})"
+
+
+def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, status: Status, aim: Aim) -> str:
     """Say what the interval means for the bound."""
     good = _good(metric.better)
     side = _against_zero(e, good)
@@ -255,6 +311,12 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
         return found.get(side, open_)
     if bound is not None and bound.relative and e.rel_low is None:
         return f"{bound.text} cannot be checked, {e.note or 'for want of a relative interval'}"
+    if bound is not None and aim == "equivalence":
+        if status == "passed":
+            return f"unchanged within {bound.text}"
+        if status == "breached":
+            return f"a change beyond {bound.text} is established"
+        return f"a change beyond {bound.text} is neither shown nor ruled out"
     if bound is not None and role != "guardrail":
         if status == "met":
             return f"the target of {bound.text} is met"
@@ -283,7 +345,7 @@ def _missing(claims: Sequence[Claim]) -> str:
     just clears the margin. Both shrink with the root of n. More accounts do not help where harm is established.
     """
     read = [(c.estimate, c.bound) for c in claims if isinstance(c.estimate, Estimate) and c.bound]
-    if len(read) < len(claims):
+    if len(read) < len(claims) or any(c.aim == "equivalence" for c in claims):
         return ""
     n = max(e.n_control + e.n_treatment for e, _ in read)
     if all(e.mde > abs(bound) for e, bound in read):
@@ -298,10 +360,20 @@ def _missing(claims: Sequence[Claim]) -> str:
 
 def _names(claims: Sequence[Claim]) -> str:
     """List titles, shortened so that any sentence around them stays short."""
-    return textwrap.shorten(", ".join(c.title for c in claims), 80, placeholder=" …")
+    return _short(", ".join(c.title for c in claims), 80)
+
+
+def _short(text: str, length: int) -> str:
+    """Cut a text to a length, between words where it has any."""
+    short = textwrap.shorten(text, length, placeholder=" …")
+    return short if short.strip(" …") else text.strip()[: length - 1] + "…"
 
 
 def _verdict(decision: Decision, sentence: str, reasons: Sequence[str]) -> Verdict:
-    words = sentence.split()
-    brief = sentence if len(words) <= SENTENCE_WORDS else " ".join([*words[: SENTENCE_WORDS - 1], "…"])
-    return Verdict(decision=decision, sentence=brief, reasons=tuple(reasons))
+    return Verdict(decision=decision, sentence=_words(sentence, SENTENCE_WORDS), reasons=tuple(reasons))
+
+
+def _words(text: str, most: int) -> str:
+    """Cut a text to so many words."""
+    words = text.split()
+    return text if len(words) <= most else " ".join([*words[: most - 1], "…"])

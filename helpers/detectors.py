@@ -26,6 +26,7 @@ from helpers.report.readout import percent
 from helpers.results import Check, Claim, Estimate, NotEstimable
 from helpers.scorecard import Scorecard
 from helpers.study import Study
+from helpers.wording import ABSENCE
 
 PAST_LIFT = 0.05  # the 95th percentile of past lifts, where the launch does not say it
 TWYMAN = 4.0  # prior standard deviations
@@ -39,11 +40,6 @@ THRESHOLDS = (  # at which an event begins to count: table, column, place, unit
 INFORMING = ("Ratios that moved by their denominator", "What is likely to be left of a win", "Looks and plans")
 BUNCHED = 0.02
 MOVED = 0.5  # a change of an effect by so much of itself is more than rounding
-_ABSENCE = re.compile(
-    r"\b(no (?:effect|change|impact|difference)|unchanged|unaffected|maintained|stayed (?:the same|flat|at)|"
-    r"remained (?:the same|stable|at)|did not (?:change|move))\b",
-    re.I,
-)
 
 
 def inspect(data: Study, card: Scorecard, openings: Sequence[Opening] = ()) -> tuple[Check, ...]:
@@ -280,7 +276,7 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     The intervals hold for all groups and guardrails together (Bonferroni).
     """
     name = "Harm in a group"
-    guardrails = [p for p in data.launch.plan if p.role == "guardrail" and p.margin]
+    guardrails = [p for p in data.launch.plan if p.role == "guardrail" and p.limit]
     if not guardrails or not data.launch.segments:
         return Check(name=name, passed=None, detail="Not asked: the launch names no guardrails or no segments.")
     told, groups, blind = [], 0, 0
@@ -292,7 +288,7 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
             for e in slices:
                 groups += 1
                 blind += isinstance(e, NotEstimable)
-                claim = decision.read(p.metric, e, role="guardrail", margin=p.margin)
+                claim = decision.read(p.metric, e, role="guardrail", margin=p.margin, equivalence=p.equivalence)
                 if claim.status == "breached":
                     told.append(f"{p.metric.title} in {segment} {e.slice[segment]}")
     if told:
@@ -327,7 +323,7 @@ def plain_words(text: str, claims: Sequence[Claim]) -> str:
     'That nothing changed was not shown. Hours rose.'
     """
     sentences = re.split(r"(?<=[.!?])\s+", text.strip())
-    return " ".join(_said(s, claims) if _ABSENCE.search(s) else s for s in sentences)
+    return " ".join(_said(s, claims) if ABSENCE.search(s) else s for s in sentences)
 
 
 def _said(sentence: str, claims: Sequence[Claim]) -> str:

@@ -116,14 +116,14 @@ def render(launch: Launch, findings: Sequence[Finding], today: dt.date) -> str:
 def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
     """Prepare one line of the dictionary."""
     m = p.metric
-    asked = p.target or p.margin
+    asked = p.target or p.limit
     spread = subject.spread(p)
     row: dict[str, Any] = {
         "p": p,
         "formula": brief.formula(p),
         "window": f"{m.window_days or launch.days} days from assignment",
         "kind": m.kind.replace("_", " ") + (f", capped at the {m.cap:.1%} quantile of both arms" if m.cap else ""),
-        "asked": "" if asked is None else f"{'margin' if p.margin else 'target'} {asked.text}",
+        "asked": "" if asked is None else p.asked,
         "both": "" if asked is None else _both_ways(asked, p.baseline, m.unit),
         "drives": p.drives or (launch.plan[0].metric.name if p.role == "supporting" else ""),
         "family": linter.family(p) if p.role == "guardrail" else "",
@@ -134,8 +134,9 @@ def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
         rule = launch.decision
         visible = (stats.norm.isf(rule.alpha / 2) + stats.norm.ppf(rule.power)) * spread.se / abs(spread.baseline)
         row["visible"] = percent(visible)
-        if bound := p.margin or p.target or p.detect:
-            row["power"] = percent(power(size(bound, spread.baseline), spread.se, rule.alpha), digits=0)
+        if bound := asked or p.detect:
+            chance = power(size(bound, spread.baseline), spread.se, rule.alpha)
+            row["power"] = percent(max(2 * chance - 1, 0) if p.equivalence else chance, digits=0)
             row["power_of"] = bound.text
     return row
 
@@ -152,7 +153,8 @@ def _both_ways(bound: Bound, baseline: float | None, unit: str) -> str:
     level = f"a level of {baseline * scale:g}{mark}"
     if not bound.relative:
         return f"{percent(bound.value / baseline, signed=True)} of {level}"
-    return f"{abs(bound.value * baseline) * scale:.3g} {word} at {level}".replace("  ", " ")
+    sign = "±" if bound.text.startswith("±") else ""
+    return f"{sign}{abs(bound.value * baseline) * scale:.3g} {word} at {level}".replace("  ", " ")
 
 
 def _risk(launch: Launch, risk: str, metric: str, accepted: str) -> tuple[str, str]:
@@ -174,7 +176,11 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         "Unit": f"{unit.randomised} drawn, {unit.analysed} analysed" if unit else "",
         "Window": f"{dates.post_days} days from {dates.start}, {dates.pre_days} days before" if dates else "",
         "Error rates": f"{rule.alpha:.0%} false alarms, {rule.power:.0%} power",
-        "Several successes": {"holm": "corrected together (Holm)"}.get(rule.correction, rule.correction),
+        "Several successes": {
+            "holm": "corrected together (Holm, one procedure for gains and one for losses)",
+            "bonferroni": "corrected together (Bonferroni)",
+            "none": "not corrected: with each further one a false alarm is more likely",
+        }[rule.correction],
         "Stopping": rule.stopping,
         "Looks": ", ".join(f"day {day}" for day in rule.looks) or "one, at the end",
         "Novelty": rule.novelty,

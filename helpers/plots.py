@@ -25,7 +25,9 @@ def _axes(width: float, height: float) -> Axes:
 
 
 def forest(claims: Sequence[Claim]) -> Axes:
-    """Draw relative effects with their intervals, and the target or margin of each as a tick.
+    """Draw relative effects with their intervals, and the target or margin of each as a tick, two for equivalence.
+
+    A thin line is the interval that holds for all metrics of a family at once.
 
     Metrics without a relative effect, or not estimable at all, are left to the scorecard.
     """
@@ -42,10 +44,14 @@ def forest(claims: Sequence[Claim]) -> Axes:
         e, colour = claim.estimate, colours.get(claim.status, figure.NEUTRAL)
         if not isinstance(e, Estimate) or e.rel is None or e.rel_low is None or e.rel_high is None:
             continue
+        if e.rel_low_adjusted is not None and e.rel_high_adjusted is not None:
+            ax.plot([100 * e.rel_low_adjusted, 100 * e.rel_high_adjusted], [y, y], color=colour, linewidth=1)
         ax.plot([100 * e.rel_low, 100 * e.rel_high], [y, y], color=colour, linewidth=3, solid_capstyle="round")
         ax.plot(100 * e.rel, y, "o", color=colour, markersize=7)
         if claim.bound is not None and e.control:
-            ax.plot(100 * claim.bound / e.control, y, "|", color=figure.INK, markersize=16, markeredgewidth=2)
+            bounds = [claim.bound, -claim.bound] if claim.aim == "equivalence" else [claim.bound]
+            at = [100 * bound / e.control for bound in bounds]
+            ax.plot(at, [y] * len(at), "|", color=figure.INK, markersize=16, markeredgewidth=2)
     ax.axvline(0, color=figure.MUTED, linewidth=1)
     ax.set_yticks(range(len(rows)), [c.title for c in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)

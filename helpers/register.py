@@ -65,8 +65,8 @@ def decisive(launch: Launch) -> dict[str, str]:
     if rule.poststratify:
         found["the post-stratification"] = f"by {', '.join(rule.poststratify)}"
     for p in launch.plan:
-        if p.margin:
-            found[f"the margin of {p.metric.name}"] = f"{p.margin.text} ({_definition(p)})"
+        if p.limit:
+            found[f"the margin of {p.metric.name}"] = f"{p.limit.text} ({_definition(p)})"
         if p.target:
             found[f"the target of {p.metric.name}"] = f"{p.target.text} ({_definition(p)})"
     return found

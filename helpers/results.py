@@ -25,6 +25,10 @@ class Estimate:
     treatment / control - 1 and is None, with the reason in `note`, where the control value does not allow it.
     `mde` is the smallest true difference, in the metric's unit, that this design finds with 80 % power: an
     interval that contains 0 rules out only effects beyond its ends, it does not show that nothing changed.
+
+    Where several estimates are read as one family, `p_adjusted` is p after correction, and `low_adjusted` to
+    `high_adjusted` (`rel_…` likewise) the interval that holds for all of the family at once at `level`. It excludes 0
+    exactly if `p_adjusted` is below 1 - `level`; an end at 0 then belongs to the excluded side.
     """
 
     metric: str
@@ -45,6 +49,10 @@ class Estimate:
     mde: float
     level: float = 0.95
     p_adjusted: float | None = None
+    low_adjusted: float | None = None
+    high_adjusted: float | None = None
+    rel_low_adjusted: float | None = None
+    rel_high_adjusted: float | None = None
     note: str = ""
 
 
@@ -127,11 +135,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """An estimate read against what the launch asked of it: a target to reach or a margin not to cross.
+    """An estimate read against what the launch asked of it: a target to reach, or a margin not to cross.
 
     `words` is the whole reading as one sentence, `meaning` its last part: what the interval says about the bound.
-    `bound` is the target or margin as a difference in the metric's unit; None where the launch set neither. `owner` and
-    `on_breach` say who decides, and what was planned, should a guardrail be breached.
+    `bound` is the target or margin as a difference in the metric's unit; None where the launch set neither. With the
+    aim equivalence it is the margin to both sides, above 0. `owner` and `on_breach` say who decides, and what was
+    planned, should a guardrail be breached.
     """
 
     metric: str
@@ -145,6 +154,7 @@ class Claim:
     meaning: str = ""
     bound: float | None = None
     bound_text: str = ""
+    aim: Aim = "superiority"
     owner: str = ""
     on_breach: str = ""
 

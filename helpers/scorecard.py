@@ -56,17 +56,26 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
     checks = (arm_counts(data, read), *preflight.checks(data), validity.pre_period(before), *event_logs(data))
     failed = next((c.name for c in checks if c.passed is False), "")
 
-    def compare(*, adjust: bool) -> list[Estimate | NotEstimable]:
+    def compare(
+        asked: Sequence[Planned], *, adjust: bool = True, level: float | None = None
+    ) -> list[Estimate | NotEstimable]:
         if failed:
             reason = f"not shown, because the check '{failed}' failed"
-            return [NotEstimable(metric=p.metric.name, reason=reason) for p in plan]
-        return [estimate(data, read, p.metric, treatment=treatment, adjust=adjust) for p in plan]
+            return [NotEstimable(metric=p.metric.name, reason=reason) for p in asked]
+        return [estimate(data, read, p.metric, treatment=treatment, adjust=adjust, level=level) for p in asked]
+
+    family = [p for p in plan if p.role in decision.SUCCESS]
+    corrected = inference.adjust_family(
+        compare(family), method=data.launch.decision.correction, at=lambda level: compare(family, level=level)
+    )
+    rest = [p for p in plan if p not in family]
+    answers = dict(zip([p.metric.name for p in (*family, *rest)], [*corrected, *compare(rest)], strict=True))
 
     return Scorecard(
         treatment=treatment,
         checks=checks,
-        claims=tuple(_claims(plan, compare(adjust=True))),
-        plain=tuple(compare(adjust=False)),
+        claims=tuple(_claim(p, answers[p.metric.name]) for p in plan),
+        plain=tuple(compare(plan, adjust=False)),
         before=tuple(before),
         basis=_basis(data, read, treatment),
     )
@@ -116,23 +125,33 @@ def weighted(data: Study) -> bool:
     return bool((spread > 1 + 1e-9).any())
 
 
-def estimate(data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool) -> Estimate | NotEstimable:
-    """Compare one metric over all accounts; not estimable, with the reason, where the data lack what it needs.
+def estimate(
+    data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool, level: float | None = None
+) -> Estimate | NotEstimable:
+    """Compare one metric over all accounts, at the launch's level if none is given.
 
     With `adjust`, as the launch plans it: less what the past explains, the arms brought to the same mix of post-strata.
+    Not estimable, with the reason, where the data lack what it needs.
     """
     if reason := units.why_not(data, metric):
         return NotEstimable(metric=metric.name, reason=reason)
     if metric.kind == "quantile":
-        return events.compare(data, metric, treatment=treatment)
+        return events.compare(data, metric, treatment=treatment, level=level)
     if metric.event:
-        return survival.compare(data, metric, treatment=treatment)[0]
+        return survival.compare(data, metric, treatment=treatment, level=level)[0]
     past = data.launch.decision.adjust and bool(units.covariates(data, metric))
-    return _compare(data, read, metric, treatment=treatment, adjust=adjust and past, planned=adjust)
+    return _compare(data, read, metric, treatment=treatment, adjust=adjust and past, planned=adjust, level=level)
 
 
 def _compare(
-    data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool = False, planned: bool = False
+    data: Study,
+    read: Moments,
+    metric: Metric,
+    *,
+    treatment: str,
+    adjust: bool = False,
+    planned: bool = False,
+    level: float | None = None,
 ) -> Estimate | NotEstimable:
     """Compare one metric; `planned` says that the arms are brought to the same mix, where the launch wants that."""
     launch = data.launch
@@ -148,7 +167,7 @@ def _compare(
         days=metric.window_days or launch.days,
         pre_days=max(launch.pre_days, 1),
         adjust=adjust,
-        level=1 - launch.decision.alpha,
+        level=level or 1 - launch.decision.alpha,
         power=launch.decision.power,
     )
     return answer
@@ -216,14 +235,15 @@ def _basis(data: Study, read: Moments, treatment: str) -> str:
     )
 
 
-def _claims(plan: Sequence[Planned], estimates: Sequence[Estimate | NotEstimable]) -> list[Claim]:
-    """Correct the success metrics for their number, then read every estimate against its target or margin."""
-    success = [i for i, p in enumerate(plan) if p.role in decision.SUCCESS]
-    corrected = inference.adjust_family([estimates[i] for i in success])
-    final = dict(enumerate(estimates)) | dict(zip(success, corrected, strict=True))
-    return [
-        decision.read(
-            p.metric, final[i], role=p.role, target=p.target, margin=p.margin, owner=p.owner, on_breach=p.on_breach
-        )
-        for i, p in enumerate(plan)
-    ]
+def _claim(p: Planned, answer: Estimate | NotEstimable) -> Claim:
+    """Read an estimate against what the plan asks of its metric."""
+    return decision.read(
+        p.metric,
+        answer,
+        role=p.role,
+        target=p.target,
+        margin=p.margin,
+        equivalence=p.equivalence,
+        owner=p.owner,
+        on_breach=p.on_breach,
+    )

@@ -6,13 +6,16 @@ import itertools
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats import weightstats
 
-from helpers import decision
+from helpers import decision, wording
 from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Bound, Measure, Metric
+from helpers.report.readout import Readout
 from helpers.results import Check, Claim, Estimate, NotEstimable
 
 FORBIDDEN = re.compile(
@@ -394,3 +397,186 @@ def test_an_unlucky_guardrail_says_how_many_accounts_would_clear_it_at_the_same_
 def test_a_gain_that_does_not_survive_the_correction_is_called_so():
     words = decision.read(metric(), estimate(0.001, 0.025, p_adjusted=0.084), role="north_star").words
     assert words.endswith("a gain on its own, but with so many metrics it may be chance.")
+
+
+# Equivalence: that something stays as it is
+
+
+WITHIN = Bound(value=0.02, relative=True, text="±2%")
+
+
+def steady(low, high, *, role="guardrail", better="higher", bound=WITHIN, **more) -> Claim:
+    planned = {k: more.pop(k) for k in ("owner", "on_breach") if k in more}
+    return decision.read(
+        metric(better, "Minutes"), estimate(low, high, **more), role=role, equivalence=bound, **planned
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "status", "meaning"),
+    [
+        (-0.015, 0.01, "passed", "unchanged within ±2%"),
+        (0.005, 0.015, "passed", "unchanged within ±2%"),
+        (-0.02, 0.01, "cannot tell", "a change beyond ±2% is neither shown nor ruled out"),
+        (-0.03, 0.03, "cannot tell", "a change beyond ±2% is neither shown nor ruled out"),
+        (0.01, 0.03, "cannot tell", "a change beyond ±2% is neither shown nor ruled out"),
+        (0.021, 0.03, "breached", "a change beyond ±2% is established"),
+        (-0.05, -0.03, "breached", "a change beyond ±2% is established"),
+    ],
+)
+def test_equivalence_passes_when_the_whole_interval_lies_between_both_margins(low, high, status, meaning):
+    for mirrored in (steady(low, high), steady(-high, -low, better="lower")):
+        assert (mirrored.status, mirrored.meaning, mirrored.aim) == (status, meaning, "equivalence")
+        assert mirrored.bound == pytest.approx(0.2)
+
+
+def test_an_absolute_equivalence_is_read_on_the_difference():
+    e = estimate(-0.05, 0.05, control=0.1)  # half a percentage point either way
+    for points, status in ((0.006, "passed"), (0.004, "cannot tell")):
+        bound = Bound(value=points, relative=False, text=f"±{100 * points:g}pp")
+        assert decision.read(metric(unit="share"), e, role="operational", equivalence=bound).status == status
+    lost = replace(e, rel=None, rel_low=None, rel_high=None)
+    assert decision.read(metric(), lost, role="guardrail", equivalence=WITHIN).status == "cannot tell"
+
+
+def test_two_one_sided_tests_of_statsmodels_agree_with_the_interval():
+    rng = np.random.default_rng(5)
+    seen = set()
+    for shift, n in itertools.product((0.0, 0.1, 0.2, 0.4), (60, 300, 1500)):
+        control, treated = rng.normal(5, 1, n), rng.normal(5 + shift, 1.3, n)
+        found = weightstats.CompareMeans.from_data(treated, control)
+        low, high = found.tconfint_diff(0.05, usevar="unequal")
+        bound = Bound(value=0.25, relative=False, text="±0.25")
+        e = replace(estimate(0, 0.1), control=5.0, diff=(low + high) / 2, low=low, high=high)
+        both = weightstats.ttost_ind(treated, control, -0.25, 0.25, usevar="unequal")[0]
+        status = decision.read(metric(), e, role="guardrail", equivalence=bound).status
+        assert (status == "passed") == (both < 0.025)
+        seen.add(status)
+    assert {"passed", "cannot tell"} <= seen
+
+
+def test_at_the_margin_equivalence_is_claimed_in_at_most_two_and_a_half_per_cent():
+    """4,000 launches whose true change is the margin; the error of the share is 0.25 points."""
+    diff = np.random.default_rng(20261127).normal(0.2, 0.05, 4_000)  # the margin is 2 % of 10
+    claimed = [steady(d / 10 - 0.0098, d / 10 + 0.0098).status == "passed" for d in diff]
+    assert 0.025 - 3 * 0.0025 <= np.mean(claimed) <= 0.025 + 3 * 0.0025
+
+
+def test_an_equivalence_that_is_no_margin_to_both_sides_is_refused():
+    for bad in (
+        {"equivalence": DOWN10},
+        {"equivalence": WITHIN, "margin": DOWN10},
+        {"equivalence": WITHIN, "target": UP10},
+    ):
+        with pytest.raises(ParameterError, match="is a margin to both sides"):
+            decision.read(metric(), NONE, role="guardrail", **bad)
+
+
+def test_a_change_beyond_an_equivalence_is_called_harm_only_where_it_is():
+    won = claim("north_star", 0.02, 0.08)
+    verdicts = {
+        "passed": (steady(-0.01, 0.01), "PROCEED", "every guardrail stayed within its margin"),
+        "open": (steady(-0.03, 0.01), "HOLD", "a change beyond the margin cannot be ruled out yet for Minutes."),
+        "fell": (steady(-0.05, -0.03), "ROLL BACK", "harm is established for Minutes"),
+        "rose": (steady(0.03, 0.05), "ROLL BACK", "a change beyond the margin is established for Minutes"),
+        "pause": (steady(0.03, 0.05, on_breach="pause", owner="home"), "HOLD", "for Minutes; home decides"),
+    }
+    for guard, wanted, words in verdicts.values():
+        verdict = decision.decide([], [won, guard])
+        assert verdict.decision == wanted
+        assert words in verdict.sentence
+    slightly_worse = steady(-0.015, -0.005, role="satisfaction")
+    assert decision.decide([], [won, slightly_worse]).decision == "PROCEED"  # within what was allowed beforehand
+
+
+# The first screen
+
+
+def screen(verdict, claims, basis="Measured on 10,000 accounts of early against 30,000 of control over 28 days."):
+    """Render the first screen as notebook 04 does, and give its words without the table."""
+    shown = Readout(
+        headline=verdict.sentence, answer=decision.answer(verdict, claims, basis), claims=tuple(claims), verdict=verdict
+    )
+    html = shown.to_html()
+    box = html[html.index('<div class="answer') : html.index("</div>")].split("<details>")[0]
+    return re.sub(r"<[^>]+>", " ", box)
+
+
+LONG = "A very long title of a metric that somebody wrote down without thinking of those who read it " * 3
+TITLES = ("Hours watched", LONG, "a b c d e f g h i j k l m n o p q r s t u v w x y z " * 3, "W" * 400)
+
+
+@pytest.mark.parametrize("title", TITLES, ids=lambda t: t[:12])
+def test_every_kind_of_verdict_has_a_first_screen_of_120_plain_words(title):
+    def titled(role, spec, **more):
+        return built(role, spec, title=title, **more) if isinstance(spec, dict) else built(role, spec)
+
+    star = {k: titled("north_star", v) for k, v in SUCCESSES.items()}
+    guards = {k: titled("guardrail", v, better="lower") for k, v in GUARDRAILS.items()}
+    second = titled("supporting", SUCCESSES["better, target open"])
+    doubt = Check(name="Fades", passed=False, detail=f"The effect of {title} in the second week is half as large.")
+    seen = set()
+    for s, g, last, trust, where, failed in itertools.product(
+        SUCCESSES, GUARDRAILS, (False, True), ((), (doubt,)), ((), (f"device {title}",) * 4), (False, True)
+    ):
+        if failed and (last or trust or where):
+            continue
+        checks = [Check(name="Arm counts", passed=not failed, detail="As planned.")]
+        claims = [*star[s], *guards[g], *(second if last else ())]
+        verdict = decision.decide(checks, claims, trust=trust, targeted=where, last_stage=last)
+        words = screen(verdict, claims, f"Measured on 1 account of {title} against 2 of {title}.")
+        assert len(words.split()) <= 120 + 2  # the verdict itself is a label of one or two words
+        assert not wording.unplain(words)
+        assert not FORBIDDEN.search(words)
+        seen.add(verdict.decision)
+    assert seen == {"INVALID", "ROLL BACK", "HOLD", "PROCEED", "SHIP", "DELAY/REWORK", "TARGETED"}
+
+
+def test_names_from_the_data_that_are_not_plain_stay_in_the_tables():
+    claims = [claim("north_star", -0.02, 0.08, bound=UP10)]
+    verdict = decision.decide([], claims, targeted=["device unchanged β"])
+    assert "in groups that were named beforehand." in verdict.sentence
+    assert "β" not in screen(verdict, claims, "Measured on 5 accounts of β.")
+    doubt = Check(name="Fades", passed=False, detail="It fades in β.")
+    verdict = decision.decide([], [claim("north_star", 0.02, 0.08)], trust=[doubt])
+    assert verdict.sentence.endswith("cleared up first: Fades")
+    assert decision.answer(verdict, [], "β") == ("What was measured stands in the tables below.",)
+
+
+def test_unchanged_is_said_only_of_a_passed_equivalence_and_with_its_margin():
+    passed, open_ = steady(-0.01, 0.01), steady(-0.03, 0.01)
+    said = ("Minutes are unchanged within ±2%.",)
+    assert Readout(headline="One.", answer=said, claims=(passed,)).answer == said
+    for claims, answer in (((open_,), said), ((), said), ((passed,), ("Minutes are unchanged.",))):
+        with pytest.raises(ParameterError, match="'unchanged' is not plain or not shown"):
+            Readout(headline="One.", answer=answer, claims=claims)
+    assert wording.unplain(passed.words, [passed]) == ""
+    assert wording.unplain(passed.words) == "unchanged"
+
+
+def test_use_of_what_the_control_cannot_have_also_says_what_is_ruled_out_for_the_north_star():
+    target = Bound(value=0.2, relative=False, text="+20pp")
+    ends = {"low": 0.29, "high": 0.31, "rel": None, "rel_low": None, "rel_high": None}
+    started = replace(estimate(0.1, 0.2, control=0.0, p=0.0), treatment=0.3, diff=0.3, **ends)
+    used = decision.read(metric("higher", "Started", "share"), started, role="supporting", target=target)
+    star = claim("north_star", -0.01, 0.03)
+    verdict = decision.decide([], [star, used])
+    assert verdict.decision == "PROCEED"
+    assert verdict.sentence.endswith("Still open: Hours watched (above +3.0% ruled out).")
+    lower = claim("north_star", -0.03, 0.01, better="lower", bound=DOWN10)
+    assert decision.decide([], [lower, used]).sentence.endswith("Hours watched (below −3.0% ruled out).")
+    assert "ruled out" not in decision.decide([], [claim("north_star", 0.02, 0.08), used]).sentence
+
+
+def test_a_guardrail_that_is_worse_within_its_margin_is_named_even_where_much_else_has_to_be_said():
+    claims = [
+        claim("supporting", 0.12, 0.18, bound=UP10, title="Accounts that started the title"),
+        claim("north_star", -0.01, 0.03, title="Hours watched per account and week"),
+        claim("supporting", -0.02, 0.05, bound=UP10, title="Sessions per account and week"),
+        claim("guardrail", 0.01, 0.05, bound=UP10, better="lower", title="Crashes"),
+    ]
+    assert decision.decide([], claims).sentence == (
+        "Proceed to the next stage: Accounts that started the title came out 15.0% higher (between 12.0 and 18.0% higher), "
+        "and every guardrail stayed within its margin (worse: Crashes). Still open: Hours watched per account and week "
+        "(above +3.0% ruled out). Target missed: Sessions per account and week."
+    )

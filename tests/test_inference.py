@@ -17,10 +17,10 @@ from scipy import optimize, stats
 from statsmodels import api as sm
 from statsmodels.stats import multitest, proportion
 
-from helpers import inference, metrics, moments
+from helpers import decision, inference, metrics, moments
 from helpers.errors import DataError, ParameterError
 from helpers.inference import limits
-from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.metrics import UNITS_TABLE, Bound, Measure, Metric
 from helpers.moments import Moments
 from helpers.results import Estimate, NotEstimable
 
@@ -775,3 +775,124 @@ def test_error_rate_and_coverage_hold(what, draw, columns, adjust):
     if adjust:
         plain = compared(replicates(draw, columns), what)
         assert np.mean([e.se for e in found]) < 0.97 * np.mean([e.se for e in plain])
+
+
+# Few events, and margins
+
+
+def counted(x_control, n_control, x_treatment, n_treatment):
+    n = np.array([n_control, n_treatment])
+    p = np.array([x_control, x_treatment]) / n
+    return from_numbers(n, p, p * (1 - p) * n / (n - 1), columns=("opened",))
+
+
+def test_few_events_are_tested_exactly():
+    (e,) = compared(counted(2, 10_000, 7, 10_000), SHARE)  # 4.5 expected in each
+    assert e.p == pytest.approx(stats.fisher_exact([[7, 9_993], [2, 9_998]]).pvalue, rel=1e-9)
+    assert e.method.endswith("p from Fisher's exact test")
+    assert (e.low, e.high) == pytest.approx(
+        proportion.confint_proportions_2indep(7, 10_000, 2, 10_000, method="newcomb")
+    )
+    (e,) = compared(counted(4, 10_000, 6, 10_000), SHARE)  # 5 expected
+    assert e.p == pytest.approx(proportion.proportions_ztest([6, 4], [10_000, 10_000])[1], rel=1e-9)
+    groups = pd.DataFrame({"arm": [CONTROL, TREATMENT] * 2, "device": ["tv", "tv", "web", "web"]})
+    p = np.array([1, 3, 400, 440]) / 9_000
+    m = from_numbers([9_000] * 4, p, p * (1 - p) * 9_000 / 8_999, columns=("opened",), groups=groups)
+    tests = {a.slice["device"]: a.method.rsplit("p from ")[1] for a in compared(m, SHARE)}
+    assert tests == {"tv": "Fisher's exact test", "web": "the pooled z-test"}
+
+
+def test_exact_p_equals_tea_tasting_and_its_neighbours():
+    """Barnard and Boschloo go through all tables, which at 10,000 accounts takes too long; Fisher is what we use."""
+    c = case("proportions_exact__teatasting_exact_tests")
+    i, want = c["inputs"], c["expected"]
+    value = np.array([[i["x_c"] / i["n_c"]], [i["x_t"] / i["n_t"]]])
+    n = np.array([[i["n_c"]], [i["n_t"]]], dtype=float)
+    assert limits.fisher(value, n, 1.0)[0] == near(c, want["fisher_two"])
+    table = [[i["x_t"], i["x_c"]], [i["n_t"] - i["x_t"], i["n_c"] - i["x_c"]]]
+    assert stats.boschloo_exact(table).pvalue == near(c, want["boschloo_two"])
+    assert stats.barnard_exact(table, pooled=False).pvalue == near(c, want["barnard_two"])
+
+
+def enumerated(share, other, n_control, n_treatment):
+    """Give every pair of counts that may come with its chance, and the estimates that it leads to."""
+    x, y = (
+        np.arange(stats.binom.ppf(1e-7, n, p), stats.binom.isf(1e-7, n, p) + 1)
+        for n, p in ((n_control, share), (n_treatment, other))
+    )
+    chance = np.outer(stats.binom.pmf(x, n_control, share), stats.binom.pmf(y, n_treatment, other)).ravel()
+    value = np.array([np.repeat(x, len(y)) / n_control, np.tile(y, len(x)) / n_treatment])
+    return chance, value, np.repeat([[float(n_control)], [float(n_treatment)]], len(chance), axis=1)
+
+
+@pytest.mark.parametrize("n_control", [10_000, 30_000])
+@pytest.mark.parametrize("factor", [1, 1.5, 2, 3])
+@pytest.mark.parametrize("share", [0.00002, 0.0001, 0.0005, 0.001])
+def test_intervals_of_rare_events_cover_by_enumeration(share, factor, n_control):
+    """A crash rate of 0.05 % with 10,000 accounts: no simulation, but every outcome with its binomial chance."""
+    chance, value, n = enumerated(share, share * factor, n_control, 10_000)
+    with np.errstate(divide="ignore", invalid="ignore"):  # no event in either arm
+        _, below, above, _ = limits.score(value, n, 1.0, 0.95)
+        rel_low, rel_high = limits.relative(value, below, above, below, "fieller")[1:]
+    diff = value[1] - value[0]
+    low, high = diff - np.hypot(below[1], above[0]), diff + np.hypot(above[1], below[0])
+    assert chance @ ((low <= share * (factor - 1)) & (share * (factor - 1) <= high)) >= 0.95
+    told = np.isfinite(rel_low)  # a relative interval that cannot be given is called so, and excludes nothing
+    assert chance @ ((rel_low <= factor - 1) & (factor - 1 <= rel_high) | ~told) >= 0.95
+
+
+@pytest.mark.parametrize("n_control", [10_000, 30_000])
+def test_the_exact_test_keeps_its_error_rate_where_few_events_are_expected(n_control):
+    chance, value, n = enumerated(0.0003, 0.0003, n_control, 10_000)
+    few = limits.rare(value, n, 1.0)
+    p = limits.fisher(value[:, few], n[:, few], 1.0)
+    assert chance[few] @ (p < 0.05) <= 0.05 * chance[few].sum()
+
+
+def test_of_few_events_covariates_take_nothing_out():
+    rng = np.random.default_rng(6)
+    frame = rows(4_000).assign(opened=rng.permutation(np.arange(4_000) < 6))
+    adjusted = estimate(frame, metric("proportion", numerator="opened", covariates=["y_before"]), adjust=True)
+    assert adjusted.p == pytest.approx(estimate(frame, SHARE).p)
+    assert "adjusted" not in adjusted.method
+
+
+def farrington_manning(x, n, margin):
+    """Test that treatment is not worse by the margin, with the error that is likeliest at the margin (1990)."""
+
+    def unlikely(control):
+        p = np.array([control, control - margin])
+        return -(stats.binom.logpmf(x, n, p)).sum()
+
+    control = optimize.minimize_scalar(
+        unlikely, bounds=(margin + 1e-9, 1 - 1e-9), method="bounded", options={"xatol": 1e-12}
+    ).x
+    p = np.array([control, control - margin])
+    return stats.norm.sf((x[1] / n[1] - x[0] / n[0] + margin) / np.sqrt((p * (1 - p) / n).sum()))
+
+
+def test_a_margin_is_read_as_the_non_inferiority_tests_of_others_say():
+    c = case("noninferiority__proportions_small")
+    i, want = c["inputs"], c["expected"]
+    x, n = np.array([i["x_c"], i["x_t"]]), np.array([i["n_c"], i["n_t"]])
+    (e,) = compared(counted(i["x_c"], i["n_c"], i["x_t"], i["n_t"]), SHARE)
+    assert farrington_manning(x, n, i["margin"]) == near(c, want["fm_p"])
+    assert e.diff - stats.norm.isf(0.025) * e.se == near(c, want["wald"]["lower_975"])
+    for margin in (0.05, 0.1, 0.12, 0.2):
+        bound = Bound(value=-margin, relative=False, text=f"-{100 * margin:g}pp")
+        read = decision.read(SHARE, e, role="guardrail", margin=bound)
+        assert (read.status == "passed") == (farrington_manning(x, n, margin) < 0.025)
+
+
+def test_a_relative_margin_of_a_mean_is_read_as_spotifys_confidence_does():
+    c = case("noninferiority__spotify_nim")
+    i, want = c["inputs"], c["expected"]
+    arms_ = [i["group1_control"], i["group2"]]
+    m = from_numbers(*([a[k] for a in arms_] for k in ("n", "mean", "var")))
+    (e,) = compared(m, level=1 - 2 * i["alpha"])
+    assert [e.diff, e.se, e.low, e.high] == near(c, [want[k] for k in ("diff", "se", "ci_lower_99", "ci_upper_99")])
+    for better, sign, p in (("higher", -1, want["p_increase"]), ("lower", 1, want["p_decrease"])):
+        bound = Bound(value=sign * want["margin_abs"], relative=False, text="the margin")
+        read = decision.read(replace(MEAN, better=better), e, role="guardrail", margin=bound)
+        assert (read.status == "passed") == (p < i["alpha"])
+        assert stats.norm.sf((e.diff * -sign + want["margin_abs"]) / e.se) == near(c, p)

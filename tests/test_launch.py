@@ -126,6 +126,14 @@ BAD = {
     "no bound": (GOOD.replace("-2%", "a bit"), r"line 7, metrics\.guardrails\[0\]\.margin is 'a bit': write '\+10%'"),
     "margin the wrong way": (GOOD.replace("-2%", "+2%"), r"margin \+2% points the wrong way"),
     "guardrail without margin": (GOOD.replace(", margin: -2%", ""), r"guardrail 'hours' has no 'margin'"),
+    "equivalence of one side": (GOOD.replace("margin: -2%", "equivalence: -2%"), r"equivalence is '-2%': .*write '±2%'"),
+    "equivalence of nothing": (GOOD.replace("margin: -2%", "equivalence: 0"), r"write '±2%'"),
+    "equivalence beside a margin": (GOOD.replace("margin: -2%", "margin: -2%, equivalence: ±2%"), r"'equivalence' stands instead of 'target' and 'margin'"),
+    "equivalence of a success": (GOOD.replace("column: kept,", "column: kept, equivalence: ±2%,"), r"'kept' is a success metric, and success is a gain"),
+    "equivalence of a share without its unit": (GOOD.replace("kind: mean", "kind: proportion").replace("margin: -2%", "equivalence: 0.02"), r"equivalence ±0.02 of 'hours', a share, may mean two things"),
+    "title with jargon": (GOOD.replace("column: kept,", "column: kept, title: p-value of keeping,"), r"the first screen of a page never says 'p-value'"),
+    "unit in Greek": (GOOD.replace("kind: mean", "kind: mean, unit: μs"), r"never says 'μ'"),
+    "correction unknown": (GOOD + "decision: {correction: bh}\n", r"correction is 'bh': it should be 'holm', 'bonferroni' or 'none'"),
     "metric twice": (GOOD.replace("name: hours", "name: kept"), r"metric 'kept' stands in the plan twice"),
     "no north star": (GOOD.replace("north_star", "supporting").replace("{name: kept", "[{name: kept").replace("higher}\n  g", "higher}]\n  g"), r"north_star: is missing"),
     "ratio without denominator": (GOOD.replace("kind: mean", "kind: ratio"), r"a ratio has a 'denominator'"),
@@ -182,3 +190,19 @@ def test_simulated_launches_cannot_ask_for_more_accounts_than_there_are(write):
     )
     with pytest.raises(LaunchError, match=r"the arms ask for 1,100 accounts, the service has 1,000"):
         launch.load(write(text))
+
+
+@pytest.mark.parametrize(
+    ("written", "value", "relative", "text"),
+    [
+        ("±2%", 0.02, True, "±2%"),
+        ("2%", 0.02, True, "±2%"),
+        ("± 0.5pp", 0.005, False, "±0.5pp"),
+        ("0.1", 0.1, False, "±0.1"),
+    ],
+)
+def test_an_equivalence_is_a_margin_to_both_sides(write, written, value, relative, text):
+    planned = launch.load(write(GOOD.replace("margin: -2%", f"equivalence: {written}"))).plan[1]
+    assert (planned.limit.value, planned.limit.relative, planned.limit.text) == (value, relative, text)
+    assert planned.asked == f"equivalence {text}"
+    assert planned.margin is None

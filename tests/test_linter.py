@@ -90,6 +90,7 @@ FAULTS = [
     ("R1", "E", ("decision", "power"), None),
     ("R2", "E", ("decision", "alpha"), None),
     ("R3", "E", ("decision", "correction"), None),
+    ("R3", "E", ("decision", "correction"), "none"),
     ("R4", "W", ("decision", "novelty"), None),
     ("R5", "E", ("decision", "stopping"), None),
     ("R6", "E", ("unit",), None),
@@ -99,6 +100,9 @@ FAULTS = [
     ("R7", "W", (*STAR, "sd"), None),
     ("R8", "E", (*GUARDS, 0, "margin"), "+5%"),  # margin 0.001, se 0.000885
     ("R8", "W", (*GUARDS, 0, "margin"), "+10%"),
+    ("R8", "E", (*GUARDS, 1), {"metric": "intentional_start_share", "equivalence": "±0.05%", "harm": "h", "owner": "o",
+                               "on_breach": "stop", "baseline": 0.8, "sd": 0.06}),  # margin 0.0004, se 0.00038
+    ("R8", "W", ("metrics", "satisfaction", 0), {"metric": "survey_score", "equivalence": "±0.6%", "baseline": 4, "sd": 1.2}),
     ("R9", "E", ("unit", "analysed"), "session"),
     ("R9", "E", ("unit", "randomised"), "household"),
     ("R10", "W", ("dates", "days"), 30),

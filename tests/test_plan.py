@@ -174,3 +174,14 @@ def test_a_report_from_before_the_label_can_still_be_read():
     old = {**fields, "format": record.FORMAT, "seconds": 1, "parameters": [], "versions": {}}
     del old["label"], old["remarks"]
     assert record.Record.from_json(old).label == ""
+
+
+def test_a_plan_shows_what_is_to_stay_as_it_is_and_how_it_is_corrected(gate):
+    one = gate("margin: -10%", "equivalence: ±5%, baseline: 0.6")
+    html = plan.render(one, [], DAY)
+    assert "equivalence ±5%" in html
+    assert "±3 percentage points at a level of 60%" in html
+    assert "corrected together (Holm" in html
+    assert register.decisive(one)["the margin of kept"].startswith("±5%")
+    free = gate("alpha: 0.05", "alpha: 0.05, correction: none")
+    assert "not corrected" in plan.render(free, [], DAY)

@@ -246,7 +246,7 @@ def test_scorecard_escapes_names_marks_the_bound_and_says_why_a_number_is_missin
     [("higher", 0.3, "good", True), ("lower", 0.3, "bad", True), ("higher", -0.3, "bad", False), ("lower", -0.3, "good", False)],
 )  # fmt: skip
 def test_the_tinted_zone_is_where_a_target_is_reached_or_a_margin_crossed(better, bound, tone, right):
-    zone = readout._drawing(estimate(), claim(estimate(), better=better, bound=bound))["zone"]
+    zone = readout._drawing(estimate(), claim(estimate(), better=better, bound=bound))["zones"][0]
     assert zone["tone"] == tone
     assert (zone["x"] > 60) == right  # zero is drawn at 60
     assert (zone["x"], zone["x"] + zone["width"])[right] == (0, 120)[right]
@@ -762,5 +762,5 @@ def test_the_report_package_knows_no_statistics():
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             ours = {name for name in names if name.startswith("helpers") and not name.startswith("helpers.report")}
-            assert ours <= {"helpers.errors", "helpers.results"}, path.name
+            assert ours <= {"helpers.errors", "helpers.results", "helpers.wording"}, path.name
             assert not {"scipy", "statsmodels", "seaborn"} & {name.partition(".")[0] for name in names}, path.name

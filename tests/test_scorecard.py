@@ -7,8 +7,10 @@ import tea_tasting as tt
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
-from helpers import brief, decision, launch, plots, roster, sampling, scorecard, study
+from helpers import brief, decision, launch, plots, prospect, roster, sampling, scorecard, study
 from helpers.errors import ParameterError
+from helpers.prospect import words
+from helpers.report.readout import Readout
 from helpers.results import Estimate, NotEstimable
 
 
@@ -195,3 +197,42 @@ def test_estimates_hold_everything_a_reader_needs(card):
         assert e.method
         assert e.mde > 0
         assert e.n_control + e.n_treatment == 4_000
+
+
+def test_a_launch_says_how_its_successes_are_corrected_and_the_intervals_follow(players):
+    path, _ = players
+    text = path.read_text()
+    found = {}
+    for how in ("holm", "bonferroni", "none"):
+        path.write_text(text + f"decision: {{correction: {how}}}\n")
+        found[how] = [c.estimate for c in scorecard.measure(study.open(launch.load(path))).claims]
+    p = [e.p for e in found["none"][:2]]
+    assert [e.p_adjusted for e in found["none"]] == [None] * 3
+    assert prospect.measure(study.open(launch.load(path)))[0].design.successes == 1  # as the last of the three says
+    assert [e.p_adjusted for e in found["bonferroni"][:2]] == pytest.approx([min(2 * x, 1) for x in p])
+    path.write_text(text + "decision: {alpha: 0.025}\n")
+    wide = scorecard.measure(study.open(launch.load(path))).claims
+    for c, e in zip(wide[:2], found["bonferroni"], strict=False):
+        ends = (e.low_adjusted, e.high_adjusted, e.rel_low_adjusted, e.rel_high_adjusted)
+        assert ends == pytest.approx((c.estimate.low, c.estimate.high, c.estimate.rel_low, c.estimate.rel_high))
+    for e in (*found["holm"][:2], *found["bonferroni"][:2]):
+        assert (e.p_adjusted < 0.05) == (e.low_adjusted >= 0 or e.high_adjusted <= 0)
+    assert all(e.low_adjusted is None for e in (found["holm"][2], *found["none"]))
+
+
+def test_what_is_to_stay_as_it_is_is_read_drawn_and_shown_with_both_margins(players):
+    path, _ = players
+    path.write_text(path.read_text().replace("margin: -10%", "equivalence: ±20%"))
+    data = study.open(launch.load(path))
+    claim = scorecard.measure(data).claims[2]
+    assert (claim.status, claim.aim, claim.meaning) == ("passed", "equivalence", "unchanged within ±20%")
+    ticks = [x for line in plots.forest([claim]).lines if line.get_marker() == "|" for x in line.get_xdata()]
+    assert sorted(ticks) == pytest.approx([-20, 20])
+    html = Readout(headline="One.", answer=("Two.",), claims=(claim,)).to_html()
+    assert html.count('class="bound bad"') == 2
+    told = prospect.measure(data)[2]
+    assert told.ruled_out.aim == "equivalence"
+    assert words.asked(told) == "equivalence ±20%"
+    assert "change of" in words.table([told])["harm ruled out"][0]
+    shown = Readout(headline="One.", answer=("Two.",), claims=scorecard.measure(data).claims[:1]).to_html()
+    assert "holds for all success metrics at once" in shown

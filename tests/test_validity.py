@@ -324,3 +324,22 @@ def test_all_checks_together_say_how_rarely_they_stop_a_sound_launch():
     words = validity.false_alarms([*asked, Check(name="x", passed=True, detail="")])
     assert words.startswith("5 checks leave room for chance. Each stops at most 0.1% of sound launches")
     assert words.endswith("all together at most 0.5%.")
+
+
+def test_the_exact_test_of_a_slice_is_rs_sign_test():
+    path = CASES / "sign_test__made_14_of_20.json"
+    if not path.exists():
+        pytest.skip(f"the reference cases are not here: {path.name}")
+    case = json.loads(path.read_text())
+    wins, n = case["inputs"]["wins"], case["inputs"]["n"]
+    counts = slices(("device", "tv", n - wins, wins), planned=0.5)
+    assert validity.srm_by(counts).p == pytest.approx(case["expected"]["p_two"], rel=1e-6)
+
+
+def test_impressions_of_four_packages_are_split_as_r_says():
+    path = CASES / "proportions_kxm__upworthy_ctr_4_packages.json"
+    if not path.exists():
+        pytest.skip(f"the reference cases are not here: {path.name}")
+    case = json.loads(path.read_text())
+    counts = {f"package {i}": n for i, n in enumerate(case["inputs"]["impressions"])}
+    assert validity.srm(counts, dict.fromkeys(counts, 1)).p == pytest.approx(case["expected"]["srm_p"], rel=1e-6)

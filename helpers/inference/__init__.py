@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -12,6 +11,7 @@ from scipy import stats
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference import limits
 from helpers.inference.adjusted import FEWEST, poststratified
+from helpers.inference.family import adjust_family, holm
 from helpers.inference.forms import Form, covariates, form, needed
 from helpers.inference.limits import Relative, kish
 from helpers.metrics import Metric
@@ -72,10 +72,16 @@ def compare(
     """Estimate treatment minus control, once for each combination of the group columns beside `arm`.
 
     Means, counts and ratios (by the delta method) get Welch's t. A proportion gets Newcombe's hybrid score interval
-    (1998, method 10) with the p of the pooled z-test. The error of a count is that of a Poisson regression with robust
-    (sandwich) errors, right however over-dispersed the counts are; `note` says how much. A time to an event whose
-    accounts were all watched to the end of the window has as its mean the restricted mean survival time. With
-    `adjust`, what the metric's covariates from before the assignment explain is taken out first (CUPED: Deng, Xu,
+    (1998, method 10) with the p of the pooled z-test. Where an arm expects fewer than 5 events (or accounts without
+    one), no covariate is used, because an adjusted mean of so few events is not normal, and p is that of Fisher's exact
+    test, but for weights and strata. The interval needs no exchange: with 10,000 accounts in each arm it covers 95 % or
+    more from shares of 0.002 % on, as the tests work out.
+
+    The error of a count is that of a Poisson regression with robust (sandwich) errors, right however over-dispersed the
+    counts are; `note` says how much. A time to an event whose accounts were all watched to the end of the window has
+    as its mean the restricted mean survival time.
+
+    With `adjust`, what the metric's covariates from before the assignment explain is taken out first (CUPED: Deng, Xu,
     Kohavi and Walker 2013; several covariates by multiple regression), with coefficients from both arms together; a
     proportion is then read like a mean, and `control` and `treatment` are the adjusted values.
 
@@ -135,18 +141,25 @@ def compare(
     simple = not weighted and stratum is None
     whole, arms, joined = _arms(moments, arm, names, stratum, poststrata, ddof=0 if score and simple else 1)
     n = np.array([a.n for a in arms])
+    few = np.zeros(n.shape[1], dtype=bool)
 
     with np.errstate(divide="ignore", invalid="ignore"):  # _obstacles finds what could not be divided
+        if metric.kind == "proportion":
+            few = limits.rare(_read(arms, outcome)[0], n, outcome.scale)
         value, weights, methods, notes = _adjusted(arms, metric, outcome, before)
         variance = _quadratic(weights, np.array([a.cov for a in arms]))
         if score:
-            methods = ["Newcombe hybrid score interval, p from the pooled z-test"] * len(methods)
+            tests = np.full(len(methods), "the pooled z-test", dtype=object)
             worth = n.astype(np.float64)
             if poststrata or not simple:
                 worth = limits.worth(value / outcome.scale, variance / outcome.scale**2 / n, whole)
             else:
                 variance = value * (outcome.scale - value)
             q, below, above, p = limits.score(value, worth, outcome.scale, level)
+            if simple and not poststrata and few.any():
+                p[few] = limits.fisher(value[:, few], n[:, few], outcome.scale)
+                tests[few] = "Fisher's exact test"
+            methods = [f"Newcombe hybrid score interval, p from {test}" for test in tests]
         else:
             q, p = limits.welch(value, variance, n, level)
             below = above = q * np.sqrt(variance / n)
@@ -155,8 +168,8 @@ def compare(
         low, high = diff - np.hypot(below[1], above[0]), diff + np.hypot(above[1], below[0])
         rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(variance / n), relative)
     mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
-    for note, few in zip(notes, joined, strict=False):
-        note.extend([f"{few} strata with fewer than {FEWEST} accounts in an arm were put together"] * bool(few))
+    for note, thin in zip(notes, joined, strict=False):
+        note.extend([f"{thin} strata with fewer than {FEWEST} accounts in an arm were put together"] * bool(thin))
 
     spread = _dispersion(whole, outcome) if metric.kind == "count" else None
     answers: list[Estimate | NotEstimable] = []
@@ -194,6 +207,12 @@ def compare(
                 note="; ".join(notes[i]),
             )
         )
+    if before and few.any():
+        plain = compare(
+            moments, metric, control=control, treatment=treatment, arm=arm, stratum=stratum,
+            poststrata=poststrata, days=days, pre_days=pre_days, level=level, power=power, relative=relative,
+        )  # fmt: skip
+        return [exact if f else a for exact, a, f in zip(plain, answers, few, strict=True)]
     return answers
 
 
@@ -318,30 +337,6 @@ def average(
         )
         for i, ((row, (n, _)), reason) in enumerate(zip(_slices([whole, whole]), obstacles, strict=True))
     ]
-
-
-def holm(p: Sequence[float]) -> Floats:
-    """Adjust p-values so that all that stay below alpha may be claimed together (Holm 1979).
-
-    Raises:
-        ParameterError: a value is not between 0 and 1.
-
-    >>> holm([0.01, 0.04, 0.03])
-    array([0.03, 0.06, 0.06])
-    """
-    raw = np.asarray(p, dtype=np.float64)
-    if not ((raw >= 0) & (raw <= 1)).all():
-        raise ParameterError(f"p-values must lie between 0 and 1, got {list(p)}")
-    order = np.argsort(raw)
-    adjusted = np.empty_like(raw)
-    adjusted[order] = np.minimum(np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1)), 1)
-    return adjusted
-
-
-def adjust_family(estimates: Sequence[Estimate | NotEstimable]) -> list[Estimate | NotEstimable]:
-    """Fill `p_adjusted` by Holm over all estimates of one family; what could not be tested passes through uncounted."""
-    adjusted = iter(holm([e.p for e in estimates if isinstance(e, Estimate)]))
-    return [replace(e, p_adjusted=float(next(adjusted))) if isinstance(e, Estimate) else e for e in estimates]
 
 
 def _adjusted(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 Relative = Literal["fieller", "delta"]
+FEW = 5  # expected events of an arm, below which p is exact
 
 
 def design(moments: Moments, stratum: str | None, poststrata: Sequence[str] = ()) -> str:
@@ -68,6 +69,25 @@ def score(value: Floats, n: Floats, scale: float, level: float) -> tuple[Floats,
     z = (share[1] - share[0]) / np.sqrt(pooled * (1 - pooled) * (1 / n).sum(axis=0))
     below, above = (np.maximum(distance, 0) * scale for distance in (share - middle + half, middle + half - share))
     return q, below, above, 2 * stats.norm.sf(np.abs(z))
+
+
+def rare(value: Floats, n: Floats, scale: float) -> npt.NDArray[np.bool_]:
+    """Say for each group (g,) whether an arm expects fewer than 5 events, or fewer than 5 accounts without one.
+
+    Expected is what both arms together suggest; below 5 the normal approximation is not trusted (Cochran 1954).
+    """
+    pooled = (n * value).sum(axis=0) / n.sum(axis=0) / scale
+    expected: npt.NDArray[np.bool_] = (n * np.minimum(pooled, 1 - pooled)).min(axis=0) < FEW
+    return expected
+
+
+def fisher(value: Floats, n: Floats, scale: float) -> Floats:
+    """Give the two-sided p of Fisher's exact test (1935) for each group (g,), given how many events there were in all.
+
+    It holds its error rate with any number of events, and is conservative with few.
+    """
+    tables = np.array([x := np.rint(np.clip(value / scale, 0, 1) * n), n - x]).transpose(2, 0, 1)
+    return np.array([stats.fisher_exact(table).pvalue for table in tables], dtype=np.float64)
 
 
 def relative(value: Floats, below: Floats, above: Floats, half: Floats, how: Relative) -> tuple[Floats, Floats, Floats]:

@@ -130,7 +130,7 @@ class DecisionRule(Actions):
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     power: float = Field(default=0.8, gt=0.5, lt=1)
-    correction: Literal["holm"] = "holm"
+    correction: Literal["holm", "bonferroni", "none"] = "holm"
     adjust: bool = True
     poststratify: tuple[Column, ...] = ()
     looks: tuple[Annotated[int, Field(ge=1)], ...] = ()

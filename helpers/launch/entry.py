@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
+from helpers import wording
 from helpers.errors import did_you_mean
 from helpers.metrics import (
     CATALOGUE,
@@ -31,6 +32,7 @@ from helpers.results import Role
 class Planned:
     """A metric and what the launch asks of it.
 
+    `equivalence` is a margin to both sides, above 0: the metric is to stay as it is, give or take so much.
     `drives` names the metric that it is meant to move, `customer` says in the customer's terms what it stands for,
     `family` what a guardrail protects. `detect` is the change that the design must be able to see, where no target
     is set; `baseline` and `sd` (between accounts, what the past explains taken out) are numbers to plan with.
@@ -40,6 +42,7 @@ class Planned:
     role: Role
     target: Bound | None = None
     margin: Bound | None = None
+    equivalence: Bound | None = None
     counter: str = ""
     harm: str = ""
     owner: str = ""
@@ -50,6 +53,17 @@ class Planned:
     detect: Bound | None = None
     baseline: float | None = None
     sd: float | None = None
+
+    @property
+    def limit(self) -> Bound | None:
+        """Give what must not be crossed: the margin, or that of an equivalence, which lies on both sides."""
+        return self.margin or self.equivalence
+
+    @property
+    def asked(self) -> str:
+        """Say what is asked of the metric, with its name: "margin +25%"; empty where nothing is."""
+        bounds = {"equivalence": self.equivalence, "margin": self.margin, "target": self.target, "detect": self.detect}
+        return next((f"{name} {bound.text}" for name, bound in bounds.items() if bound), "")
 
 
 def _parse_bound(value: object) -> object:
@@ -63,6 +77,16 @@ def _parse_bound(value: object) -> object:
     return Bound(value=number / 100 if sign else number, relative=sign == "%", text=str(value).strip())
 
 
+def _parse_band(value: object) -> object:
+    """Read '±2%', or '2%' without the sign, as a margin to both sides."""
+    if value is None or isinstance(value, Bound):
+        return value
+    bound = _parse_bound(str(value).strip().removeprefix("±").strip())
+    if not isinstance(bound, Bound) or bound.value <= 0 or bound.text.startswith("+"):
+        raise PydanticCustomError("band", "an equivalence has a margin to both sides: write '±2%', '±0.5pp' or '±0.1'")
+    return replace(bound, text=f"±{bound.text}")
+
+
 WITHOUT_COLUMN = {"count", "any", "days", "days_but_last", "returns", "until"}
 _OWN = (  # what only a metric of the user's own may say
     "name", "kind", "column", "numerator", "denominator", "better", "unit", "per_week", "quantile", "over", "event",
@@ -70,6 +94,7 @@ _OWN = (  # what only a metric of the user's own may say
 )  # fmt: skip
 COUNTED = {"gap_minutes", "also", "per", "at_least"}
 AsBound = Annotated[Bound | None, BeforeValidator(_parse_bound)]
+AsBand = Annotated[Bound | None, BeforeValidator(_parse_band)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Column = Annotated[str, Field(min_length=1)]
 
@@ -211,6 +236,7 @@ class Entry(Section):
     covariates: tuple[MeasureSpec, ...] | None = None
     target: AsBound = None
     margin: AsBound = None
+    equivalence: AsBand = None
     counter: str = ""
     harm: str = ""
     owner: str = ""
@@ -239,12 +265,20 @@ class Entry(Section):
         if (metric.kind == "ratio") != (metric.denominator is not None):
             raise PydanticCustomError("ratio", f"'{metric.name}': a ratio has a 'denominator', other kinds have none")
         self._check_kind(metric)
-        for name, bound in (("target", self.target), ("margin", self.margin), ("detect", self.detect)):
+        for name in ("target", "margin", "equivalence", "detect"):
+            bound: Bound | None = getattr(self, name)
             if bound is not None and metric.unit == "share" and not bound.text.endswith(("%", "pp")):
                 raise PydanticCustomError(
                     "bound",
                     f"{name} {bound.text} of '{metric.name}', a share, may mean two things: write '{bound.text}%' for "
                     f"a part of its value, or '{bound.text}pp' for percentage points",
+                )
+        for words in (metric.title, metric.unit, self.owner):
+            if found := wording.unplain(words):
+                raise PydanticCustomError(
+                    "plain",
+                    f"'{metric.name}' is shown with the words '{words}'; the first screen of a page never says "
+                    f"'{found}', so choose other words",
                 )
         good = 1 if metric.better == "higher" else -1
         if self.target is not None and self.target.value * good <= 0:
@@ -257,6 +291,12 @@ class Entry(Section):
                 "margin",
                 f"margin {self.margin.text} points the wrong way: it is the harm that is just not accepted, "
                 f"and for '{metric.name}' {metric.better} is better",
+            )
+        if self.equivalence is not None and (self.target is not None or self.margin is not None):
+            raise PydanticCustomError(
+                "equivalence",
+                f"'{metric.name}' is to stay within {self.equivalence.text}: 'equivalence' stands instead of 'target' "
+                "and 'margin', not beside them",
             )
         return self
 
@@ -358,6 +398,7 @@ class Entry(Section):
             role=role,
             target=self.target,
             margin=self.margin,
+            equivalence=self.equivalence,
             counter=self.counter,
             harm=self.harm,
             owner=self.owner,
@@ -392,9 +433,15 @@ class Plan(Section):
         if twice:
             raise PydanticCustomError("plan", f"metric '{twice[0]}' stands in the plan twice; one role each")
         for p in self.planned:
-            if p.role == "guardrail" and p.margin is None:
+            if p.role == "guardrail" and p.limit is None:
                 raise PydanticCustomError(
                     "plan", f"guardrail '{p.metric.name}' has no 'margin': how much harm is just not accepted?"
+                )
+            if p.role in ("north_star", "supporting") and p.equivalence:
+                raise PydanticCustomError(
+                    "plan",
+                    f"'{p.metric.name}' is a success metric, and success is a gain; what has to stay within "
+                    f"{p.equivalence.text} belongs under 'guardrails', 'operational' or 'satisfaction'",
                 )
         return self
 

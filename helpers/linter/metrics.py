@@ -196,7 +196,7 @@ def _whole_guardrails(s: Subject) -> Iterator[Hit]:
 
 
 def _text(p: Planned) -> str:
-    return p.margin.text if p.margin else "none"
+    return p.limit.text if p.limit else "none"
 
 
 def _premortem(s: Subject) -> Iterator[Hit]:

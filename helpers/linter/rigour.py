@@ -47,7 +47,7 @@ def _alpha(s: Subject) -> Iterator[Hit]:
 
 
 def _correction(s: Subject) -> Iterator[Hit]:
-    if len(_success(s)) > 1 and _unwritten(s, "correction"):
+    if len(_success(s)) > 1 and (_unwritten(s, "correction") or s.launch.decision.correction == "none"):
         yield Hit(
             "E",
             ("decision",),
@@ -112,23 +112,24 @@ def _powered(s: Subject) -> Iterator[Hit]:
 def _achievable(s: Subject) -> Iterator[Hit]:
     for at, p in s.entries():
         spread = s.spread(p)
-        if p.role != "guardrail" or p.margin is None or spread is None:
+        if p.limit is None or spread is None or not (p.role == "guardrail" or p.equivalence):
             continue
-        margin = size(p.margin, spread.baseline)
+        margin, what = size(p.limit, spread.baseline), "guardrail" if p.role == "guardrail" else "metric"
         chance = power(margin, spread.se, s.launch.decision.alpha)
+        chance = max(2 * chance - 1, 0) if p.equivalence else chance  # both sides have to be excluded
         if margin == 0 or spread.se > HOPELESS * margin:
             yield Hit(
                 "E",
                 at,
-                f"guardrail '{p.metric.name}' has an error ({spread.se:.3g}) of more than {HOPELESS:.0%} of its "
-                f"margin {p.margin.text} ({margin:.3g}): a harmless launch would pass in {chance:.0%} of cases",
+                f"{what} '{p.metric.name}' has an error ({spread.se:.3g}) of more than {HOPELESS:.0%} of its "
+                f"margin {p.limit.text} ({margin:.3g}): a harmless launch would pass in {chance:.0%} of cases",
                 "plan more accounts, widen the margin with its owner, or watch it without letting it decide",
             )
         elif chance < s.launch.decision.power:
             yield Hit(
                 "W",
                 at,
-                f"a harmless launch passes guardrail '{p.metric.name}' ({p.margin.text}) in {chance:.0%} of cases",
+                f"a harmless launch passes {what} '{p.metric.name}' ({p.limit.text}) in {chance:.0%} of cases",
                 "plan more accounts or days, or a margin that can be shown",
             )
 

@@ -18,7 +18,7 @@ from helpers.moments import Moments
 from helpers.power import outcome
 from helpers.power.design import Design
 from helpers.power.outcome import Outcome
-from helpers.results import Estimate, NotEstimable, Power
+from helpers.results import Aim, Estimate, NotEstimable, Power
 from helpers.study import Study
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Prospect:
     """What these accounts can show of one metric.
 
     `seen` is the smallest change that is found with the launch's power; `ruled_out`, for a guardrail, the smallest harm
-    that is excluded if there is none, with the power that all guardrails together need. `bound` is the target, the
+    that is excluded if there is none, with the power that all guardrails together need; for a metric that is to stay as
+    it is, the smallest change to either side. `bound` is the target, the
     margin or what the launch wants to detect; of a north star without a target it is what is plausible, and `assumed`.
     `reached` says whether it is large enough to be seen or ruled out, `accounts` how many treated accounts (with as
     many controls for each as now) would make it so, `days` how many days would instead; None where none would, or where
@@ -97,7 +98,7 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         guardrails=max(1, roles.count("guardrail")),
         inflation=_price(data),
     )
-    successes = max(1, sum(r in SUCCESS for r in roles))
+    successes = 1 if launch.decision.correction == "none" else max(1, sum(r in SUCCESS for r in roles))
     found = []
     for p in launch.plan:
         prospect = _start(data, p, arms, treatment)
@@ -154,7 +155,7 @@ def _read_arms(data: Study, treatment: str) -> _Arms:
 def _start(data: Study, p: Planned, arms: _Arms, treatment: str) -> Prospect:
     """Read what is known of a metric without the launch: value, spread, and what its past explains."""
     metric, launch = p.metric, data.launch
-    bound = p.margin or p.target or (None if p.role == "north_star" else p.detect)
+    bound = p.limit or p.target or (None if p.role == "north_star" else p.detect)
     empty = Prospect(planned=p, bound=bound, basis="", seen=NotEstimable(metric=metric.name, reason=""))
     if reason := units.why_not(data, metric) or _untold(metric):
         return replace(empty, seen=NotEstimable(metric=metric.name, reason=reason))
@@ -232,7 +233,8 @@ def _finish(p: Prospect, n_treatment: int, n_control: int, days: int) -> Prospec
     """Work out what is seen and ruled out, and what would reach the target or margin."""
     if p.outcome is None or p.design is None:
         return p
-    guardrail = p.planned.role == "guardrail"
+    aim: Aim | None = "non-inferiority" if p.planned.role == "guardrail" else None
+    aim = "equivalence" if p.planned.equivalence else aim
     try:
         seen = power.mde(
             p.outcome,
@@ -242,14 +244,14 @@ def _finish(p: Prospect, n_treatment: int, n_control: int, days: int) -> Prospec
             design=p.design,
         )
         ruled_out = (
-            power.mde(p.outcome, n_treatment=n_treatment, n_control=n_control, aim="non-inferiority", design=p.design)
-            if guardrail
+            power.mde(p.outcome, n_treatment=n_treatment, n_control=n_control, aim=aim, design=p.design)
+            if aim
             else None
         )
         p = replace(p, seen=seen, ruled_out=ruled_out)
         if p.bound is None:
             return p
-        asked = {"margin": p.bound, "aim": "non-inferiority"} if guardrail else {"effect": p.bound}
+        asked = {"margin": p.bound, "aim": aim} if aim else {"effect": p.bound}
         needed = power.sample_size(p.outcome, design=p.design, **asked)  # type: ignore[arg-type]
     except ParameterError as error:
         return replace(p, seen=NotEstimable(metric=p.planned.metric.name, reason=str(error)), ruled_out=None)

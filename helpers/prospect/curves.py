@@ -87,7 +87,7 @@ def by_allocation(controls: Sequence[float]) -> pd.DataFrame:
 def level(prospect: Prospect) -> dict[str, float]:
     """Name on a relative axis what is asked: target or margin, what is to be detected, what is plausible."""
     o, planned = prospect.outcome, prospect.planned
-    kind = "plausible" if prospect.assumed else "margin" if planned.margin else "target" if planned.target else "detect"
+    kind = "plausible" if prospect.assumed else planned.asked.partition(" ")[0]
     asked = {kind: prospect.bound, "detect": planned.detect}
     if o is None or not o.value > 0:
         return {}

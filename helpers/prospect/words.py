@@ -102,11 +102,9 @@ def asked(p: Prospect) -> str:
     """Say what the launch asks of a metric."""
     if p.bound is None:
         return ""
-    planned, detect = p.planned, p.planned.detect
+    detect, said = p.planned.detect, p.planned.asked
     if p.assumed:
         said = f"detect {detect.text}, plausible {p.bound.text}" if detect else f"plausible {p.bound.text}"
-    else:
-        said = f"{'margin' if planned.margin else 'target' if planned.target else 'detect'} {p.bound.text}"
     return said.replace("-", "−")
 
 
@@ -121,7 +119,7 @@ def detects(p: Prospect) -> bool:
 def _harm(p: Prospect) -> str:
     if p.ruled_out is None:
         return ""
-    way = "rise" if p.ruled_out.change > 0 else "fall"
+    way = "change" if p.planned.equivalence else "rise" if p.ruled_out.change > 0 else "fall"
     return f"{way} of {_short(p)}"
 
 
@@ -161,7 +159,11 @@ def _reached(p: Prospect) -> str:
         return "yes"
     if p.assumed and detects(p):
         return "what is to be detected, but not what is plausible"
-    return "no, harm beyond the margin stays possible" if p.ruled_out else "no, more accounts or days are needed"
+    return (
+        f"no, {'a change' if p.planned.equivalence else 'harm'} beyond the margin stays possible"
+        if p.ruled_out
+        else "no, more accounts or days are needed"
+    )
 
 
 def _cost(p: Prospect) -> str:

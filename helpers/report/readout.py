@@ -12,6 +12,7 @@ from typing import Any
 from helpers.errors import ParameterError
 from helpers.report import theme
 from helpers.results import Check, Claim, Decision, Estimate, NotEstimable, Verdict
+from helpers.wording import FIRST_SCREEN_WORDS, unplain
 
 MIME = "application/vnd.premiere.readout+json"
 DECISIONS: dict[Decision, tuple[str, str]] = {  # its tone, and what it means in words
@@ -29,15 +30,15 @@ STATUSES = {  # tone and sign; the words are the status itself
     "cannot tell": ("plain", "?"), "not estimable": ("plain", "–"),
 }  # fmt: skip
 ROLES = {"north_star": "north star"}
-_UNPLAIN = re.compile(r"[\u0370-\u03ff]|\bp[- ]values?\b|\bno (?:effect|impact)\b|\bunchanged\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readout:
     """State a notebook's answer for the page, the index and other programs; display it as the last output.
 
-    `headline` is one sentence for the index. `answer` is one to three plain sentences, at most 120 words in all,
-    without Greek letters and p-values; a difference that was not found is never "no effect" or "unchanged".
+    `headline` is one sentence for the index. `answer` is one to three plain sentences, with the verdict's at most 120
+    words in all, without the jargon of `wording`; a difference that was not found is never "no effect". "Unchanged" is
+    said of a passed equivalence among the claims, and with its margin.
     `decision` defaults to the verdict's, `estimates` to those of the claims.
 
     Raises:
@@ -59,14 +60,15 @@ class Readout:
     def __post_init__(self) -> None:
         if isinstance(self.answer, str) or not 1 <= len(self.answer) <= 3:
             raise ParameterError("Readout: answer must be a tuple of one to three sentences")
-        words = sum(len(sentence.split()) for sentence in self.answer)
-        if words > 120:
-            raise ParameterError(f"Readout: the answer has {words} words, at most 120 are read")
-        for sentence in (self.headline, *self.answer):
+        shown = (*self.answer, *([self.verdict.sentence] if self.verdict else []))
+        words = sum(len(sentence.split()) for sentence in shown)
+        if words > FIRST_SCREEN_WORDS:
+            raise ParameterError(f"Readout: the answer has {words} words, at most {FIRST_SCREEN_WORDS} are read")
+        for sentence in (self.headline, *shown):
             if not sentence.strip():
                 raise ParameterError("Readout: the headline and each sentence of the answer must say something")
-            if unplain := _UNPLAIN.search(sentence):
-                raise ParameterError(f"Readout: {unplain[0]!r} is not plain or not shown by any data, in {sentence!r}")
+            if found := unplain(sentence, self.claims):
+                raise ParameterError(f"Readout: {found!r} is not plain or not shown by any data, in {sentence!r}")
         if self.verdict and self.decision not in (None, self.verdict.decision):
             raise ParameterError(f"Readout: decision {self.decision} contradicts the verdict {self.verdict.decision}")
         if self.verdict:
@@ -202,13 +204,30 @@ def _row(estimate: Estimate | NotEstimable, claim: Claim | None) -> dict[str, An
         return row | {"reason": estimate.reason}
     drawing = _drawing(estimate, claim)
     adjusted = estimate.p_adjusted
-    p = {"p": p_value(estimate.p), "p_adjusted": "" if adjusted is None else p_value(adjusted)}
+    p = {
+        "p": p_value(estimate.p),
+        "p_adjusted": "" if adjusted is None else p_value(adjusted),
+        "together": _together(estimate, unit),
+    }
     return row | describe(estimate, unit) | p | {"drawing": drawing, "reason": ""}
+
+
+def _together(estimate: Estimate, unit: str) -> str:
+    """Write the interval that holds for the whole family, "above 0 to +3.1" where its end at 0 is excluded."""
+    low, high, p = estimate.low_adjusted, estimate.high_adjusted, estimate.p_adjusted
+    if low is None or high is None or p is None:
+        return ""
+    scale = 100 if unit == "share" else 1
+    decimals = digits(low * scale, high * scale)
+    claimed = p < 1 - estimate.level
+    lower = "above 0" if claimed and low == 0 else number(low * scale, decimals, signed=True)
+    upper = "below 0" if claimed and high == 0 else number(high * scale, decimals, signed=True)
+    return f"{lower} to {upper}"
 
 
 def _asked(claim: Claim) -> str:
     """Say whether the launch asked for a target or for a margin."""
-    kind = "margin" if claim.role == "guardrail" else "target"
+    kind = {"equivalence": "equivalence", "non-inferiority": "margin", "superiority": "target"}[claim.aim]
     text = claim.bound_text.replace("-", "−")
     return text if not text or text.startswith(kind) else f"{kind} {text}"
 
@@ -227,12 +246,18 @@ def _drawing(estimate: Estimate, claim: Claim | None) -> dict[str, Any]:
     bound = claim.bound if claim else None
     reach = 1.12 * max(abs(value) for value in (estimate.low, estimate.high, bound or 0.0)) or 1.0
     low, point, high, at = (60 + 60 * v / reach for v in (estimate.low, estimate.diff, estimate.high, bound or 0.0))
-    zone = None
-    if claim and bound is not None:
+    zones = []
+    if claim and claim.aim == "equivalence" and bound is not None:
+        left = 120 - at
+        zones = [
+            {"at": left, "x": 0.0, "width": left, "tone": "bad"},
+            {"at": at, "x": at, "width": 120 - at, "tone": "bad"},
+        ]
+    elif claim and bound is not None:
         target = (bound >= 0) == (claim.better == "higher")  # a target lies on the good side of zero, a margin not
         start, end = (at, 120) if bound > 0 or (bound == 0 and claim.better == "higher") else (0, at)
-        zone = {"at": at, "x": start, "width": end - start, "tone": "good" if target else "bad"}
-    return {"low": low, "high": high, "point": point, "zone": zone}
+        zones = [{"at": at, "x": start, "width": end - start, "tone": "good" if target else "bad"}]
+    return {"low": low, "high": high, "point": point, "zones": zones}
 
 
 def _plain(value: Any, where: str) -> Any:

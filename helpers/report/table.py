@@ -54,7 +54,7 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None) -> Table:
     words = {"True": "yes", "False": "no", "None": None}
     flags = [c for c in chosen if chosen[c].dtype in ("bool", "object")]
     chosen = chosen.assign(**{str(c): chosen[c].map(lambda v: words.get(str(v), v)) for c in flags})
-    formats: dict[Any, Any] = {c: readout.p_value for c in chosen if c in ("p", "p_adjusted")}
+    formats: dict[Any, Any] = {c: readout.p_value for c in chosen if c in ("p", "p_adjusted", "q")}
     with pd.option_context("display.max_colwidth", None):
         html = chosen.to_html(index=False, border=0, na_rep="–", float_format=_number, formatters=formats)
     return Table(html=html, text=chosen.to_string(index=False))

@@ -12,8 +12,10 @@ from helpers.study import Study
 from helpers.units import query
 
 
-def compare(data: Study, metric: Metric, *, treatment: str) -> Estimate | NotEstimable:
+def compare(data: Study, metric: Metric, *, treatment: str, level: float | None = None) -> Estimate | NotEstimable:
     """Compare a metric of kind quantile between treatment and control over all its events in the window.
+
+    The interval is at the launch's level if none is given.
 
     Only events with a value are in it: a session in which nothing was ever played has no time to the first play, and a
     launch that makes slow sessions give up looks faster. Read the share that never played beside it. Events count
@@ -33,6 +35,6 @@ def compare(data: Study, metric: Metric, *, treatment: str) -> Estimate | NotEst
         arms.append((rows["value"].to_numpy(np.float64), rows["account"].to_numpy()))
     rule = launch.decision
     (answer,) = quantiles.of_events(
-        arms[0], arms[1], [metric.quantile], metric=metric.name, level=1 - rule.alpha, power=rule.power
+        arms[0], arms[1], [metric.quantile], metric=metric.name, level=level or 1 - rule.alpha, power=rule.power
     )
     return answer

@@ -33,8 +33,12 @@ CURVE = ["arm", "time", "survival", "low", "high", "at_risk"]
 READINGS = ["reading", "value", "low", "high", "p", "note"]
 
 
-def compare(data: Study, metric: Metric, *, treatment: str, by: Sequence[str] = ()) -> list[Estimate | NotEstimable]:
+def compare(
+    data: Study, metric: Metric, *, treatment: str, by: Sequence[str] = (), level: float | None = None
+) -> list[Estimate | NotEstimable]:
     """Compare the restricted mean of a time on an own table whose `event` says who was censored, slice by slice.
+
+    The intervals are at the launch's level if none is given.
 
     The engine counts accounts by arm, time and event. More than 10,000 distinct times are rounded to as many even
     steps, and the method says so; the mean then moves by less than half a step. Without a `horizon` it is as long as
@@ -57,7 +61,9 @@ def compare(data: Study, metric: Metric, *, treatment: str, by: Sequence[str] = 
             counts = {"n_control": n.get(control, 0), "n_treatment": n.get(treatment, 0)}
             found.append(NotEstimable(metric=metric.name, reason=reason, slice=label, **counts))
             continue
-        e = restricted_mean(*both[row], horizon=horizon, metric=metric.name, level=1 - rule.alpha, power=rule.power)
+        e = restricted_mean(
+            *both[row], horizon=horizon, metric=metric.name, level=level or 1 - rule.alpha, power=rule.power
+        )
         if isinstance(e, Estimate):
             told = [e.note] if e.note else []
             told += [] if metric.horizon else ["'horizon' is not set: it is as long as both arms were watched"]
