@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from helpers import decision, inference, logs, moments, preflight, survival, units, validity
+from helpers import decision, diversity, inference, logs, moments, preflight, survival, units, validity
 from helpers.errors import ParameterError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
@@ -139,6 +139,8 @@ def estimate(
         return events.compare(data, metric, treatment=treatment, level=level)
     if metric.event:
         return survival.compare(data, metric, treatment=treatment, level=level)[0]
+    if metric.over is not None:
+        return diversity.compare(data, metric, treatment=treatment, level=level)
     past = data.launch.decision.adjust and bool(units.covariates(data, metric))
     return _compare(data, read, metric, treatment=treatment, adjust=adjust and past, planned=adjust, level=level)
 

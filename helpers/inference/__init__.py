@@ -42,8 +42,8 @@ __all__ = [
 _UNTOLD = {
     "quantile": "a quantile needs the accounts' own values, not their means and covariances",
     "time_to_event": "accounts were censored: the difference comes from survival curves, not from means",
-    "gini": "a Gini coefficient describes an arm as a whole: it has no value for each account, and so no interval here",
-    "coverage": "coverage describes an arm as a whole and grows with its accounts: it has no interval here",
+    "gini": "a Gini coefficient describes an arm as a whole and needs what its accounts add to each item",
+    "coverage": "coverage describes an arm as a whole and needs the items that its accounts reach",
 }
 _METHODS = {
     "ratio": "Welch t by the delta method",

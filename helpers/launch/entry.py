@@ -310,6 +310,9 @@ class Entry(Section):
             raise PydanticCustomError(
                 "kind", f"{said} 'over' names the column that shares, for gini and coverage alone"
             )
+        plain = metric.numerator.simple and metric.numerator.gap_minutes is None
+        if metric.over is not None and not (plain and metric.numerator.agg in {"sum", "count"}):
+            raise PydanticCustomError("kind", f"{said} its numerator is a plain 'sum' or 'count' of events")
         if kind != "quantile" and any(m.agg == "each" for m in measures):
             raise PydanticCustomError("kind", f"{said} 'each' stands for the events' own values, for quantiles alone")
         if kind == "time_to_event" and metric.numerator.agg not in {"until", "value"}:

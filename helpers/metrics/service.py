@@ -192,7 +192,8 @@ GUARDRAILS = (
         better="higher",
         unit="share",
         covariates=(),
-        definition="Titles that anybody in an arm played, over all titles. It grows with the number of accounts.",
+        definition="Share of all titles that a quarter of the smaller arm's accounts play on average. The number "
+        "of accounts is the same for both arms, because more of them reach more titles.",
     ),
 )
 
@@ -241,6 +242,7 @@ OPERATIONAL = (
         better="higher",
         unit="share",
         covariates=(),
-        definition="Titles that anybody in an arm was shown, over all titles. It grows with the number of accounts.",
+        definition="Share of all titles that a quarter of the smaller arm's accounts are shown on average. The "
+        "number of accounts is the same for both arms, because more of them reach more titles.",
     ),
 )

@@ -102,6 +102,23 @@ def values(data: Study, metric: Metric) -> ibis.Table:
     return kept.select("account", "arm", *design(data), value=kept[str(measure.column)].cast("float64") * measure.scale)
 
 
+def items(data: Study, metric: Metric) -> ibis.Table:
+    """Open the events that a metric over items (`over`) is about: those of its window that name an item.
+
+    Returns:
+        account, item, amount (what the event adds to the item; 1 for one that is counted).
+    """
+    measure, over = metric.numerator, str(metric.over)
+    cell = Cell(measure, "post", metric.window_days)
+    time = schema.table(measure.table).time
+    events = _near(data, measure.table, measure.after, _windows(data, [cell]), [cell], also=[over])
+    events = events.filter(_inside(events, time, cell, data.launch.days), events[over].notnull())
+    if measure.column is not None:
+        events = events.filter(events[measure.column].notnull())
+    amount = events[measure.column].cast("float64") if measure.agg == "sum" else ibis.literal(1.0)
+    return events.select("account", item=events[over], amount=amount * measure.scale)
+
+
 def near(data: Study, measure: Measure) -> ibis.Table:
     """Open the events that a measure counts, from the pre-period to the launch's last day.
 
@@ -226,9 +243,16 @@ def _with(data: Study, table: str, needed: Iterable[str]) -> ibis.Table:
     return events.left_join(titles.select("title", *set(titles.columns) - set(events.columns)), "title")
 
 
-def _near(data: Study, table: str, after: After | None, accounts: ibis.Table, wanted: Sequence[Cell]) -> ibis.Table:
+def _near(
+    data: Study,
+    table: str,
+    after: After | None,
+    accounts: ibis.Table,
+    wanted: Sequence[Cell],
+    also: Sequence[str] = (),
+) -> ibis.Table:
     """Open the events of the assigned accounts in any window, with the instants of their account."""
-    needed = {column for cell in wanted for column in reads(cell.measure)[0][1]}
+    needed = {*also, *(column for cell in wanted for column in reads(cell.measure)[0][1])}
     time = schema.table(table).time
     events = _with(data, table, needed).select("account", time, *needed - {"account", time})
     near = events.join(accounts, "account").filter((_[time] >= _["first"]) & (_[time] < _[_end(data.launch.days)]))

@@ -1,0 +1,279 @@
+"""Diversity of what an arm watches: inequality among items (Gini) and how many of them are reached, with intervals.
+
+Both describe an arm as a whole, and no account has a value of its own. Chance is in which accounts were drawn, so the
+accounts are shared out over groups by a salted hash, and each group in turn is left out: the delete-a-group jackknife
+(Kott 2001, The delete-a-group jackknife; Shao and Tu 1995, The Jackknife and Bootstrap, ch. 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ibis
+import numpy as np
+import pandas as pd
+from ibis import _
+from scipy import special
+
+from helpers import units
+from helpers.errors import ParameterError
+from helpers.inference import limits
+from helpers.metrics import Metric
+from helpers.moments import WEIGHT
+from helpers.results import Estimate, NotEstimable
+from helpers.robust import values
+from helpers.study import Study
+from helpers.units import query
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+GROUPS = 100
+LEAST = 30  # accounts in an arm
+SALT = "diversity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Arm:
+    """One arm in groups of accounts: how many each holds (g,), and what they add to each item (g, k).
+
+    For Gini that is the amount (minutes); for coverage the number of accounts that reached the item.
+    """
+
+    sizes: Floats
+    items: Floats
+
+    @property
+    def n(self) -> int:
+        """Count the accounts."""
+        return int(self.sizes.sum())
+
+    @property
+    def total(self) -> Floats:
+        """Add the groups up (k,)."""
+        return np.asarray(self.items.sum(axis=0))
+
+    def shares(self, m: int) -> Floats:
+        """Add up, from each group on, as many groups in a row (in a circle) as hold m accounts, the last in part."""
+        many = len(self.sizes) * m / self.n
+        whole = min(int(many), len(self.sizes) - 1)
+        round_ = np.concatenate([self.items, self.items])
+        summed = np.concatenate([np.zeros((1, round_.shape[1])), np.cumsum(round_, axis=0)])
+        first = np.arange(len(self.sizes))
+        found = summed[first + whole] - summed[first] + (many - whole) * round_[first + whole]
+        return np.maximum(found, 0)
+
+    @property
+    def without(self) -> Floats:
+        """Leave out each group in turn (g, k)."""
+        return np.maximum(self.total - self.items, 0)  # not -1e-12, where all of an item is one group's
+
+
+def gini(amounts: Floats) -> Floats:
+    """Give the Gini coefficient of amounts along the last axis: half the relative mean absolute difference.
+
+    0 where all items get the same, 1 - 1 / k where one of k gets everything; items with nothing count. NaN where there
+    is nothing at all. It says nothing about which items are on top.
+
+    >>> gini(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 3.0]])).round(4)
+    array([0.    , 0.6667])
+    """
+    x = np.sort(amounts, axis=-1)
+    k = x.shape[-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(x @ (2 * np.arange(1, k + 1) - k - 1) / (k * x.sum(axis=-1)))
+
+
+def rarefied(reached: Floats, n: npt.ArrayLike, m: int) -> Floats:
+    """Give the number of items that m of n accounts reach on average, over all ways of choosing them.
+
+    The sum over items of 1 - C(n - f, m) / C(n, m), where f of n accounts reached the item (Hurlbert 1971, eq. 3, with
+    accounts in the place of individuals: Colwell et al. 2012, eq. 17). At m = n it is the number reached.
+
+    Args:
+        reached: (..., k) accounts that reached each item, 0 to n.
+        n: (...) accounts.
+        m: accounts that are chosen, 1 to n.
+
+    Raises:
+        ParameterError: `m` is below 1 or above some n.
+
+    >>> float(rarefied(np.array([1.0, 2.0]), 2, 1))  # either account reaches the second, one of them the first
+    1.5
+    """
+    n = np.asarray(n, dtype=np.float64)
+    if not 1 <= m <= n.min():
+        raise ParameterError(f"m is {m}, must lie between 1 and the number of accounts, {n.min():.0f}")
+    rest = n[..., None] - reached  # accounts that did not reach it
+    log_ways = special.gammaln(rest + 1) - special.gammaln(np.maximum(rest - m, 0) + 1)
+    log_all = special.gammaln(n + 1) - special.gammaln(n - m + 1)
+    missed = np.where(rest >= m, np.exp(log_ways - log_all[..., None]), 0)
+    return np.asarray((1 - missed).sum(axis=-1))
+
+
+def inequality(
+    control: Arm, treatment: Arm, *, metric: str = "gini", level: float = 0.95, power: float = 0.8
+) -> Estimate | NotEstimable:
+    """Compare the Gini coefficients of two arms over the same items.
+
+    Few accounts make items look less equal than many do, because chance is unequal too. So both coefficients are those
+    of as many accounts as the smaller arm has: that of the larger is averaged over parts of that size. The interval is
+    Welch's t over the pseudo-values of the groups.
+
+    Args:
+        control: its groups, each with the amount of every item.
+        treatment: likewise, the items in the same order; those that neither arm has belong to neither.
+        metric: its name.
+        level: confidence level.
+        power: with which `mde` would be found.
+
+    Raises:
+        ParameterError: `level` or `power` is out of range.
+    """
+    values.check(level, power)
+    arms, n = (control, treatment), (control.n, treatment.n)
+    if (few := values.too_few(metric, n, LEAST)) is not None:
+        return few
+    parts, left = [gini(a.shares(min(n))) for a in arms], [gini(a.without) for a in arms]
+    for name, seen in zip(("control", "treatment"), zip(parts, left, strict=True), strict=True):
+        if not np.isfinite(np.concatenate(seen)).all():
+            reason = f"{name} has no amounts, or those of a few of its accounts alone"
+            return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
+    value = np.array([p.mean() for p in parts])
+    method = f"Gini coefficient of {min(n):,} accounts, {_jackknife(arms)}"
+    return _contrast(metric, value, left, n, method=method, level=level, power=power)
+
+
+def reach(
+    control: Arm,
+    treatment: Arm,
+    *,
+    catalogue: int,
+    what: str = "items",
+    metric: str = "coverage",
+    level: float = 0.95,
+    power: float = 0.8,
+) -> Estimate | NotEstimable:
+    """Compare the share of a catalogue that equally many accounts of either arm reach.
+
+    More accounts reach more items, so both arms are rarefied to m accounts: a quarter of the smaller arm. (With m = c n
+    and x accounts expected to reach an item, the jackknife gives x c^2 / (1 - exp(-x c^2)) times the variance: nearly
+    1 for the rare items that decide, but too much where c is near 1.)
+
+    Args:
+        control: its groups, each with the number of accounts that reached every item.
+        treatment: likewise, the items in the same order.
+        catalogue: the number of items that could be reached, k or more.
+        what: what the items are, in words.
+        metric: its name.
+        level: confidence level.
+        power: with which `mde` would be found.
+
+    Raises:
+        ParameterError: `level` or `power` is out of range, or the catalogue is smaller than what was reached.
+    """
+    values.check(level, power)
+    arms, n = (control, treatment), (control.n, treatment.n)
+    if catalogue < control.items.shape[1]:
+        raise ParameterError(
+            f"catalogue is {catalogue}, fewer than the {control.items.shape[1]} items that were reached"
+        )
+    if (few := values.too_few(metric, n, LEAST)) is not None:
+        return few
+    m = size(n)
+    value = np.array([rarefied(a.total, a.n, m) for a in arms]) / catalogue
+    left = [rarefied(a.without, a.n - a.sizes, m) / catalogue for a in arms]
+    method = f"share of {catalogue:,} {what} that {m:,} accounts reach (rarefaction), {_jackknife(arms)}"
+    return _contrast(metric, value, left, n, method=method, level=level, power=power)
+
+
+def size(n: tuple[int, int]) -> int:
+    """Say to how many accounts two arms are rarefied: a quarter of the smaller."""
+    return max(min(n) // 4, 1)
+
+
+def compare(data: Study, metric: Metric, *, treatment: str) -> Estimate | NotEstimable:
+    """Compare a launch's metric of kind gini or coverage between treatment and control.
+
+    One query reads amounts (or accounts) by arm, group and item. Gini is over the items that either arm has anything
+    of, coverage over all that stand in `titles`, or else those that either arm reached; events without an item are
+    left out. Groups keep the strata of the draw. Amounts count with the weights of their accounts.
+
+    Raises:
+        DataError: the data break the contract.
+    """
+    launch, of_gini = data.launch, metric.kind == "gini"
+    names = (launch.arms.control, treatment)
+    accounts = units.drawn(data).filter(_.arm.isin(names))
+    weighed = WEIGHT in units.design(data)
+    spread = accounts[WEIGHT].max() / accounts[WEIGHT].min() if weighed else ibis.literal(1.0)
+    sizes = accounts.aggregate(by="arm", n=_.count(), spread=spread).execute().set_index("arm")
+    n = {name: int(sizes["n"].get(name, 0)) for name in names}
+    if not of_gini and (sizes["spread"] > 1 + 1e-9).any():
+        reason = "its accounts have unequal weights, and rarefaction is for accounts that count alike"
+        return NotEstimable(metric=metric.name, reason=reason, n_control=n[names[0]], n_treatment=n[treatment])
+    rows = _grouped(data, metric, accounts).execute()
+    rows = rows[rows["total"] != 0]
+    if (rows["total"] < 0).any():
+        reason = f"some amounts of {metric.over} are negative"
+        return NotEstimable(metric=metric.name, reason=reason, n_control=n[names[0]], n_treatment=n[treatment])
+    code, known = pd.factorize(rows["item"])
+    control, treated = (_arm(rows, code, len(known), name, n[name]) for name in names)
+    level, power = 1 - launch.decision.alpha, launch.decision.power
+    if of_gini:
+        return inequality(control, treated, metric=metric.name, level=level, power=power)
+    catalogue, what = len({*known, *_catalogue(data, str(metric.over))}), f"{metric.over}s"
+    return reach(control, treated, catalogue=catalogue, what=what, metric=metric.name, level=level, power=power)
+
+
+def _grouped(data: Study, metric: Metric, accounts: ibis.Table) -> ibis.Table:
+    """Add up the events of the accounts by arm, group and item: amounts, or for coverage the accounts."""
+    key = (ibis.literal(f"{SALT}:") + accounts["account"].cast("string")).hexdigest("sha256")
+    order = [*(accounts[c] for c in (units.STRATUM,) if c in accounts.columns), key]
+    nth = ibis.row_number().over(group_by="arm", order_by=order)
+    groups = accounts.select("account", "arm", *set(accounts.columns) & {WEIGHT}, group=nth % GROUPS)
+    found = query.items(data, metric)
+    if metric.kind == "coverage":
+        found = found.select("account", "item").distinct().mutate(amount=1.0)
+    rows = found.join(groups, "account")
+    amount = rows["amount"] * rows[WEIGHT] if WEIGHT in rows.columns and metric.kind == "gini" else rows["amount"]
+    return rows.aggregate(by=["arm", "group", "item"], total=amount.sum()).order_by("arm", "group", "item")
+
+
+def _arm(rows: pd.DataFrame, code: npt.NDArray[np.int64], k: int, name: str, n: int) -> Arm:
+    """Lay one arm's rows out as groups by items."""
+    g, mine = min(GROUPS, n), (rows["arm"] == name).to_numpy()
+    at = rows["group"].to_numpy(np.int64)[mine] * k + code[mine]
+    items = np.bincount(at, rows["total"].to_numpy(np.float64)[mine], g * k).reshape(g, k).astype(np.float64)
+    return Arm(sizes=n // g + (np.arange(g) < n % g).astype(np.float64), items=items)
+
+
+def _catalogue(data: Study, over: str) -> list[object]:
+    """List all items that there are, where a table says so."""
+    if "titles" not in data.tables or over not in data.tables["titles"].columns:
+        return []
+    titles = data.tables["titles"]
+    return list(titles.select(over).distinct().drop_null().execute()[over])
+
+
+def _jackknife(arms: tuple[Arm, Arm]) -> str:
+    return f"jackknife over {min(len(a.sizes) for a in arms)} groups of accounts in each arm"
+
+
+def _contrast(
+    metric: str, value: Floats, left: list[Floats], n: tuple[int, int], *, method: str, level: float, power: float
+) -> Estimate | NotEstimable:
+    """Contrast two values by Welch's t; `left` are those of each arm without each of its groups."""
+    groups = np.array([[len(x)] for x in left], dtype=np.float64)
+    variance = np.array([[(len(x) - 1) ** 2 * x.var(ddof=1)] for x in left])  # of the pseudo-values
+    if not variance.sum() > 0:
+        reason = "it is the same whichever accounts are left out, so its error cannot be told"
+        return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
+    q, p = limits.welch(value[:, None], variance, groups, level)
+    half = float(q[0]) * np.sqrt(variance / groups)[:, 0]
+    return values.contrast(
+        metric, value, half, half, n=n, p=float(p[0]), q=float(q[0]), method=method, level=level, power=power
+    )
