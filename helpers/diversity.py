@@ -72,19 +72,23 @@ class Arm:
         return np.maximum(self.total - self.items, 0)  # not -1e-12, where all of an item is one group's
 
 
-def gini(amounts: Floats) -> Floats:
+def gini(amounts: Floats, k: int | None = None) -> Floats:
     """Give the Gini coefficient of amounts along the last axis: half the relative mean absolute difference.
 
-    0 where all items get the same, 1 - 1 / k where one of k gets everything; items with nothing count. NaN where there
-    is nothing at all. It says nothing about which items are on top.
+    0 where all items get the same, 1 - 1 / k where one of k gets everything. NaN where there is nothing at all. It says
+    nothing about which items are on top.
 
-    >>> gini(np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 3.0]])).round(4)
-    array([0.    , 0.6667])
+    Args:
+        amounts: (..., j) what each item has, 0 or more.
+        k: the number of items, where those that have nothing are not all among them.
+
+    >>> gini(np.array([[1.0, 1.0], [0.0, 2.0]]), k=4)
+    array([0.5 , 0.75])
     """
-    x = np.sort(amounts, axis=-1)
-    k = x.shape[-1]
+    x, k = np.sort(amounts, axis=-1), k or amounts.shape[-1]
+    rank = np.arange(k - x.shape[-1], k) + 1
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(x @ (2 * np.arange(1, k + 1) - k - 1) / (k * x.sum(axis=-1)))
+        return np.asarray(x @ (2 * rank - k - 1) / (k * x.sum(axis=-1)))
 
 
 def rarefied(reached: Floats, n: npt.ArrayLike, m: int) -> Floats:
@@ -115,9 +119,16 @@ def rarefied(reached: Floats, n: npt.ArrayLike, m: int) -> Floats:
 
 
 def inequality(
-    control: Arm, treatment: Arm, *, metric: str = "gini", level: float = 0.95, power: float = 0.8
+    control: Arm,
+    treatment: Arm,
+    *,
+    catalogue: int,
+    what: str = "items",
+    metric: str = "gini",
+    level: float = 0.95,
+    power: float = 0.8,
 ) -> Estimate | NotEstimable:
-    """Compare the Gini coefficients of two arms over the same items.
+    """Compare the Gini coefficients of two arms over the same items, those that have nothing included.
 
     Few accounts make items look less equal than many do, because chance is unequal too. So both coefficients are those
     of as many accounts as the smaller arm has: that of the larger is averaged over parts of that size. The interval is
@@ -125,25 +136,27 @@ def inequality(
 
     Args:
         control: its groups, each with the amount of every item.
-        treatment: likewise, the items in the same order; those that neither arm has belong to neither.
+        treatment: likewise, the items in the same order.
+        catalogue: the number of items that could have something, k or more.
+        what: what the items are, in words.
         metric: its name.
         level: confidence level.
         power: with which `mde` would be found.
 
     Raises:
-        ParameterError: `level` or `power` is out of range.
+        ParameterError: `level` or `power` is out of range, or the catalogue is smaller than what was reached.
     """
-    values.check(level, power)
+    _check(control, catalogue, level, power)
     arms, n = (control, treatment), (control.n, treatment.n)
     if (few := values.too_few(metric, n, LEAST)) is not None:
         return few
-    parts, left = [gini(a.shares(min(n))) for a in arms], [gini(a.without) for a in arms]
+    parts, left = [gini(a.shares(min(n)), catalogue) for a in arms], [gini(a.without, catalogue) for a in arms]
     for name, seen in zip(("control", "treatment"), zip(parts, left, strict=True), strict=True):
         if not np.isfinite(np.concatenate(seen)).all():
             reason = f"{name} has no amounts, or those of a few of its accounts alone"
             return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
     value = np.array([p.mean() for p in parts])
-    method = f"Gini coefficient of {min(n):,} accounts, {_jackknife(arms)}"
+    method = f"Gini coefficient over {catalogue:,} {what} of {min(n):,} accounts, {_jackknife(arms)}"
     return _contrast(metric, value, left, n, method=method, level=level, power=power)
 
 
@@ -198,9 +211,9 @@ def size(n: tuple[int, int]) -> int:
 def compare(data: Study, metric: Metric, *, treatment: str) -> Estimate | NotEstimable:
     """Compare a launch's metric of kind gini or coverage between treatment and control.
 
-    One query reads amounts (or accounts) by arm, group and item. Gini is over the items that either arm has anything
-    of, coverage over all that stand in `titles`, or else those that either arm reached; events without an item are
-    left out. Groups keep the strata of the draw. Amounts count with the weights of their accounts.
+    One query reads amounts (or accounts) by arm, group and item. The items are those that stand in `titles`, and those
+    that either arm reached; events without an item are left out. Groups keep the strata of the draw. Amounts count with
+    the weights of their accounts.
 
     Raises:
         DataError: the data break the contract.
@@ -223,10 +236,15 @@ def compare(data: Study, metric: Metric, *, treatment: str) -> Estimate | NotEst
     code, known = pd.factorize(rows["item"])
     control, treated = (_arm(rows, code, len(known), name, n[name]) for name in names)
     level, power = 1 - launch.decision.alpha, launch.decision.power
-    if of_gini:
-        return inequality(control, treated, metric=metric.name, level=level, power=power)
     catalogue, what = len({*known, *_catalogue(data, str(metric.over))}), f"{metric.over}s"
-    return reach(control, treated, catalogue=catalogue, what=what, metric=metric.name, level=level, power=power)
+    contrast = inequality if of_gini else reach
+    return contrast(control, treated, catalogue=catalogue, what=what, metric=metric.name, level=level, power=power)
+
+
+def _check(arm: Arm, catalogue: int, level: float, power: float) -> None:
+    values.check(level, power)
+    if catalogue < arm.items.shape[1]:
+        raise ParameterError(f"catalogue is {catalogue}, fewer than the {arm.items.shape[1]} items that were reached")
 
 
 def _grouped(data: Study, metric: Metric, accounts: ibis.Table) -> ibis.Table:

@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from helpers import metrics, schema, simulate
 from helpers.errors import ParameterError
 from helpers.logs import count
-from helpers.simulate import block, events, parameters, people, tally, truth, viewing, worlds
+from helpers.simulate import block, events, parameters, people, tally, titles, truth, viewing, worlds
 
 TABLES = tuple(schema.TABLES)
 
@@ -359,12 +360,26 @@ QUERIES = {  # every metric from the tables alone; w: the weeks of the window, n
     "other_hours_per_account": "(select sum(watch_minutes) / 60 from p where not is_launch_title) / a",
     "net_hours_per_account": "(select sum(watch_minutes) / 60 from p) / a",
     "creator_gini": "(select 2 * sum(nth * m) / (count(*) * sum(m)) - (count(*) + 1) / count(*) from (select sum(m) as m, "
-    "row_number() over (order by sum(m)) as nth from (select creator, watch_minutes as m from p) group by creator))",
+    "row_number() over (order by sum(m)) as nth from (select creator, watch_minutes as m from p union all "
+    "select creator, 0 from titles) group by creator))",
     **{name: f"(select quantile_disc({of}, {share}) from s)" for name, (of, share) in truth.QUANTILES.items()},
     "hours_per_active_week": "(select sum(watch_minutes) / 60 from p) / (select count(distinct (account, day // 7)) from s"
     " where seconds_to_first_play is not null)",
 }
 QUERIES["time_to_value"] = QUERIES["days_to_value"]
+
+
+REACHED = {"catalogue_coverage": ("p", 125), "recommendation_coverage": ("i", 125)}  # a quarter of 500 accounts
+
+
+def reach(world, table, m):
+    """Share of the titles that m accounts reach, if each is missed with the chance of a hypergeometric distribution.
+
+    In `halves` every account is drawn with probability 1/2 and stands for two.
+    """
+    n, k = (value(world, f"select count(*) from {name}") for name in ("accounts", "titles"))
+    counts = world.sql(f"select count(distinct account) from {table} group by title").fetchnumpy()
+    return (1 - stats.hypergeom.pmf(0, 2 * n, 2 * next(iter(counts.values())), m)).sum() / k
 
 
 TIMES = {"plays": "started_at", "sessions": "started_at", "feedback": "given_at", "impressions": "shown_at"}
@@ -419,23 +434,22 @@ def test_truth_is_what_the_logs_show_when_every_account_is_seen_in_both_arms(tmp
     }
     for place, window in list(slices.items())[: 3 if scenario == "show_premiere" else 1]:
         there = known.set_index(["segment", "level", "week"]).loc[[place]].set_index("metric")
-        assert set(QUERIES) >= set(there.index) - {"satisfaction_of_all_asked", truth.MEDIAN}
+        assert {*QUERIES, *REACHED} >= set(there.index) - {"satisfaction_of_all_asked", truth.MEDIAN}
         for arm in ("control", "treatment"):
             world = whole_world(folders, arm, **window)
             span = {name: window[name] for name in ("begin", "days") if name in window}
-            for metric in set(QUERIES) & set(there.index[there[arm].notna()]):
+            for metric in {*QUERIES, *REACHED} & set(there.index[there[arm].notna()]):
                 if place[0] == "week" and metric == "next_day_return":
                     continue  # the day after a week's last is the next week's
                 # Episodes end on whole seconds, so that a session's hours are exact to one of them.
-                found = asked_of(world, metric, **span)
+                found = asked_of(world, metric, **span) if metric in QUERIES else reach(world, *REACHED[metric])
                 assert there.loc[metric, arm] == pytest.approx(found, rel=1e-5), (metric, arm, place)
 
 
 def test_truth_covers_catalogue_metrics_overall_and_by_segment(service):
     known = pd.read_parquet(service / "truth.parquet")
     asked = known.loc[known["segment"] == "all", "metric"]
-    assert set(metrics.CATALOGUE) - set(truth.UNKNOWN) <= set(asked)
-    assert not set(truth.UNKNOWN) & set(asked)
+    assert set(metrics.CATALOGUE) <= set(asked)
     for segment in ("region", "device", "tenure", "engagement", "new_tv"):
         assert set(known.loc[known["segment"] == segment, "metric"]) == set(asked) - {truth.MEDIAN}
     by_week = set(known.loc[known["segment"] == "week", "metric"])
@@ -490,8 +504,11 @@ def test_truth_is_weighted_to_the_population():
         np.testing.assert_allclose(three.sums, 3 * one.sums)
         np.testing.assert_allclose(three.creators, 3 * one.creators)
     assert half[0].sums.loc[("all", "all", 0), "accounts"] == 400
-    known = truth.contrast(once, ["control", "treatment"])
-    pd.testing.assert_frame_equal(known, truth.contrast(thrice, ["control", "treatment"]))
+    told = functools.partial(
+        truth.contrast, arms=["control", "treatment"], assigned=[200, 200], offered=titles.offered(simulation)
+    )
+    known, again = (told(worlds).query("metric not in @truth.REACHED") for worlds in (once, thrice))
+    pd.testing.assert_frame_equal(known, again)
     assert truth.medians([np.array([1.0, 5.0])] * 2, np.array([3.0, 1.0]), 1, ["c", "t"])["control"].item() == 1
 
 

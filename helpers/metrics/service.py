@@ -180,8 +180,9 @@ GUARDRAILS = (
         better="lower",
         unit="",
         covariates=(),
-        definition="Gini coefficient of the minutes that an arm's accounts played of each creator: 0 where all get the "
-        "same, near 1 where one gets everything.",
+        definition="Gini coefficient of the minutes that an arm's accounts played of each creator of the catalogue: 0 "
+        "where all get the same, near 1 where one gets everything. Both arms are read at as many accounts as the "
+        "smaller has, because with fewer accounts chance makes creators look less equal.",
     ),
     Metric(
         name="catalogue_coverage",

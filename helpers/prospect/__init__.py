@@ -157,9 +157,9 @@ def _start(data: Study, p: Planned, arms: _Arms, treatment: str) -> Prospect:
     metric, launch = p.metric, data.launch
     bound = p.limit or p.target or (None if p.role == "north_star" else p.detect)
     empty = Prospect(planned=p, bound=bound, basis="", seen=NotEstimable(metric=metric.name, reason=""))
-    if reason := units.why_not(data, metric) or _untold(metric):
+    if reason := units.why_not(data, metric):
         return replace(empty, seen=NotEstimable(metric=metric.name, reason=reason))
-    if metric.kind == "quantile" or metric.event:
+    if metric.kind == "quantile" or metric.event or metric.over:
         return _of_events(
             empty, scorecard.estimate(data, arms.control, metric, treatment=treatment, adjust=False), arms
         )
@@ -209,17 +209,13 @@ def _after(arms: _Arms, metric: Metric, days: int) -> tuple[Outcome, float] | No
 
 
 def _of_events(p: Prospect, e: Estimate | NotEstimable, arms: _Arms) -> Prospect:
-    """Take the spread of a quantile or of censored times from its standard error: it says nothing of the effect."""
+    """Take the spread of what has no number per account from its standard error: it says nothing of the effect."""
     if isinstance(e, NotEstimable):
         return replace(p, seen=e)
     sd = e.se / math.sqrt((1 / arms.n).sum())
-    known = Outcome(
-        kind="mean" if p.planned.metric.event else "quantile",
-        value=e.control,
-        sd=sd,
-        test="z",
-        better=p.planned.metric.better,
-    )
+    metric = p.planned.metric
+    kind = "mean" if metric.event else metric.kind
+    known = Outcome(kind=kind, value=e.control, sd=sd, test="z", better=metric.better)
     return replace(p, outcome=known, basis="both arms, after the start: their spread alone")
 
 
@@ -294,8 +290,3 @@ def _without_control(p: Prospect, arms: _Arms) -> Prospect:
         reached=half < target.value,
         precision=half,
     )
-
-
-def _untold(metric: Metric) -> str | None:
-    arm = metric.kind in ("gini", "coverage")
-    return f"{metric.kind} describes an arm as a whole, so accounts have no spread in it" if arm else None

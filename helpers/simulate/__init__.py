@@ -188,7 +188,9 @@ def _finish(simulation: Simulation, folder: Path, known: Known) -> None:
     parquet.write_table(surroundings.marketing(simulation), folder / "marketing.parquet")
     parquet.write_table(surroundings.calendar(simulation), folder / "calendar.parquet")
     parquet.write_table(surroundings.capacity(simulation, known.streams), folder / "capacity.parquet")
-    contrasts = truth.contrast(known.worlds, simulation.arms, with_show=simulation.with_show)
+    contrasts = truth.contrast(
+        known.worlds, simulation.arms, assigned=known.assigned, offered=titles.offered(simulation)
+    )
     medians = truth.medians(known.hours, known.weight, simulation.days / 7, simulation.arms)
     _frame(folder, "truth", pd.concat([contrasts, medians, truth.planted(simulation)], ignore_index=True))
 

@@ -34,9 +34,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known of some blocks beside their logs: per world the tally and each account's hours, and the load."""
+    """What is known of some blocks beside their logs: per world the tally and each account's hours, and the load.
+
+    `assigned` counts the accounts of each arm.
+    """
 
     worlds: list[Tally]
+    assigned: np.ndarray
     hours: list[np.ndarray]
     weight: np.ndarray
     streams: np.ndarray
@@ -44,6 +48,7 @@ class Known:
     def __add__(self, other: Known) -> Known:
         return Known(
             worlds=[a + b for a, b in zip(self.worlds, other.worlds, strict=True)],
+            assigned=self.assigned + other.assigned,
             hours=[np.append(a, b) for a, b in zip(self.hours, other.hours, strict=True)],
             weight=np.append(self.weight, other.weight),
             streams=self.streams + other.streams,
@@ -105,7 +110,8 @@ def live(simulation: Simulation, block: Block) -> tuple[dict[str, pa.Table], Kno
     began = _since_first_day(simulation, tables["plays"]["started_at"])
     streams = events.concurrent(simulation, began, played.seconds, block.weight[played.account])
     tables["plays"] = faults.spoil(tables["plays"], logs, rng)
-    return tables, Known(worlds=tallies, hours=hours, weight=weight, streams=streams)
+    assigned = np.bincount(block.arm, minlength=len(services))
+    return tables, Known(worlds=tallies, assigned=assigned, hours=hours, weight=weight, streams=streams)
 
 
 def _since_first_day(simulation: Simulation, times: pa.ChunkedArray) -> np.ndarray:

@@ -36,17 +36,20 @@ class Tally:
         sums: a row per segment, level and week (0: all of them), in this index; a column per count.
         spread: for each name in `BINS`, sessions by group (row, in the order of `sums`) and value (column).
         creators: minutes by group and creator.
+        reached: accounts by group and title, of those that played it and of those that were shown it.
     """
 
     sums: pd.DataFrame
     spread: Mapping[str, np.ndarray]
     creators: np.ndarray
+    reached: Mapping[str, np.ndarray]
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
             sums=self.sums + other.sums,
             spread={name: counts + other.spread[name] for name, counts in self.spread.items()},
             creators=self.creators + other.creators,
+            reached={name: counts + other.reached[name] for name, counts in self.reached.items()},
         )
 
 
@@ -117,11 +120,19 @@ def tally(
     of_week.index = pd.MultiIndex.from_tuples(by_week, names=frame.index.names)
     rows = [(code[happened.who], size) for code, size in codes] + [(_week(happened.session_at), weeks)]
     played_rows = [(code[played.account], size) for code, size in codes] + [(_week(happened.play_at), weeks)]
+    reached = {
+        "catalogue_coverage": (played.account, events.title(simulation, plays, life, played), happened.play_at),
+        "recommendation_coverage": _shown(simulation, chances, luck, life, begins),
+    }
     return (
         Tally(
             sums=pd.concat([frame, of_week]),
             spread=_spread(simulation, chances, luck, life, session, rows, weight[happened.who]),
             creators=_creators(simulation, plays, life, played, played_rows, weight[played.account]),
+            reached={
+                name: _reached(*seen, codes, weeks, weight, simulation.choice.titles + 2)
+                for name, seen in reached.items()
+            },
         ),
         counts.hours,
     )
@@ -371,3 +382,35 @@ def _creators(
     return np.concatenate(
         [np.bincount(row * size + creator, minutes, groups * size).reshape(groups, size) for row, groups in rows]
     )
+
+
+def _shown(
+    simulation: Simulation, chances: Chances, luck: Luck, life: Life, begins: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give account, title and second of every impression since the launch."""
+    screen, shown, *_ = events.screens(simulation, chances, luck, life)
+    since = chances.launched[screen]
+    new = events.shown_in(chances, life)
+    to = np.flatnonzero(new >= 0)
+    which = np.where(life.of("placebo")[to], simulation.choice.titles + 1, 0)
+    session = np.append(screen[since], new[to])
+    return chances.account[session], np.append(shown[since], which), begins[session]
+
+
+def _reached(
+    account: np.ndarray,
+    title: np.ndarray,
+    at: np.ndarray,
+    codes: list[tuple[np.ndarray, int]],
+    weeks: int,
+    weight: np.ndarray,
+    size: int,
+) -> np.ndarray:
+    """Count the accounts of each group, and at last of each week, that reached each title."""
+    who, what = np.divmod(np.unique(account * size + title), size)
+    found = [
+        np.bincount(code[who] * size + what, weight[who], groups * size).reshape(groups, size) for code, groups in codes
+    ]
+    who, what = np.divmod(np.unique((account * weeks + np.minimum(_week(at), weeks - 1)) * size + title), size)
+    by_week = np.bincount(who % weeks * size + what, weight[who // weeks], weeks * size).reshape(weeks, size)
+    return np.concatenate([*found, by_week])

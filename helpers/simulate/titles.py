@@ -48,6 +48,12 @@ def creators(simulation: Simulation) -> np.ndarray:
     return np.concatenate([[0], 1 + np.arange(c.titles) % max(c.titles // 5, 1), [0]])
 
 
+def offered(simulation: Simulation) -> np.ndarray:
+    """Flag the titles of `ids` that some arm of the simulation can watch."""
+    placebo = any(service.placebo for service in simulation.services)
+    return np.array([simulation.with_show, *[True] * simulation.choice.titles, placebo])
+
+
 def table(simulation: Simulation) -> pa.Table:
     """Describe every title: the new ones where the scenario has them, and the catalogue."""
     c, show = simulation.choice, simulation.show
@@ -62,5 +68,4 @@ def table(simulation: Simulation) -> pa.Table:
             "is_launch_title": np.arange(c.titles + 2) == 0,
         }
     )
-    there = [simulation.with_show, *[True] * c.titles, any(service.placebo for service in simulation.services)]
-    return pa.Table.from_pandas(frame[there], preserve_index=False)
+    return pa.Table.from_pandas(frame[offered(simulation)], preserve_index=False)

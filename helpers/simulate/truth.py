@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 import pandas as pd
+from scipy.special import gammaln
 
 from helpers.simulate.parameters import Service
 from helpers.simulate.simulation import Simulation
@@ -81,43 +82,51 @@ QUANTILES = {  # name in the catalogue: what is spread over sessions, and the sh
     for share in shares
 }
 GINI = "creator_gini"
-UNKNOWN = {  # of the catalogue: why there is no truth
-    **dict.fromkeys(
-        ("catalogue_coverage", "recommendation_coverage"), "it grows with the number of accounts in an arm"
-    ),
-}
+REACHED = ("catalogue_coverage", "recommendation_coverage")
 MEDIAN = "median_hours_per_account_week"
 COLUMNS = ["arm", "metric", "segment", "level", "week", "control", "treatment", "diff", "rel"]
 
 
-def contrast(worlds: Sequence[Tally], arms: Sequence[str], *, with_show: bool = True) -> pd.DataFrame:
+def contrast(
+    worlds: Sequence[Tally], arms: Sequence[str], *, assigned: Sequence[int] | np.ndarray, offered: np.ndarray
+) -> pd.DataFrame:
     """Contrast the tally of the control world, which is first, with those of each other.
 
     A week is taken as a window of its own: who starts the show in two weeks counts in both. What can be said of the
-    whole window alone, such as the days until something happens, has no weeks.
+    whole window alone, such as the days until something happens, has no weeks. Coverage is that of a quarter of the
+    smaller arm's accounts; a group that has no more than so many has none.
+
+    Args:
+        worlds: their tallies.
+        arms: their names.
+        assigned: the accounts of each arm.
+        offered: which titles of `titles.ids` there are.
 
     Returns:
         arm, metric, segment, level, week (0: the whole window), control, treatment, diff, rel (missing where control
         is 0).
     """
-    found = [_values(world, with_show=with_show) for world in worlds]
+    found = [_values(world, offered) for world in worlds]
     rows = []
-    for arm, values in zip(arms[1:], found[1:], strict=True):
-        for metric in values:
-            row = pd.DataFrame({"control": found[0][metric], "treatment": values[metric]})
+    for nth, arm in enumerate(arms[1:], 1):
+        m = max(min(assigned[0], assigned[nth]) // 4, 1)
+        pair = [pd.concat([found[i], _reach(worlds[i], m, offered)], axis=1) for i in (0, nth)]
+        for metric in pair[1]:
+            row = pd.DataFrame({"control": pair[0][metric], "treatment": pair[1][metric]})
             rows.append(row[row["treatment"].notna()].assign(arm=arm, metric=str(metric)))
     return _with_difference(pd.concat(rows).reset_index())
 
 
-def _values(world: Tally, *, with_show: bool) -> pd.DataFrame:
+def _values(world: Tally, offered: np.ndarray) -> pd.DataFrame:
     """Read every metric off a tally: a row per segment, level and week."""
     sums = world.sums.assign(ten_hours=world.sums["hours"] / 10)
-    asked = METRICS | ALSO | (OF_THE_SHOW if with_show else {})
+    asked = METRICS | ALSO | (OF_THE_SHOW if offered[0] else {})
     values = {name: sums[numerator] / sums[denominator] for name, (numerator, denominator) in asked.items()}
     for name, (of, share) in QUANTILES.items():
         scale = REBUFFER_BINS if BINS[of] == BINS["rebuffer_ratio"] else 1
         values[name] = pd.Series(_quantile(world.spread[of], share) / scale, index=sums.index)
-    values[GINI] = pd.Series([_gini(minutes) for minutes in world.creators], index=sums.index)
+    known = slice(0 if offered[[0, -1]].any() else 1, None)  # who makes the new titles is first
+    values[GINI] = pd.Series([_gini(minutes[known]) for minutes in world.creators], index=sums.index)
     return pd.DataFrame(values)
 
 
@@ -129,13 +138,22 @@ def _quantile(counts: np.ndarray, share: float) -> np.ndarray:
 
 
 def _gini(minutes: np.ndarray) -> float:
-    """Gini coefficient of the creators that are watched at all."""
-    x = np.sort(minutes[minutes > 0])
-    return (
-        float(2 * (np.arange(1, len(x) + 1) * x).sum() / (len(x) * x.sum()) - (len(x) + 1) / len(x))
-        if len(x)
-        else np.nan
-    )
+    """Gini coefficient of all creators, of whom some may have nothing."""
+    x = np.sort(minutes)
+    with np.errstate(invalid="ignore"):
+        return float(2 * (np.arange(1, len(x) + 1) * x).sum() / (len(x) * x.sum()) - (len(x) + 1) / len(x))
+
+
+def _reach(world: Tally, m: int, offered: np.ndarray) -> pd.DataFrame:
+    """Share of the titles that m accounts reach on average, of all that there are (Hurlbert 1971, eq. 3)."""
+    n = world.sums["accounts"].to_numpy(float)[:, None]
+    found = {}
+    for name in REACHED:
+        rest = n - world.reached[name][:, offered]
+        log_missed = gammaln(rest + 1) - gammaln(np.maximum(rest - m, 0) + 1) - gammaln(n + 1) + gammaln(n - m + 1)
+        share = 1 - np.where(rest >= m, np.exp(log_missed), 0).mean(axis=1)
+        found[name] = pd.Series(np.where(n[:, 0] > m, share, np.nan), index=world.sums.index)
+    return pd.DataFrame(found)
 
 
 def medians(hours: Sequence[np.ndarray], weight: np.ndarray, weeks: float, arms: Sequence[str]) -> pd.DataFrame:
