@@ -38,27 +38,36 @@ SALT = "diversity"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arm:
-    """One arm in groups of accounts: how many each holds (g,), and what they add to each item (g, k).
+    """One arm in groups of accounts: how many each holds, and what they add to each item.
 
-    For Gini that is the amount (minutes); for coverage the number of accounts that reached the item.
+    Attributes:
+        sizes: (g,) accounts; where their weights are unequal, their share of the effective number (Kish 1965).
+        items: (g, k) for Gini the amount (minutes), for coverage the accounts that reached the item, as in `sizes`.
+        accounts: how many were assigned; without it, as many as `sizes` says.
     """
 
     sizes: Floats
     items: Floats
+    accounts: int | None = None
+
+    @property
+    def worth(self) -> float:
+        """Count the accounts, of unequal weight by their effective number."""
+        return float(self.sizes.sum())
 
     @property
     def n(self) -> int:
-        """Count the accounts."""
-        return int(self.sizes.sum())
+        """Count the accounts that were assigned."""
+        return round(self.worth) if self.accounts is None else self.accounts
 
     @property
     def total(self) -> Floats:
         """Add the groups up (k,)."""
         return np.asarray(self.items.sum(axis=0))
 
-    def shares(self, m: int) -> Floats:
+    def parts(self, m: float) -> Floats:
         """Add up, from each group on, as many groups in a row (in a circle) as hold m accounts, the last in part."""
-        many = len(self.sizes) * m / self.n
+        many = len(self.sizes) * m / self.worth
         whole = min(int(many), len(self.sizes) - 1)
         round_ = np.concatenate([self.items, self.items])
         summed = np.concatenate([np.zeros((1, round_.shape[1])), np.cumsum(round_, axis=0)])
@@ -146,18 +155,17 @@ def inequality(
     Raises:
         ParameterError: `level` or `power` is out of range, or the catalogue is smaller than what was reached.
     """
-    _check(control, catalogue, level, power)
-    arms, n = (control, treatment), (control.n, treatment.n)
-    if (few := values.too_few(metric, n, LEAST)) is not None:
+    if (few := _few(control, treatment, catalogue, metric, level, power)) is not None:
         return few
-    parts, left = [gini(a.shares(min(n)), catalogue) for a in arms], [gini(a.without, catalogue) for a in arms]
+    arms, m = (control, treatment), min(control.worth, treatment.worth)
+    parts, left = [gini(a.parts(m), catalogue) for a in arms], [gini(a.without, catalogue) for a in arms]
     for name, seen in zip(("control", "treatment"), zip(parts, left, strict=True), strict=True):
         if not np.isfinite(np.concatenate(seen)).all():
             reason = f"{name} has no amounts, or those of a few of its accounts alone"
-            return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
+            return NotEstimable(metric=metric, reason=reason, n_control=control.n, n_treatment=treatment.n)
     value = np.array([p.mean() for p in parts])
-    method = f"Gini coefficient over {catalogue:,} {what} of {min(n):,} accounts, {_jackknife(arms)}"
-    return _contrast(metric, value, left, n, method=method, level=level, power=power)
+    method = f"Gini coefficient over {catalogue:,} {what} of {m:,.0f} accounts"
+    return _contrast(arms, value, left, metric=metric, method=method, level=level, power=power)
 
 
 def reach(
@@ -188,110 +196,101 @@ def reach(
     Raises:
         ParameterError: `level` or `power` is out of range, or the catalogue is smaller than what was reached.
     """
-    values.check(level, power)
-    arms, n = (control, treatment), (control.n, treatment.n)
-    if catalogue < control.items.shape[1]:
-        raise ParameterError(
-            f"catalogue is {catalogue}, fewer than the {control.items.shape[1]} items that were reached"
-        )
-    if (few := values.too_few(metric, n, LEAST)) is not None:
+    if (few := _few(control, treatment, catalogue, metric, level, power)) is not None:
         return few
-    m = size(n)
-    value = np.array([rarefied(a.total, a.n, m) for a in arms]) / catalogue
-    left = [rarefied(a.without, a.n - a.sizes, m) / catalogue for a in arms]
-    method = f"share of {catalogue:,} {what} that {m:,} accounts reach (rarefaction), {_jackknife(arms)}"
-    return _contrast(metric, value, left, n, method=method, level=level, power=power)
-
-
-def size(n: tuple[int, int]) -> int:
-    """Say to how many accounts two arms are rarefied: a quarter of the smaller."""
-    return max(min(n) // 4, 1)
+    arms, m = (control, treatment), max(round(min(control.worth, treatment.worth)) // 4, 1)
+    value = np.array([rarefied(a.total, a.worth, m) for a in arms]) / catalogue
+    left = [rarefied(a.without, a.worth - a.sizes, m) / catalogue for a in arms]
+    method = f"share of {catalogue:,} {what} that {m:,} accounts reach (rarefaction)"
+    return _contrast(arms, value, left, metric=metric, method=method, level=level, power=power)
 
 
 def compare(data: Study, metric: Metric, *, treatment: str) -> Estimate | NotEstimable:
     """Compare a launch's metric of kind gini or coverage between treatment and control.
 
     One query reads amounts (or accounts) by arm, group and item. The items are those that stand in `titles`, and those
-    that either arm reached; events without an item are left out. Groups keep the strata of the draw. Amounts count with
-    the weights of their accounts.
+    that either arm reached; events without an item are left out. Groups keep the strata of the draw, and everything
+    counts with the weights of the accounts.
 
     Raises:
         DataError: the data break the contract.
     """
-    launch, of_gini = data.launch, metric.kind == "gini"
-    names = (launch.arms.control, treatment)
-    accounts = units.drawn(data).filter(_.arm.isin(names))
-    weighed = WEIGHT in units.design(data)
-    spread = accounts[WEIGHT].max() / accounts[WEIGHT].min() if weighed else ibis.literal(1.0)
-    sizes = accounts.aggregate(by="arm", n=_.count(), spread=spread).execute().set_index("arm")
-    n = {name: int(sizes["n"].get(name, 0)) for name in names}
-    if not of_gini and (sizes["spread"] > 1 + 1e-9).any():
-        reason = "its accounts have unequal weights, and rarefaction is for accounts that count alike"
-        return NotEstimable(metric=metric.name, reason=reason, n_control=n[names[0]], n_treatment=n[treatment])
-    rows = _grouped(data, metric, accounts).execute()
+    launch, names = data.launch, (data.launch.arms.control, treatment)
+    groups = _groups(data, names)
+    one = groups[WEIGHT]
+    sizes = groups.aggregate(by=["arm", "group"], n=groups.count(), weight=one.sum(), square=(one**2).sum()).execute()
+    events = query.items(data, metric)
+    if metric.kind == "coverage":
+        events = events.select("account", "item").distinct().mutate(amount=1.0)
+    rows = events.join(groups, "account")
+    rows = rows.aggregate(by=["arm", "group", "item"], total=(rows["amount"] * rows[WEIGHT]).sum()).execute()
     rows = rows[rows["total"] != 0]
+    code, known = pd.factorize(rows["item"], sort=True)
+    control, treated = (_arm(sizes[sizes["arm"] == n], rows, code, len(known), n) for n in names)
     if (rows["total"] < 0).any():
-        reason = f"some amounts of {metric.over} are negative"
-        return NotEstimable(metric=metric.name, reason=reason, n_control=n[names[0]], n_treatment=n[treatment])
-    code, known = pd.factorize(rows["item"])
-    control, treated = (_arm(rows, code, len(known), name, n[name]) for name in names)
-    level, power = 1 - launch.decision.alpha, launch.decision.power
+        reason = f"some {metric.over} has a negative amount"
+        return NotEstimable(metric=metric.name, reason=reason, n_control=control.n, n_treatment=treated.n)
     catalogue, what = len({*known, *_catalogue(data, str(metric.over))}), f"{metric.over}s"
-    contrast = inequality if of_gini else reach
-    return contrast(control, treated, catalogue=catalogue, what=what, metric=metric.name, level=level, power=power)
+    level, power = 1 - launch.decision.alpha, launch.decision.power
+    question = inequality if metric.kind == "gini" else reach
+    return question(control, treated, catalogue=catalogue, what=what, metric=metric.name, level=level, power=power)
 
 
-def _check(arm: Arm, catalogue: int, level: float, power: float) -> None:
-    values.check(level, power)
-    if catalogue < arm.items.shape[1]:
-        raise ParameterError(f"catalogue is {catalogue}, fewer than the {arm.items.shape[1]} items that were reached")
-
-
-def _grouped(data: Study, metric: Metric, accounts: ibis.Table) -> ibis.Table:
-    """Add up the events of the accounts by arm, group and item: amounts, or for coverage the accounts."""
+def _groups(data: Study, arms: tuple[str, str]) -> ibis.Table:
+    """Share the accounts of each arm out over groups of equal size, across the strata of the draw."""
+    accounts = units.drawn(data).filter(_.arm.isin(arms))
     key = (ibis.literal(f"{SALT}:") + accounts["account"].cast("string")).hexdigest("sha256")
     order = [*(accounts[c] for c in (units.STRATUM,) if c in accounts.columns), key]
+    weight = accounts[WEIGHT] if WEIGHT in accounts.columns else ibis.literal(1.0)
     nth = ibis.row_number().over(group_by="arm", order_by=order)
-    groups = accounts.select("account", "arm", *set(accounts.columns) & {WEIGHT}, group=nth % GROUPS)
-    found = query.items(data, metric)
-    if metric.kind == "coverage":
-        found = found.select("account", "item").distinct().mutate(amount=1.0)
-    rows = found.join(groups, "account")
-    amount = rows["amount"] * rows[WEIGHT] if WEIGHT in rows.columns and metric.kind == "gini" else rows["amount"]
-    return rows.aggregate(by=["arm", "group", "item"], total=amount.sum()).order_by("arm", "group", "item")
+    return accounts.select("account", "arm", group=nth % GROUPS, **{WEIGHT: weight})
 
 
-def _arm(rows: pd.DataFrame, code: npt.NDArray[np.int64], k: int, name: str, n: int) -> Arm:
-    """Lay one arm's rows out as groups by items."""
-    g, mine = min(GROUPS, n), (rows["arm"] == name).to_numpy()
+def _arm(sizes: pd.DataFrame, rows: pd.DataFrame, code: npt.NDArray[np.int64], k: int, name: str) -> Arm:
+    """Lay one arm's rows out as groups by items, in effective accounts."""
+    g, mine = len(sizes), (rows["arm"] == name).to_numpy()
     at = rows["group"].to_numpy(np.int64)[mine] * k + code[mine]
-    items = np.bincount(at, rows["total"].to_numpy(np.float64)[mine], g * k).reshape(g, k).astype(np.float64)
-    return Arm(sizes=n // g + (np.arange(g) < n % g).astype(np.float64), items=items)
+    items = np.bincount(at, rows["total"].to_numpy(np.float64)[mine], g * k).reshape(g, k)
+    weight = sizes.sort_values("group")["weight"].to_numpy(np.float64)
+    factor = weight.sum() / max(sizes["square"].sum(), 1e-300)
+    return Arm(sizes=factor * weight, items=factor * items, accounts=int(sizes["n"].sum()))
 
 
 def _catalogue(data: Study, over: str) -> list[object]:
     """List all items that there are, where a table says so."""
     if "titles" not in data.tables or over not in data.tables["titles"].columns:
         return []
-    titles = data.tables["titles"]
-    return list(titles.select(over).distinct().drop_null().execute()[over])
+    return list(data.tables["titles"].select(over).distinct().drop_null().execute()[over])
 
 
-def _jackknife(arms: tuple[Arm, Arm]) -> str:
-    return f"jackknife over {min(len(a.sizes) for a in arms)} groups of accounts in each arm"
+def _few(control: Arm, treatment: Arm, catalogue: int, metric: str, level: float, power: float) -> NotEstimable | None:
+    values.check(level, power)
+    if catalogue < (k := control.items.shape[1]):
+        raise ParameterError(f"catalogue is {catalogue}, fewer than the {k} items that were reached")
+    return values.too_few(metric, (control.n, treatment.n), LEAST)
 
 
 def _contrast(
-    metric: str, value: Floats, left: list[Floats], n: tuple[int, int], *, method: str, level: float, power: float
+    arms: tuple[Arm, Arm],
+    value: Floats,
+    left: list[Floats],
+    *,
+    metric: str,
+    method: str,
+    level: float,
+    power: float,
 ) -> Estimate | NotEstimable:
     """Contrast two values by Welch's t; `left` are those of each arm without each of its groups."""
-    groups = np.array([[len(x)] for x in left], dtype=np.float64)
+    n, groups = (arms[0].n, arms[1].n), np.array([[len(x)] for x in left], dtype=np.float64)
     variance = np.array([[(len(x) - 1) ** 2 * x.var(ddof=1)] for x in left])  # of the pseudo-values
     if not variance.sum() > 0:
         reason = "it is the same whichever accounts are left out, so its error cannot be told"
         return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
     q, p = limits.welch(value[:, None], variance, groups, level)
     half = float(q[0]) * np.sqrt(variance / groups)[:, 0]
+    method += f", jackknife over {groups.min():.0f} groups of accounts in each arm"
+    if any(a.worth < 0.995 * a.n for a in arms):
+        method += ", weighted to the population"
     return values.contrast(
         metric, value, half, half, n=n, p=float(p[0]), q=float(q[0]), method=method, level=level, power=power
     )

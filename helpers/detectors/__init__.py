@@ -1,0 +1,69 @@
+"""What is suspicious about a result: patterns that have turned out to be artefacts, looked for after the estimate.
+
+Each detector gives a `Check`. One that fails is no proof of a fault, but a reason to replicate and to look at the logs
+before the result is believed; one that could not be asked says why. They decide nothing by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from helpers.detectors.effects import curse, denominators, divergence, prior_sd, twyman
+from helpers.detectors.groups import composition, tail_harm
+from helpers.detectors.past import forking
+from helpers.detectors.viewing import autoplay, bunching
+from helpers.detectors.wording import plain_words
+from helpers.register import Opening
+from helpers.results import Check
+from helpers.scorecard import Scorecard
+from helpers.study import Study
+
+__all__ = [
+    "autoplay",
+    "bunching",
+    "composition",
+    "curse",
+    "denominators",
+    "divergence",
+    "forking",
+    "inspect",
+    "of_trust",
+    "plain_words",
+    "prior_sd",
+    "tail_harm",
+    "twyman",
+]
+
+INFORMING = ("Ratios that moved by their denominator", "What is likely to be left of a win", "Looks and plans")
+
+
+def inspect(data: Study, card: Scorecard, openings: Sequence[Opening] = ()) -> tuple[Check, ...]:
+    """Ask everything that these data and this plan allow.
+
+    Args:
+        data: the study.
+        card: what was measured on it.
+        openings: the register's lines, for the looks and plans that were tried.
+    """
+    launch = data.launch
+    prior = prior_sd(launch)
+    if any(c.passed is False for c in card.checks):
+        return (
+            Check(name="Suspicious patterns", passed=None, detail="Not asked, because a check of the data failed."),
+        )
+    return (
+        divergence(card.claims, launch.plan),
+        denominators(data, card),
+        autoplay(data, card),
+        bunching(data, card),
+        composition(data, card),
+        twyman(card.claims, prior),
+        curse(card.claims, prior),
+        tail_harm(data, card),
+        forking(launch, openings),
+    )
+
+
+def of_trust(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """Choose those that a gain must pass before it is trusted: the others inform, and hold nothing up."""
+    return tuple(c for c in checks if c.name not in INFORMING)

@@ -1,0 +1,137 @@
+"""Suspicious effects: a gain without its counterpart, by its denominator, too large, or likely to shrink."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from scipy import stats
+
+from helpers import decision, quadrant, scorecard
+from helpers.launch import Launch
+from helpers.launch.entry import Planned
+from helpers.metrics import Metric
+from helpers.power import belief
+from helpers.report.readout import percent
+from helpers.results import Check, Claim, Estimate, NotEstimable
+from helpers.scorecard import Scorecard
+from helpers.study import Study
+
+PAST_LIFT = 0.05  # the 95th percentile of past lifts, where the launch does not say it
+TWYMAN = 4.0  # prior standard deviations
+MOVED = 0.5  # a change of an effect by so much of itself is more than rounding
+
+
+def prior_sd(launch: Launch) -> float:
+    """Give the spread of true relative lifts around zero that the 95th percentile of past lifts suggests."""
+    past = launch.decision.past_lifts
+    return (abs(past.value) if past and past.relative else PAST_LIFT) / float(stats.norm.isf(0.05))
+
+
+def divergence(claims: Sequence[Claim], plan: Sequence[Planned]) -> Check:
+    """Ask whether a metric rose while its counter-metric, or satisfaction, fell (H1: hollow engagement)."""
+    name = "Gain without its counterpart"
+    by_name = {c.metric: c for c in claims}
+    liked = [c.metric for c in claims if c.role == "satisfaction"]
+    pairs = [
+        (by_name[p.metric.name], by_name[other])
+        for p in plan
+        if p.role in decision.SUCCESS
+        for other in dict.fromkeys([*([p.counter] if p.counter in by_name else []), *liked])
+    ]
+    read = [q for a, b in pairs if not isinstance(q := quadrant.read(a, b), NotEstimable)]
+    if not read:
+        detail = "No success metric has a counter-metric or a satisfaction metric beside it that could be estimated."
+        return Check(name=name, passed=None, detail=detail)
+    hollow = [q for q in read if q.label == "hollow engagement"]
+    if hollow:
+        told = "; ".join(dict.fromkeys(f"{q.titles[0]} rose while {q.titles[1].lower()} got worse" for q in hollow))
+        return Check(name=name, passed=False, detail=f"{told}: hollow engagement.")
+    open_ = sum("hollow engagement" in q.possible for q in read)
+    detail = f"No pair of a metric and its counterpart, of {len(read)}, shows hollow engagement"
+    detail += f"; for {open_} the data leave it open." if open_ else "."
+    return Check(name=name, passed=None if open_ else True, detail=detail)
+
+
+def denominators(data: Study, card: Scorecard) -> Check:
+    """Ask whether a ratio that changed did so mainly because its denominator did (H3)."""
+    name = "Ratios that moved by their denominator"
+    read = scorecard.pooled(data)
+    ratios = [(p, c) for p, c in zip(data.launch.plan, card.claims, strict=True) if p.metric.denominator is not None]
+    told, asked = [], 0
+    for p, claim in ratios:
+        bottom, e = p.metric.denominator, claim.estimate
+        if bottom is None or not isinstance(e, Estimate) or e.rel is None or e.low <= 0 <= e.high or e.rel <= -1:
+            continue
+        asked += 1
+        alone = Metric(
+            name=p.metric.name,
+            title="",
+            kind="mean",
+            numerator=bottom,
+            better="higher",
+            unit="",
+            window_days=p.metric.window_days,
+            covariates=(),
+        )
+        d = scorecard.estimate(data, read, alone, treatment=card.treatment, adjust=False)
+        if not isinstance(d, Estimate) or d.rel is None or d.rel <= -1 or d.low <= 0 <= d.high:
+            continue
+        share = -math.log1p(d.rel) / math.log1p(e.rel)
+        if share > MOVED:
+            moved = percent(d.rel, signed=True)
+            told.append(f"{claim.title} changed mainly because its denominator did ({moved} per account)")
+    if not asked:
+        detail = "No ratio of the plan differs between the arms, so none was moved by its denominator."
+        return Check(name=name, passed=None if not ratios else True, detail=detail)
+    detail = (
+        "; ".join(told) + "."
+        if told
+        else f"Ratios that differ between the arms: {asked}; none mainly by its denominator."
+    )
+    return Check(name=name, passed=not told, detail=detail)
+
+
+def twyman(claims: Iterable[Claim], prior: float) -> Check:
+    """Ask whether an effect is too large to be believed at first sight (H9: Twyman's law)."""
+    name = "Too good to be true"
+    read = [(c, e.rel) for c in claims if isinstance(e := c.estimate, Estimate) and e.rel is not None and _differs(e)]
+    big = [f"{c.title} ({percent(rel, signed=True)})" for c, rel in read if abs(rel) > TWYMAN * prior]
+    limit = percent(TWYMAN * prior, digits=0)
+    usual = f"{percent(prior, digits=0)}, from 'decision: {{past_lifts: …}}' or assumed"
+    if big:
+        detail = (
+            f"Beyond {limit}, four times the usual spread of lifts ({usual}): {', '.join(big)}. "
+            "Audit the logs and repeat the launch before this is believed."
+        )
+        return Check(name=name, passed=False, detail=detail)
+    return Check(name=name, passed=True, detail=f"No effect that differs from zero is beyond {limit}.")
+
+
+def curse(claims: Iterable[Claim], prior: float) -> Check:
+    """Say what is likely to be left of each win (H10): the estimate drawn towards zero, and the usual exaggeration.
+
+    With true relative lifts spread by `prior` around zero, the best guess is `rel * prior**2 / (prior**2 + se**2)`.
+    The factor is by how much a significant estimate would exaggerate a true effect of that size (type M error:
+    Gelman and Carlin 2014, Beyond power calculations).
+    """
+    name = "What is likely to be left of a win"
+    told = []
+    for c in claims:
+        e = c.estimate
+        if c.role not in decision.SUCCESS or not isinstance(e, Estimate) or e.rel is None or not _differs(e):
+            continue
+        se = e.se / abs(e.control)
+        left = e.rel * prior**2 / (prior**2 + se**2)
+        factor = belief.exaggeration_of(abs(left) / se, alpha=1 - e.level)
+        told.append(
+            f"{c.title}: {percent(e.rel, signed=True)} found, {percent(left, signed=True)} expected in a repetition "
+            f"(a significant result at this size exaggerates by {factor:.1f})"
+        )
+    if not told:
+        return Check(name=name, passed=None, detail="No success metric differs from zero in relative terms.")
+    return Check(name=name, passed=True, detail="; ".join(told) + ".")
+
+
+def _differs(e: Estimate) -> bool:
+    return not e.low <= 0 <= e.high

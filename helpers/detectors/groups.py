@@ -1,0 +1,99 @@
+"""Effects that depend on who is in the arms: their composition, and harm that a mean hides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from helpers import decision, inference, scorecard, units
+from helpers.detectors.effects import MOVED
+from helpers.launch.entry import Planned
+from helpers.results import Check, Estimate, NotEstimable
+from helpers.scorecard import Scorecard
+from helpers.study import Study
+
+
+def composition(data: Study, card: Scorecard) -> Check:
+    """Ask whether an effect depends on who happens to be in which arm (H4: Simpson): each segment weighted alike.
+
+    The effect is averaged over the levels of each segment by their share of both arms together, and compared with the
+    plain one. Under a sound draw the two agree but for chance.
+    """
+    name = "Composition of the arms"
+    plain = {e.metric: e for e in card.plain if isinstance(e, Estimate) and not e.low <= 0 <= e.high}
+    success = [p for p in data.launch.plan if p.role in decision.SUCCESS and p.metric.name in plain]
+    if not data.launch.segments or not success:
+        why = (
+            "the launch names no segments" if not data.launch.segments else "no success metric differs between the arms"
+        )
+        return Check(name=name, passed=None, detail=f"Not asked, because {why}.")
+    told = []
+    for segment in data.launch.segments:
+        for p, slices in _slices(data, success, segment, card.treatment):
+            found = [e for e in slices if isinstance(e, Estimate)]
+            if len(found) < len(slices) or not found:
+                continue
+            n = np.array([e.n_control + e.n_treatment for e in found])
+            weighted = float(n @ [e.diff for e in found] / n.sum())
+            whole = plain[p.metric.name].diff
+            if weighted * whole < 0 or abs(weighted - whole) > MOVED * abs(whole):
+                told.append(f"{p.metric.title} differs by {whole:.3g}, with {segment} weighted alike by {weighted:.3g}")
+    if told:
+        return Check(name=name, passed=False, detail=f"{'; '.join(told)}: the arms hold different people.")
+    detail = f"Weighting {', '.join(data.launch.segments)} alike in both arms leaves the effects as they are."
+    return Check(name=name, passed=True, detail=detail)
+
+
+def tail_harm(data: Study, card: Scorecard) -> Check:
+    """Ask whether a guardrail breaks its margin in some group though it may hold on average (H15).
+
+    The intervals hold for all groups and guardrails together (Bonferroni).
+    """
+    name = "Harm in a group"
+    guardrails = [p for p in data.launch.plan if p.role == "guardrail" and p.limit]
+    if not guardrails or not data.launch.segments:
+        return Check(name=name, passed=None, detail="Not asked: the launch names no guardrails or no segments.")
+    told, groups, blind = [], 0, 0
+    table = units.load(data)
+    sizes = table.aggregate(**{segment: table[segment].nunique() for segment in data.launch.segments}).execute()
+    level = 1 - data.launch.decision.alpha / (len(guardrails) * int(sizes.to_numpy().sum()))
+    for segment in data.launch.segments:
+        for p, slices in _slices(data, guardrails, segment, card.treatment, level=level):
+            for e in slices:
+                groups += 1
+                blind += isinstance(e, NotEstimable)
+                claim = decision.read(p.metric, e, role="guardrail", margin=p.margin, equivalence=p.equivalence)
+                if claim.status == "breached":
+                    told.append(f"{p.metric.title} in {segment} {e.slice[segment]}")
+    if told:
+        return Check(name=name, passed=False, detail=f"Beyond the margin for certain: {'; '.join(told)}.")
+    detail = (
+        f"In none of {groups - blind} pairs of a group and a guardrail is the margin broken for certain; smaller harm "
+        "may be there."
+    )
+    return Check(name=name, passed=True if groups > blind else None, detail=detail)
+
+
+def _slices(
+    data: Study, plan: Iterable[Planned], segment: str, treatment: str, *, level: float = 0.95
+) -> list[tuple[Planned, list[Estimate | NotEstimable]]]:
+    """Compare metrics within every level of a segment, without adjustment."""
+    launch = data.launch
+    read = scorecard.pooled(data, by=[segment])
+    return [
+        (
+            p,
+            inference.compare(
+                read,
+                p.metric,
+                control=launch.arms.control,
+                treatment=treatment,
+                days=p.metric.window_days or launch.days,
+                pre_days=max(launch.pre_days, 1),
+                level=level,
+            ),
+        )
+        for p in plan
+        if units.why_not(data, p.metric) is None
+    ]
