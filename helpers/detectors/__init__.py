@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from helpers.detectors.effects import curse, denominators, divergence, prior_sd, twyman
 from helpers.detectors.groups import composition, tail_harm
 from helpers.detectors.past import forking
-from helpers.detectors.viewing import autoplay, bunching
+from helpers.detectors.viewing import autoplay, bunching, displacement
 from helpers.detectors.wording import plain_words
 from helpers.register import Opening
 from helpers.results import Check
@@ -24,6 +24,7 @@ __all__ = [
     "composition",
     "curse",
     "denominators",
+    "displacement",
     "divergence",
     "forking",
     "inspect",
@@ -56,6 +57,7 @@ def inspect(data: Study, card: Scorecard, openings: Sequence[Opening] = ()) -> t
         denominators(data, card),
         autoplay(data, card),
         bunching(data, card),
+        displacement(data, card),
         composition(data, card),
         twyman(card.claims, prior),
         curse(card.claims, prior),

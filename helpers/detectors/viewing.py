@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 import ibis
 
@@ -20,6 +21,9 @@ THRESHOLDS = (  # at which an event begins to count: table, column, place, unit
     ("plays", "completed_share", 0.7, "of the title"),
     ("sessions", "seconds_to_first_play", 300.0, "s"),
 )
+BUNCHED = 0.02
+LOST = 0.5  # of a gain: where more is taken from elsewhere, most of it is displaced
+PLACES = 8  # of a way of parting the hours that are looked at one by one: those with most
 
 
 def autoplay(data: Study, card: Scorecard) -> Check:
@@ -66,7 +70,7 @@ def bunching(data: Study, card: Scorecard) -> Check:
         near, beyond = value.between(0.8 * at, 1.2 * at), value >= at if unit != "s" else value <= at
         read = _by_account(data, table, near=near.sum(), beyond=(near & beyond).sum())
         e = _contrast(data, read, card.treatment, "beyond", "near", level=1 - data.launch.decision.alpha / len(asked))
-        if isinstance(e, Estimate) and e.low > 0:
+        if isinstance(e, Estimate) and e.low > 0 and e.diff >= BUNCHED:
             told.append(
                 f"{column} at {at:g} {unit}: {e.treatment:.1%} of the events near it just count, not {e.control:.1%}"
             )
@@ -74,6 +78,83 @@ def bunching(data: Study, card: Scorecard) -> Check:
         return Check(name=name, passed=False, detail=f"{'; '.join(told)}. Was the definition gamed?")
     places = ", ".join(f"{column} at {at:g} {unit}" for _, column, at, unit in asked)
     return Check(name=name, passed=True, detail=f"No more events than in control lie just beyond {places}.")
+
+
+def displacement(data: Study, card: Scorecard) -> Check:
+    """Ask whether hours that were gained in one place were lost in another (H5): title, device, row, start or half.
+
+    The hours of an account are parted in several ways, by what the data know. A part is matched by a loss if its gain
+    is certain, and certainly more than half of it is missing in the other parts, while all hours together did not
+    rise for certain. The intervals hold for all parts together (Bonferroni). Hours have an end for everybody, so that a
+    new title always displaces something: what it gains net is the number to read.
+    """
+    name = "Gain matched by a loss"
+    if lacking := _lacking(data, "plays", "watch_minutes"):
+        return Check(name=name, passed=None, detail=f"Not asked, because {lacking}.")
+    hours, ways = _parted(data)
+    parts = [(way, place) for way in ways for place in _places(hours, way)]
+    whole = hours["hours"].sum()
+    numbers = {"all": whole}
+    for i, (way, place) in enumerate(parts):
+        part = hours["hours"].sum(where=hours[f"by {way}"] == place).fill_null(0.0)
+        numbers |= {f"part {i}": part, f"rest {i}": whole - part, f"most {i}": whole - (1 - LOST) * part}
+    read = _moments(data, hours.aggregate(by="account", **numbers), [(n, n) for n in numbers])
+    net = _contrast(data, read, card.treatment, "all", level=1 - data.launch.decision.alpha)
+    if not parts or not isinstance(net, Estimate):
+        return Check(name=name, passed=None, detail="Not asked, because the hours cannot be parted and compared.")
+    told: list[str] = []
+    kept: list[str] = []
+    level = 1 - data.launch.decision.alpha / len(parts)
+    for i, (way, place) in enumerate(parts):
+        part, rest, most = (_contrast(data, read, card.treatment, f"{n} {i}", level=level) for n in _OF_A_PART)
+        if isinstance(part, Estimate) and isinstance(rest, Estimate) and part.low > 0 and rest.high < 0:
+            said = (
+                f"{part.diff:+.2f} h ({part.low:+.2f} to {part.high:+.2f}) an account for the {way} '{place}', "
+                f"{rest.diff:+.2f} ({rest.low:+.2f} to {rest.high:+.2f}) elsewhere"
+            )
+            mainly = isinstance(most, Estimate) and most.high < 0 and net.low <= 0
+            (told if mainly else kept).append(said)
+    in_all = f"{net.diff:+.2f} ({net.low:+.2f} to {net.high:+.2f})"
+    if told:
+        return Check(name=name, passed=False, detail=f"Hours moved rather than rose: {'; '.join(told)}; net {in_all}.")
+    detail = f"By {', '.join(ways)}, no gain is mainly a loss elsewhere; net {in_all} h an account."
+    return Check(name=name, passed=True, detail=detail + (f" In part displaced: {'; '.join(kept)}." if kept else ""))
+
+
+_OF_A_PART = ("part", "rest", "most")
+
+
+def _parted(data: Study) -> tuple[ibis.Table, list[str]]:
+    """Add hours up by account and every way of parting them that the data allow (columns `by …`); name the ways."""
+    days = data.launch.days
+    plays = _inside(data, "plays")
+    if not _lacking(data, "plays", "initiation"):
+        plays = plays.mutate(**{"by start": plays["initiation"]})
+    if days >= 14:
+        late = plays["started_at"] >= _start(data) + dt.timedelta(days=days // 14 * 7)
+        plays = plays.mutate(**{"by weeks": late.ifelse("later", "first")})
+    if not _lacking(data, "titles", "is_launch_title"):
+        titles = data.table("titles").select("title", new="is_launch_title")
+        plays = plays.left_join(titles, "title")
+        plays = plays.mutate(**{"by title": plays["new"].fill_null(False).ifelse("of the launch", "other")})
+    for way, table, keys in (("device", "sessions", ["session"]), ("row", "impressions", ["session", "title"])):
+        if not _lacking(data, table, way, *keys):
+            places = data.table(table).group_by("account", *keys).aggregate(place=ibis._[way].min())
+            plays = plays.drop(*(c for c in plays.columns if c.endswith("_right"))).left_join(
+                places, ["account", *keys]
+            )
+            plays = plays.rename({f"by {way}": "place"})
+    ways = [c.removeprefix("by ") for c in plays.columns if c.startswith("by ")]
+    parted = {f"by {way}": plays[f"by {way}"].fill_null("none") for way in ways}
+    hours = plays.mutate(**parted).aggregate(by=["account", *parted], hours=plays["watch_minutes"].sum() / 60)
+    return hours.cache(), ways
+
+
+def _places(hours: ibis.Table, way: str) -> list[str]:
+    """List the parts that most hours fall into; a single one parts nothing."""
+    found = hours.aggregate(by=f"by {way}", hours=hours["hours"].sum()).order_by(ibis.desc("hours"), f"by {way}")
+    places = found.limit(PLACES).execute()[f"by {way}"].tolist()
+    return places if len(places) > 1 else []
 
 
 def _lacking(data: Study, table: str, *columns: str) -> str:
@@ -88,18 +169,30 @@ def _columns(metric: Metric) -> set[str | None]:
     return {base.column for m in metric.measures for base in m.bases}
 
 
+def _start(data: Study) -> dt.datetime:
+    first = data.launch.dates.start if data.launch.dates else dt.date.min
+    return dt.datetime.combine(first, dt.time(), tzinfo=dt.UTC)
+
+
+def _inside(data: Study, table: str) -> ibis.Table:
+    """Open the events of the launch's days."""
+    events, start = data.table(table), _start(data)
+    time = events[str(schema.table(table).time)]
+    return events.filter((time >= start) & (time < start + dt.timedelta(days=data.launch.days)))
+
+
 def _by_account(data: Study, table: str, **numbers: ibis.Value) -> Moments:
     """Sum events of the launch's days by assigned account, zeros included, and give the moments of each arm."""
-    events, launch = data.table(table), data.launch
-    start = dt.datetime.combine(launch.dates.start if launch.dates else dt.date.min, dt.time(), tzinfo=dt.UTC)
-    time = events[str(schema.table(table).time)]
-    inside = (time >= start) & (time < start + dt.timedelta(days=launch.days))
-    found = events.filter(inside).aggregate(by="account", **numbers)
-    accounts = data.assignments.select("account", "arm")
+    found = _inside(data, table).aggregate(by="account", **numbers)
+    return _moments(data, found, [(a, b) for a in numbers for b in numbers])
+
+
+def _moments(data: Study, found: ibis.Table, pairs: Sequence[tuple[str, str]]) -> Moments:
+    """Put a row for every assigned account beside what was found, zeros included, and give the moments of each arm."""
+    accounts, names = data.assignments.select("account", "arm"), [c for c in found.columns if c != "account"]
     rows = accounts.left_join(found.mutate(account=found.account.cast(accounts.account.type())), "account")
-    rows = rows.select("arm", **{name: rows[name].cast("float64").fill_null(0.0) for name in numbers})
-    pairs = [(a, b) for a in numbers for b in numbers]
-    return moments.from_table(rows, columns=list(numbers), pairs=pairs, by=["arm"])
+    rows = rows.select("arm", **{name: rows[name].cast("float64").fill_null(0.0) for name in names})
+    return moments.from_table(rows, columns=names, pairs=pairs, by=["arm"])
 
 
 def _contrast(
