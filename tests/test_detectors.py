@@ -1,13 +1,18 @@
 """What is suspicious about a result: each pattern is found where it was planted, and not where it was not."""
 
 import datetime as dt
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
+from scipy import stats
 
 from helpers import decision, detectors, inference, launch, metrics, register, scorecard, study
+from helpers.detectors import past
+from helpers.errors import DataError, LaunchError
 from helpers.launch.entry import Planned
 from helpers.metrics import Bound
 from helpers.results import Estimate
@@ -248,7 +253,7 @@ def test_on_an_own_table_every_detector_answers_in_words(players):
     data = study.open(launch.load(players[0]))
     register.note(data.launch, data.fingerprint, dt.date(2026, 11, 25))
     found = detectors.inspect(data, scorecard.measure(data), register.read(data.launch))
-    assert len(found) == 9
+    assert len(found) == 12
     assert all(c.detail.endswith(".") for c in found)
     assert set(detectors.INFORMING) < {c.name for c in found}
     assert len(detectors.of_trust(found)) == len(found) - len(detectors.INFORMING)
@@ -259,3 +264,272 @@ def test_a_win_of_many_errors_is_not_said_to_exaggerate():
     told = detectors.curse([decision.read(HOURS, e, role="north_star")], prior=0.03)
     assert told.passed
     assert "exaggerates by 1.0" in told.detail
+
+
+# Gains that are taken from elsewhere (H5).
+
+
+@pytest.fixture
+def places(tmp_path):
+    """Write plays of 3,000 accounts on two devices, of two titles and from two rows, and measure hours a week."""
+
+    def write(*, moved="", by=0.0, more=1.0, seed=8):
+        rng, n, of = np.random.default_rng(seed), 3_000, 8
+        new, who = np.arange(n) % 2 == 1, np.repeat(np.arange(n), of)
+        ids = np.array([f"a{i}" for i in range(n)])
+        parts = {name: rng.random(len(who)) < 0.4 for name in ("device", "title", "row", "weeks")}
+        if moved:
+            parts[moved] |= new[who] & (rng.random(len(who)) < by)
+        day = rng.integers(0, 7, len(who)) + 7 * parts["weeks"]
+        at = pd.Timestamp("2026-09-07", tz="UTC") + pd.to_timedelta(24 * day + rng.integers(0, 24, len(who)), unit="h")
+        at = at.where(np.arange(len(who)) > 0, pd.Timestamp("2026-09-20 23:00", tz="UTC"))
+        session = [f"s{i}" for i in range(len(who))]
+        title = np.where(parts["title"], "t1", "t0")
+        folder = tmp_path / f"tables{seed}"
+        folder.mkdir()
+        common = pd.DataFrame({"account": ids[who], "session": session, "started_at": at})
+        tables = {
+            "assignments": pd.DataFrame({"account": ids, "arm": np.where(new, "new", "old")}),
+            "titles": pd.DataFrame({"title": ["t0", "t1"], "is_launch_title": [False, True]}),
+            "sessions": common.assign(device=np.where(parts["device"], "tv", "phone"), seconds_to_first_play=9.0),
+            "plays": common.assign(title=title, watch_minutes=rng.gamma(4, 10, len(who)) * np.where(new[who], more, 1)),
+            "impressions": common.rename(columns={"started_at": "shown_at"}).assign(
+                title=title, row=np.where(parts["row"], "top", "trending")
+            ),
+        }
+        for name, table in tables.items():
+            table.to_parquet(folder / f"{name}.parquet")
+        (tmp_path / "gate.yaml").write_text(
+            f"name: gate\ndata: {{source: tables{seed}}}\narms: {{control: old, treatment: new}}\n"
+            "dates: {start: 2026-09-07, days: 14, pre_days: 0}\nmetrics: {north_star: hours_per_account_week}\n"
+        )
+        data = study.open(launch.load(tmp_path / "gate.yaml"))
+        return data, scorecard.measure(data)
+
+    return write
+
+
+@pytest.mark.parametrize("way", ["device", "title", "row", "weeks"])
+def test_hours_that_only_moved_are_found(places, way):
+    found = detectors.displacement(*places(moved=way, by=0.2))
+    assert found.passed is False
+    assert f"for the {way} '" in found.detail
+
+
+def test_a_lift_of_everything_is_displaced_from_nowhere(places):
+    found = detectors.displacement(*places(more=1.1))
+    assert found.passed is True
+    assert "displaced" not in found.detail
+    assert "net +" in found.detail
+
+
+def test_what_a_new_title_takes_from_others_is_told_though_more_is_left(places):
+    data, card = places(moved="title", by=0.2, more=1.1)
+    found = detectors.displacement(data, card)
+    assert found.passed is True
+    plays = data.table("plays").execute().merge(data.assignments.execute(), on="account")
+    hours = plays.groupby(["arm", "title"])["watch_minutes"].sum() / 60 / 1_500
+    gained, lost = (hours["new", t] - hours["old", t] for t in ("t1", "t0"))
+    assert f"{gained:+.2f} h (" in found.detail
+    assert f"{lost:+.2f} (" in found.detail
+    assert f"net {gained + lost:+.2f} (" in found.detail
+
+
+def test_nothing_is_displaced_where_nothing_happened(places):
+    assert all(detectors.displacement(*places(seed=seed)).passed for seed in range(20, 25))
+
+
+# Proxies that no longer agree with what they stand for (H13).
+
+
+def archive(rng, agreement, *, shared=0.6, noise=0.5):
+    """Draw past launches, one for each correlation of true effects, whose errors agree as well."""
+    r = np.asarray(agreement)
+    true = rng.normal(size=(len(r), 2))
+    true[:, 1] = r * true[:, 0] + np.sqrt(1 - r**2) * true[:, 1]
+    error = noise * rng.multivariate_normal([0, 0], [[1, shared], [shared, 1]], len(r))
+    found = true + error
+    days = pd.date_range("2023-01-02", periods=len(r), freq="W").astype(str)
+    return pd.DataFrame(
+        {"ended": days, "metric": "hours", "effect": found[:, 0], "se": noise, "outcome": found[:, 1],
+         "outcome_se": noise, "correlation": shared}
+    )  # fmt: skip
+
+
+def with_archive(players, table):
+    path, _ = players
+    table.to_csv(path.parent / "past.csv", index=False)
+    text = path.read_text()
+    if "archive" not in text:
+        path.write_text(text + "decision: {archive: past.csv}\n")
+    return launch.load(path)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "passed"), [([0.9] * 60 + [0.0] * 50, False), ([0.9] * 110, True), ([0.9] * 60 + [0.5] * 50, None)]
+)
+def test_a_proxy_whose_agreement_decayed_is_found(players, agreement, passed):
+    table = archive(np.random.default_rng(1), agreement).sample(frac=1, random_state=1)  # in any order
+    found = detectors.proxy_decay(with_archive(players, table))
+    assert found.passed is passed
+    assert "over the first 50: 0." in found.detail
+
+
+def test_without_an_archive_or_with_a_short_one_proxies_are_not_asked_about(players):
+    assert "names no archive" in detectors.proxy_decay(launch.load(players[0])).detail
+    found = detectors.proxy_decay(with_archive(players, archive(np.random.default_rng(2), [0.9] * 10)))
+    assert found.passed is None
+    assert "no success metric has 20 past launches" in found.detail
+
+
+def test_noise_alone_is_no_decay(players):
+    table = archive(np.random.default_rng(3), [0.9] * 60)
+    table["effect"] = np.random.default_rng(4).normal(0, 0.1, 60)  # less than its own error
+    found = detectors.proxy_decay(with_archive(players, table))
+    assert found.passed is None
+    assert "cannot be told from noise" in found.detail
+
+
+def test_a_proxy_that_agrees_enough_is_seldom_said_to_have_decayed():
+    rng, low, covered = np.random.default_rng(5), [], []
+    for _ in range(60):
+        effects, errors = past._effects(archive(rng, [0.5] * 50))  # just enough
+        _, below, above = past.agreement(effects, errors, draws=200)
+        low.append(above < past.AGREES)
+        covered.append(below <= 0.5 <= above)
+    assert np.mean(low) <= 0.025 + 3 * 0.020  # one end of a 95 % interval; three standard errors of a share in 60
+    assert np.mean(covered) >= 0.95 - 3 * 0.028
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"se": -1.0}, "line 2: 'se' is -1.0; expected a number above 0"),
+        ({"outcome": "much"}, "line 2: 'outcome' is much; expected a number"),
+        ({"correlation": 2.0}, "'correlation' is 2.0; expected from -1 to 1"),
+        ({"ended": "soon"}, "line 2: 'ended' is no day; write 2026-09-07"),
+    ],
+)
+def test_an_archive_that_cannot_be_meant_is_refused(players, change, said):
+    with pytest.raises(DataError, match=re.escape(said)):
+        detectors.proxy_decay(with_archive(players, archive(np.random.default_rng(6), [0.9] * 30).assign(**change)))
+    short = with_archive(players, archive(np.random.default_rng(6), [0.9] * 30).drop(columns="outcome"))
+    with pytest.raises(DataError, match="has no column 'outcome'"):
+        detectors.proxy_decay(short)
+
+
+# Metrics that jumped when they became a target (H14).
+
+SINCE = dt.date(2026, 8, 3)
+
+
+def days(rng, *, before=56, after=14, jump=0.0, memory=0.0):
+    """Draw the days of a metric: a weekly pattern, noise that lasts, and a jump in noise's own spread."""
+    noise = rng.normal(size=before + after)
+    for i in range(1, len(noise)):
+        noise[i] = memory * noise[i - 1] + np.sqrt(1 - memory**2) * noise[i]
+    index = [SINCE - dt.timedelta(days=before) + dt.timedelta(days=i) for i in range(before + after)]
+    level = 100 + 10 * (np.arange(before + after) % 7 > 4)
+    return pd.Series(level + noise + jump * (np.arange(before + after) >= before), index=index)
+
+
+def test_the_limits_of_a_history_are_those_of_the_analysis_of_variance():
+    history = days(np.random.default_rng(1))
+    found = past.jump(history, SINCE, alpha=0.05)
+    rows = pd.DataFrame({"y": history.to_numpy()[:56], "weekday": np.arange(56) % 7})
+    fit = smf.ols("y ~ C(weekday)", rows).fit()
+    rest = fit.resid.to_numpy()
+    r = max(rest[1:] @ rest[:-1] / (rest @ rest), 0)
+    half = stats.t.ppf(0.975, fit.df_resid) * np.sqrt(fit.mse_resid * (1 / 14 + 1 / 56) * (1 + r) / (1 - r))
+    assert (found.before, found.low, found.high) == pytest.approx(
+        (rows["y"].mean(), rows["y"].mean() - half, rows["y"].mean() + half)
+    )
+    assert found.after == pytest.approx(history.iloc[56:].mean())
+
+
+@pytest.mark.parametrize(("before", "memory", "most"), [(56, 0.0, 0.01), (14, 0.0, 0.02), (56, 0.4, 0.02)])
+def test_a_steady_metric_stays_within_its_limits(before, memory, most):
+    rng = np.random.default_rng(2)
+    found = [past.jump(days(rng, before=before, memory=memory), SINCE) for _ in range(1_000)]
+    assert np.mean([not f.low <= f.after <= f.high for f in found]) <= most  # 0.0027 where days are independent
+
+
+def test_a_jump_of_two_standard_deviations_is_found():
+    rng = np.random.default_rng(3)
+    found = [past.jump(days(rng, jump=2.0), SINCE) for _ in range(200)]
+    assert np.mean([f.after > f.high for f in found]) > 0.95
+
+
+def with_history(players, table, since=SINCE):
+    path, _ = players
+    table.rename("value").rename_axis("day").to_csv(path.parent / "hours.csv")
+    text = path.read_text().replace("[history]}", f"[history], target_since: {since}, history: hours.csv}}")
+    path.write_text(text)
+    return study.open(launch.load(path))
+
+
+@pytest.mark.parametrize(("size", "passed"), [(4.0, False), (0.0, True)])
+def test_a_metric_that_jumped_when_it_became_a_target_is_found_in_its_history(players, size, passed):
+    found = detectors.regime_change(with_history(players, days(np.random.default_rng(4), jump=size)))
+    assert found.passed is passed
+    assert "before 2026-08-03" in found.detail
+
+
+def test_without_a_date_or_with_a_short_history_nothing_is_asked(players):
+    assert "target_since" in detectors.regime_change(study.open(launch.load(players[0]))).detail
+    found = detectors.regime_change(with_history(players, days(np.random.default_rng(5), before=10)))
+    assert found.passed is None
+    assert "10 days before 2026-08-03 and 14 from it; at least 14 and 7" in found.detail
+
+
+def test_a_history_with_gaps_is_not_read(players):
+    found = detectors.regime_change(with_history(players, days(np.random.default_rng(6)).drop(index=SINCE)))
+    assert found.passed is None
+    assert "days twice or not at all" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[history]}", "[history], history: x.csv}", "needs 'target_since'"),
+        ("[history]}", "[history], target_since: 2026-08-03, history: x.csv}", "there is no file"),
+        ("[history]}", "[history], target_since: 2026-08-03}", "name a 'history' file"),
+        ("[history]}", "[history], target_since: soon}", "date"),
+        ("segments:", "decision: {archive: y.csv}\nsegments:", "archive: there is no file"),
+    ],
+)
+def test_a_past_that_is_not_there_is_refused_with_the_file(players, old, new, said):
+    path, _ = players
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(LaunchError, match=said):
+        launch.load(path)
+
+
+@pytest.mark.parametrize(("size", "passed"), [(1.5, False), (1.0, True)])
+def test_the_logs_before_the_start_are_a_history(tmp_path, size, passed):
+    rng, n = np.random.default_rng(7), 30_000
+    day, who = rng.integers(-28, 14, n), rng.integers(0, 400, n)
+    start = pd.Timestamp("2026-09-07", tz="UTC")
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    at = start + pd.to_timedelta(24 * 60 * day + rng.integers(0, 24 * 60, n), unit="min")
+    at = at.where(np.arange(n) > 0, start + pd.Timedelta(days=13, hours=23))
+    minutes = rng.gamma(4, 10, n) * np.where(day >= -14, size, 1.0)
+    plays = pd.DataFrame({"account": who.astype(str), "session": np.arange(n).astype(str), "title": "t"})
+    plays.assign(started_at=at, watch_minutes=minutes).to_parquet(folder / "plays.parquet")
+    arms = {"account": np.arange(400).astype(str), "arm": np.where(np.arange(400) % 2, "new", "old")}
+    pd.DataFrame(arms).to_parquet(folder / "assignments.parquet")
+    text = (
+        "name: gate\ndata: {source: tables}\narms: {control: old, treatment: new}\n"
+        "dates: {start: 2026-09-07, days: 14, pre_days: 28}\n"
+        "metrics: {north_star: {metric: hours_per_account_week, target_since: 2026-08-24}}\n"
+    )
+    (tmp_path / "gate.yaml").write_text(text)
+    data = study.open(launch.load(tmp_path / "gate.yaml"))
+    found = detectors.regime_change(data)
+    assert found.passed is passed
+    before = minutes[(day < -14) & (np.arange(n) > 0)].sum() / 60 / 14 / 400
+    assert f"was {before:.4g} a day" in found.detail
+    (tmp_path / "gate.yaml").write_text(text.replace("2026-08-24", "2026-09-08"))
+    with pytest.raises(LaunchError, match="after the start"):
+        launch.load(tmp_path / "gate.yaml")

@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "quadrant": {"results"},
     "corpus": {"errors", "simulate", "study"},
     "lessons": {"launch", "metrics", "results", "scorecard", "study"},
-    "detectors": {"decision", "inference", "launch", "metrics", "moments", "power", "quadrant", "register", "report", "results", "schema", "scorecard", "study", "units", "wording"},
+    "detectors": {"corpus", "decision", "errors", "inference", "launch", "metrics", "moments", "power", "quadrant", "register", "report", "results", "schema", "scorecard", "study", "units", "wording"},
     "register": {"errors", "launch", "study"},
     "linter": {"errors", "launch", "metrics", "power", "results", "scorecard", "study"},
     "plan": {"brief", "errors", "launch", "linter", "metrics", "register", "report", "results"},

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from helpers.detectors.effects import curse, denominators, divergence, prior_sd, twyman
 from helpers.detectors.groups import composition, tail_harm
-from helpers.detectors.past import forking
+from helpers.detectors.past import forking, proxy_decay, regime_change
 from helpers.detectors.viewing import autoplay, bunching, displacement
 from helpers.detectors.wording import plain_words
 from helpers.register import Opening
@@ -31,6 +31,8 @@ __all__ = [
     "of_trust",
     "plain_words",
     "prior_sd",
+    "proxy_decay",
+    "regime_change",
     "tail_harm",
     "twyman",
 ]
@@ -62,6 +64,8 @@ def inspect(data: Study, card: Scorecard, openings: Sequence[Opening] = ()) -> t
         twyman(card.claims, prior),
         curse(card.claims, prior),
         tail_harm(data, card),
+        proxy_decay(launch),
+        regime_change(data),
         forking(launch, openings),
     )
 

@@ -107,7 +107,8 @@ def displacement(data: Study, card: Scorecard) -> Check:
     level = 1 - data.launch.decision.alpha / len(parts)
     for i, (way, place) in enumerate(parts):
         part, rest, most = (_contrast(data, read, card.treatment, f"{n} {i}", level=level) for n in _OF_A_PART)
-        if isinstance(part, Estimate) and isinstance(rest, Estimate) and part.low > 0 and rest.high < 0:
+        new = place == "of the launch"  # what it takes from the others is always told
+        if isinstance(part, Estimate) and isinstance(rest, Estimate) and part.low > 0 and (new or rest.high < 0):
             said = (
                 f"{part.diff:+.2f} h ({part.low:+.2f} to {part.high:+.2f}) an account for the {way} '{place}', "
                 f"{rest.diff:+.2f} ({rest.low:+.2f} to {rest.high:+.2f}) elsewhere"
@@ -118,7 +119,7 @@ def displacement(data: Study, card: Scorecard) -> Check:
     if told:
         return Check(name=name, passed=False, detail=f"Hours moved rather than rose: {'; '.join(told)}; net {in_all}.")
     detail = f"By {', '.join(ways)}, no gain is mainly a loss elsewhere; net {in_all} h an account."
-    return Check(name=name, passed=True, detail=detail + (f" In part displaced: {'; '.join(kept)}." if kept else ""))
+    return Check(name=name, passed=True, detail=detail + (f" Of it: {'; '.join(kept)}." if kept else ""))
 
 
 _OF_A_PART = ("part", "rest", "most")

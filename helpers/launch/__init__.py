@@ -125,7 +125,7 @@ class DecisionRule(Actions):
     """How the answer is read: error rates, correction, on which days it is looked at, and what is then done.
 
     `adjust` takes out what each metric's covariates explain; `poststratify` names attributes, known before the
-    assignment, whose mix is made the same in both arms.
+    assignment, whose mix is made the same in both arms. `archive` names a file of past launches.
     """
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
@@ -134,6 +134,7 @@ class DecisionRule(Actions):
     adjust: bool = True
     poststratify: tuple[Column, ...] = ()
     looks: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    archive: str = ""
 
     @model_validator(mode="after")
     def _looks_in_order(self) -> DecisionRule:
@@ -193,6 +194,7 @@ class Launch(Section):
             raise PydanticCustomError(
                 "looks", f"the last look is on day {self.decision.looks[-1]}, the launch ends on day {self.days}"
             )
+        self._check_past()
         if self.sampling is not None:
             for arm in sorted(set(self.sampling.n) ^ set(self.arms.names)):
                 raise PydanticCustomError(
@@ -230,6 +232,25 @@ class Launch(Section):
                     "poststratify",
                     f"'decision.poststratify' names '{name}', {fault}; name attributes known before the assignment, "
                     "each once, such as those under 'segments'",
+                )
+
+    def _check_past(self) -> None:
+        """Refuse files of the past that are not there, and targets that have no past."""
+        files = {"archive": self.decision.archive} | {f"history of '{p.metric.name}'": p.history for p in self.plan}
+        for what, file in files.items():
+            if file and not (self.folder / file).is_file():
+                raise PydanticCustomError("past", f"{what}: there is no file {self.folder / file}")
+        for p in self.plan:
+            name, since = p.metric.name, p.target_since
+            if since and self.dates and since > self.dates.start:
+                raise PydanticCustomError(
+                    "past",
+                    f"'{name}' is a target since {since}, after the start ({self.dates.start}): nothing is before",
+                )
+            if since and not p.history and self.data.source is None:
+                raise PydanticCustomError(
+                    "past",
+                    f"'{name}' is a target since {since}; a table of accounts has no days: name a 'history' file",
                 )
 
     def model_post_init(self, context: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ class Planned:
     `drives` names the metric that it is meant to move, `customer` says in the customer's terms what it stands for,
     `family` what a guardrail protects. `detect` is the change that the design must be able to see, where no target
     is set; `baseline` and `sd` (between accounts, what the past explains taken out) are numbers to plan with.
+    `target_since` says when people began to be held to it, `history` names a file of its days.
     """
 
     metric: Metric
@@ -53,6 +55,8 @@ class Planned:
     detect: Bound | None = None
     baseline: float | None = None
     sd: float | None = None
+    target_since: dt.date | None = None
+    history: str = ""
 
     @property
     def limit(self) -> Bound | None:
@@ -247,6 +251,8 @@ class Entry(Section):
     detect: AsBound = None
     baseline: float | None = None
     sd: float | None = Field(default=None, gt=0)
+    target_since: dt.date | None = None
+    history: str = ""
     _resolved: Metric = PrivateAttr()
 
     @model_validator(mode="before")
@@ -280,6 +286,8 @@ class Entry(Section):
                     f"'{metric.name}' is shown with the words '{words}'; the first screen of a page never says "
                     f"'{found}', so choose other words",
                 )
+        if self.history and self.target_since is None:
+            raise PydanticCustomError("history", f"'history' of '{metric.name}' needs 'target_since', a date")
         good = 1 if metric.better == "higher" else -1
         if self.target is not None and self.target.value * good <= 0:
             raise PydanticCustomError(
@@ -412,6 +420,8 @@ class Entry(Section):
             detect=self.detect,
             baseline=self.baseline,
             sd=self.sd,
+            target_since=self.target_since,
+            history=self.history,
         )
 
 
