@@ -119,7 +119,7 @@ def displacement(data: Study, card: Scorecard) -> Check:
     if told:
         return Check(name=name, passed=False, detail=f"Hours moved rather than rose: {'; '.join(told)}; net {in_all}.")
     detail = f"By {', '.join(ways)}, no gain is mainly a loss elsewhere; net {in_all} h an account."
-    return Check(name=name, passed=True, detail=detail + (f" Of it: {'; '.join(kept)}." if kept else ""))
+    return Check(name=name, passed=True, detail=detail + (f" In detail: {'; '.join(kept)}." if kept else ""))
 
 
 _OF_A_PART = ("part", "rest", "most")
@@ -127,28 +127,39 @@ _OF_A_PART = ("part", "rest", "most")
 
 def _parted(data: Study) -> tuple[ibis.Table, list[str]]:
     """Add hours up by account and every way of parting them that the data allow (columns `by …`); name the ways."""
-    days = data.launch.days
-    plays = _inside(data, "plays")
-    if not _lacking(data, "plays", "initiation"):
-        plays = plays.mutate(**{"by start": plays["initiation"]})
+    days, own = data.launch.days, data.assignments.account.type()
+    events = _inside(data, "plays")
+    ways = {"start": events["initiation"]} if not _lacking(data, "plays", "initiation") else {}
     if days >= 14:
-        late = plays["started_at"] >= _start(data) + dt.timedelta(days=days // 14 * 7)
-        plays = plays.mutate(**{"by weeks": late.ifelse("later", "first")})
-    if not _lacking(data, "titles", "is_launch_title"):
-        titles = data.table("titles").select("title", new="is_launch_title")
-        plays = plays.left_join(titles, "title")
-        plays = plays.mutate(**{"by title": plays["new"].fill_null(False).ifelse("of the launch", "other")})
-    for way, table, keys in (("device", "sessions", ["session"]), ("row", "impressions", ["session", "title"])):
-        if not _lacking(data, table, way, *keys):
-            places = data.table(table).group_by("account", *keys).aggregate(place=ibis._[way].min())
-            plays = plays.drop(*(c for c in plays.columns if c.endswith("_right"))).left_join(
-                places, ["account", *keys]
-            )
-            plays = plays.rename({f"by {way}": "place"})
-    ways = [c.removeprefix("by ") for c in plays.columns if c.startswith("by ")]
-    parted = {f"by {way}": plays[f"by {way}"].fill_null("none") for way in ways}
-    hours = plays.mutate(**parted).aggregate(by=["account", *parted], hours=plays["watch_minutes"].sum() / 60)
-    return hours.cache(), ways
+        late = events["started_at"] >= _start(data) + dt.timedelta(days=days // 14 * 7)
+        ways["weeks"] = late.ifelse("later", "first")
+    plays = events.select(
+        "session",
+        "title",
+        "watch_minutes",
+        **{f"by {way}": label for way, label in ways.items()},
+        account=events["account"].cast(own),
+    )
+    for way, table, keys in (
+        ("title", "titles", ["title"]),
+        ("device", "sessions", ["account", "session"]),
+        ("row", "impressions", ["account", "session", "title"]),
+    ):
+        column = "is_launch_title" if way == "title" else way
+        if _lacking(data, table, column, *keys):
+            continue
+        places = data.table(table)
+        if "account" in keys:
+            places = places.mutate(account=places["account"].cast(own))
+        places = places.group_by(keys).aggregate(**{f"by {way}": places[column].min()})
+        plays = plays.left_join(places, keys).drop(*(f"{key}_right" for key in keys))
+    if "by title" in plays.columns:
+        of_launch = plays["by title"].fill_null(False)
+        plays = plays.mutate(**{"by title": of_launch.ifelse("of the launch", "other")})
+    names = [c.removeprefix("by ") for c in plays.columns if c.startswith("by ")]
+    labels = {f"by {name}": plays[f"by {name}"].fill_null("none") for name in names}
+    plays = plays.mutate(**labels)
+    return plays.aggregate(by=["account", *labels], hours=plays["watch_minutes"].sum() / 60).cache(), names
 
 
 def _places(hours: ibis.Table, way: str) -> list[str]:
