@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 GROUPS = 100
 LEAST = 30  # accounts in an arm
+FULL = 0.99  # of a catalogue
 SALT = "diversity"
 
 
@@ -202,7 +203,8 @@ def reach(
     value = np.array([rarefied(a.total, a.worth, m) for a in arms]) / catalogue
     left = [rarefied(a.without, a.worth - a.sizes, m) / catalogue for a in arms]
     method = f"share of {catalogue:,} {what} that {m:,} accounts reach (rarefaction)"
-    return _contrast(arms, value, left, metric=metric, method=method, level=level, power=power)
+    note = f"so many accounts reach nearly all {what}: what is left to tell apart is little" * bool(value.min() > FULL)
+    return _contrast(arms, value, left, metric=metric, method=method, level=level, power=power, note=note)
 
 
 def compare(data: Study, metric: Metric, *, treatment: str) -> Estimate | NotEstimable:
@@ -279,6 +281,7 @@ def _contrast(
     method: str,
     level: float,
     power: float,
+    note: str = "",
 ) -> Estimate | NotEstimable:
     """Contrast two values by Welch's t; `left` are those of each arm without each of its groups."""
     n, groups = (arms[0].n, arms[1].n), np.array([[len(x)] for x in left], dtype=np.float64)
@@ -292,5 +295,5 @@ def _contrast(
     if any(a.worth < 0.995 * a.n for a in arms):
         method += ", weighted to the population"
     return values.contrast(
-        metric, value, half, half, n=n, p=float(p[0]), q=float(q[0]), method=method, level=level, power=power
+        metric, value, half, half, n=n, p=float(p[0]), q=float(q[0]), method=method, level=level, power=power, note=note
     )

@@ -146,6 +146,10 @@ def test_what_cannot_be_told_is_said():
     assert "has 20 accounts, at least 30" in inequality(some, some[:20]).reason
     assert "treatment has no amounts" in inequality(some, none).reason
     assert "whichever accounts are left out" in reach(np.ones((50, 5)), np.ones((50, 5))).reason
+    full, sparse = np.ones((200, 5)), rng.random((200, 5)) < 0.02
+    full[:, 0] = np.arange(200) % 10 == 0
+    assert "reach nearly all items" in reach(full, full).note
+    assert reach(sparse, sparse).note == ""
     with pytest.raises(ParameterError, match="catalogue is 3, fewer than the 5 items"):
         diversity.reach(arm(some), arm(some), catalogue=3)
 
