@@ -207,12 +207,12 @@ def reach(
     return _contrast(arms, value, left, metric=metric, method=method, level=level, power=power, note=note)
 
 
-def compare(data: Study, metric: Metric, *, treatment: str) -> Estimate | NotEstimable:
+def compare(data: Study, metric: Metric, *, treatment: str, level: float | None = None) -> Estimate | NotEstimable:
     """Compare a launch's metric of kind gini or coverage between treatment and control.
 
     One query reads amounts (or accounts) by arm, group and item. The items are those that stand in `titles`, and those
     that either arm reached; events without an item are left out. Groups keep the strata of the draw, and everything
-    counts with the weights of the accounts.
+    counts with the weights of the accounts. The interval is at the launch's level if none is given.
 
     Raises:
         DataError: the data break the contract.
@@ -233,7 +233,7 @@ def compare(data: Study, metric: Metric, *, treatment: str) -> Estimate | NotEst
         reason = f"some {metric.over} has a negative amount"
         return NotEstimable(metric=metric.name, reason=reason, n_control=control.n, n_treatment=treated.n)
     catalogue, what = len({*known, *_catalogue(data, str(metric.over))}), f"{metric.over}s"
-    level, power = 1 - launch.decision.alpha, launch.decision.power
+    level, power = level or 1 - launch.decision.alpha, launch.decision.power
     question = inequality if metric.kind == "gini" else reach
     return question(control, treated, catalogue=catalogue, what=what, metric=metric.name, level=level, power=power)
 
