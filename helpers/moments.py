@@ -251,6 +251,33 @@ def from_rows(
     return from_table(table, columns=columns, pairs=pairs, by=by, weighted=weighted)
 
 
+def from_samples(batches: Iterable[Floats], *, columns: Sequence[str], **labels: str) -> Moments:
+    """Reduce simulated samples to one group each, so that thousands of experiments are compared at once.
+
+    Args:
+        batches: some samples at a time, (r, n, k) each, so that memory stays small; n accounts of k columns.
+        columns: the k names.
+        labels: what all of them are called, such as `arm="control"`; beside it, `replay` numbers the samples.
+
+    >>> from_samples([np.ones((2, 5, 1)), np.ones((1, 5, 1))], columns=["hours"], arm="a").groups["replay"].tolist()
+    [0, 1, 2]
+    """
+    sizes, means, scatters = [], [], []
+    for rows in batches:
+        sizes.append(np.full(len(rows), float(rows.shape[1])))
+        means.append(rows.mean(axis=1))
+        off = rows - means[-1][:, None]
+        scatters.append(np.matmul(off.transpose(0, 2, 1), off))
+    n = np.concatenate(sizes)
+    return Moments(
+        groups=pd.DataFrame({**labels, "replay": np.arange(len(n))}),
+        columns=tuple(columns),
+        n=n,
+        mean=np.concatenate(means),
+        scatter=np.concatenate(scatters),
+    )
+
+
 def _known(names: Iterable[str], valid: Collection[object], what: str) -> None:
     """Refuse a name that does not exist."""
     for name in names:

@@ -218,3 +218,12 @@ def test_columns_named_like_the_querys_own_aliases_are_safe():
     m = moments.from_rows(frame, columns=["g0", "mean0"], by=["n"])
     assert m.groups["n"].tolist() == ["a", "b"]
     assert m.mean.tolist() == [[1, 1], [3, 0.5]]
+
+
+def test_simulated_samples_are_groups_like_those_of_rows():
+    rng = np.random.default_rng(5)
+    x = rng.lognormal(0, 1, (3, 40, 2))
+    batch = moments.from_samples([x[:2], x[2:]], columns=["hours", "sessions"], arm="early")
+    frame = pd.DataFrame(x.reshape(-1, 2), columns=["hours", "sessions"])
+    frame = frame.assign(arm="early", replay=np.repeat(np.arange(3), 40))
+    assert_same(batch, moments.from_rows(frame, columns=["hours", "sessions"], by=["arm", "replay"]))
