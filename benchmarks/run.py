@@ -305,8 +305,7 @@ def main(rows: int, word: str = "") -> None:
                     continue
                 got = json.loads(done.stdout)
                 first = first or got
-                wall, cpu = (f"{got[k]:8.3f} s {got[k] / first[k]:8.2f} x" for k in ("seconds", "cpu"))
-                print(f"  {contestant.__name__:<27} {wall}   on all cores {cpu} {got['GiB']:6.2f} GiB", flush=True)
+                print(line(contestant.__name__, got, first), flush=True)
         if word not in DRAW:
             return
         print(f"\n{DRAW}: what it gives, tried on 100,000 accounts, with the rows as they are and shuffled")
@@ -314,6 +313,12 @@ def main(rows: int, word: str = "") -> None:
             command = [sys.executable, __file__, "--traits", contestant.__name__, folder]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             print(done.stdout.rstrip() if not done.returncode else f"  {contestant.__name__:<27} not here")
+
+
+def line(name: str, got: dict[str, float], first: dict[str, float]) -> str:
+    """Lay one contestant's time and memory out beside the first's."""
+    wall, cpu = (f"{got[k]:8.3f} s {got[k] / first[k]:8.2f} x" for k in ("seconds", "cpu"))
+    return f"  {name:<27} {wall}   on all cores {cpu} {got['GiB']:6.2f} GiB"
 
 
 def traits(name: str, folder: str) -> None:
