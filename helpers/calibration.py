@@ -115,8 +115,8 @@ class Calibration:
 
     `error` is the share that found a difference at 5 % where both arms live in one world; `coverage` the share whose
     interval held the `truth` where they do not; `bias` the mean distance from it, over the mean standard error; `power`
-    the share that found the difference, on its side. They are shares of the `answers`, of which `untold` are missing,
-    and hold for this service and this size, not for any other.
+    the share that found the difference, on its side. They are shares of the `answers`; `untold` counts the experiments
+    that gave none. All of it holds for this service and this size, not for any other.
     """
 
     kind: str
