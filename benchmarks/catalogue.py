@@ -1,7 +1,8 @@
 """The whole catalogue from event tables: speed and memory at one and ten million events, beside pandas.
 
-`python benchmarks/catalogue.py [ACCOUNTS ...]`; an account has about 290 events in eight weeks. Every contestant runs
-in a process of its own. That in pandas is the tests' independent computation: values alone, without errors.
+`python benchmarks/catalogue.py [ACCOUNTS ...]` simulates the events and runs every contestant on them, in a process of
+its own; it takes some minutes. An account has about 290 events in eight weeks. What pandas computes is the tests'
+independent reading of the metrics: values alone, without errors.
 """
 
 from __future__ import annotations
@@ -61,6 +62,17 @@ def premiere_catalogue(folder: str) -> None:
         inference.compare(read, m, control="control", treatment="treatment", days=28, pre_days=28, adjust=adjust)
 
 
+def premiere_quantiles(folder: str) -> None:
+    """Compare the quantiles of events, which need the values themselves."""
+    from helpers import units
+    from helpers.robust import events
+
+    data = opened(folder)
+    for p in units.measurable(data):
+        if p.metric.quantile is not None:
+            events.compare(data, p.metric, treatment="treatment")
+
+
 def premiere_checks_the_logs(folder: str) -> None:
     """Count the faults of every event table by arm."""
     from helpers import logs
@@ -88,6 +100,7 @@ def _tests() -> ModuleType:
 CONTESTANTS: list[Callable[[str], None]] = [
     duckdb_reads_the_events,
     premiere_catalogue,
+    premiere_quantiles,
     premiere_checks_the_logs,
     pandas_catalogue,
 ]
@@ -103,20 +116,22 @@ def write(folder: str, accounts: int) -> None:
 
 
 def main(sizes: list[int]) -> None:
-    """Print each contestant's seconds, their ratio to those of the first, and its peak memory."""
+    """Print each contestant's time, as it passed and of all cores, its ratio to that of the first, and peak memory."""
     for accounts in sizes:
         with tempfile.TemporaryDirectory() as parent:
             folder = str(Path(parent) / "service")
             command = [sys.executable, __file__, "--write", folder, str(accounts)]
             events = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-            print(f"\nthe catalogue over {events:,} events of {accounts:,} accounts (medians of {run.REPEATS})")
+            print(
+                f"\nthe catalogue over {events:,} events of {accounts:,} accounts (medians of {run.REPEATS})",
+                flush=True,
+            )
             first = None
             for contestant in CONTESTANTS:
                 command = [sys.executable, __file__, "--race", contestant.__name__, folder]
                 got = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-                first = first or got["seconds"]
-                ratio = got["seconds"] / first
-                print(f"  {contestant.__name__:<28} {got['seconds']:7.2f} s {ratio:6.2f} x {got['GiB']:6.2f} GiB")
+                first = first or got
+                print(run.line(contestant.__name__, got, first), flush=True)
 
 
 if __name__ == "__main__":

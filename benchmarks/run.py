@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,15 +31,19 @@ RESAMPLES = 2_000
 DRAWN = 10_000
 DRAW = f"a stratified draw of {DRAWN:,}"
 COLUMNS = [f"m{i}" for i in range(METRICS)]
+SEGMENTS, LEVELS = [f"s{i}" for i in range(5)], 5
 
 
 def write(path: Path, rows: int) -> None:
-    """Write an account table with twelve skewed metrics, an arm and a segment."""
+    """Write an account table with twelve skewed metrics, an arm, a region, and five segments of five levels."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(rng.gamma(2.0, 5.0, (rows, METRICS)), columns=COLUMNS)
     frame["account"] = np.char.add("a", np.arange(rows).astype(str))
     frame["variant"] = rng.choice(["control", "early"], rows)
     frame["region"] = rng.choice(["n", "s", "e", "w"], rows)
+    names = np.array([f"level {level}" for level in range(LEVELS)])
+    for segment in SEGMENTS:
+        frame[segment] = pd.Categorical.from_codes(rng.integers(0, LEVELS, rows), names)
     frame.to_parquet(path)
 
 
@@ -54,11 +59,28 @@ def premiere_moments(path: str) -> None:
     """Read moments and compare every metric."""
     import ibis
 
-    from helpers import inference, moments
-    from helpers.metrics import UNITS_TABLE, Measure, Metric
+    from helpers import moments
 
     table = ibis.duckdb.connect().read_parquet(path)
-    read = moments.from_table(table, columns=COLUMNS, pairs=[(c, c) for c in COLUMNS], by=["variant"])
+    _compare(moments.from_table(table, columns=COLUMNS, pairs=[(c, c) for c in COLUMNS], by=["variant"]))
+
+
+def premiere_segments(path: str) -> None:
+    """Read moments of all segments in one pass and compare every metric in every level."""
+    import ibis
+
+    from helpers import moments
+
+    table = ibis.duckdb.connect().read_parquet(path)
+    pairs = [(c, c) for c in COLUMNS]
+    for read in moments.by_each(table, each=SEGMENTS, columns=COLUMNS, pairs=pairs, by=["variant"]).values():
+        _compare(read)
+
+
+def _compare(read: Any) -> None:
+    from helpers import inference
+    from helpers.metrics import UNITS_TABLE, Measure, Metric
+
     for c in COLUMNS:
         measure = Measure(table=UNITS_TABLE, agg="value", column=c)
         metric = Metric(name=c, title=c, kind="mean", numerator=measure, better="higher", unit="")
@@ -72,6 +94,17 @@ def tea_tasting_on_ibis(path: str) -> None:
 
     table = ibis.duckdb.connect().read_parquet(path)
     tt.Experiment({c: tt.Mean(c) for c in COLUMNS}).analyze(table)
+
+
+def tea_tasting_slice_by_slice(path: str) -> None:
+    """Give every slice to tea-tasting through Ibis."""
+    import ibis
+    import tea_tasting as tt
+
+    table, asked = ibis.duckdb.connect().read_parquet(path), tt.Experiment({c: tt.Mean(c) for c in COLUMNS})
+    for segment in SEGMENTS:
+        for level in range(LEVELS):
+            asked.analyze(table.filter(table[segment] == f"level {level}"))
 
 
 def scipy_on_pandas(path: str) -> None:
@@ -212,6 +245,11 @@ def numpy_loop(path: str) -> None:
 
 CONTESTS: dict[str, list[Callable[[str], object]]] = {
     f"{METRICS} metrics, two arms": [duckdb_aggregates, premiere_moments, tea_tasting_on_ibis, scipy_on_pandas],
+    f"{METRICS} metrics in {len(SEGMENTS) * LEVELS} slices": [
+        premiere_moments,
+        premiere_segments,
+        tea_tasting_slice_by_slice,
+    ],
     DRAW: [
         duckdb_hashes,
         premiere_draw,
@@ -267,8 +305,7 @@ def main(rows: int, word: str = "") -> None:
                     continue
                 got = json.loads(done.stdout)
                 first = first or got
-                wall, cpu = (f"{got[k]:8.3f} s {got[k] / first[k]:8.2f} x" for k in ("seconds", "cpu"))
-                print(f"  {contestant.__name__:<27} {wall}   on all cores {cpu} {got['GiB']:6.2f} GiB", flush=True)
+                print(line(contestant.__name__, got, first), flush=True)
         if word not in DRAW:
             return
         print(f"\n{DRAW}: what it gives, tried on 100,000 accounts, with the rows as they are and shuffled")
@@ -276,6 +313,12 @@ def main(rows: int, word: str = "") -> None:
             command = [sys.executable, __file__, "--traits", contestant.__name__, folder]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             print(done.stdout.rstrip() if not done.returncode else f"  {contestant.__name__:<27} not here")
+
+
+def line(name: str, got: dict[str, float], first: dict[str, float]) -> str:
+    """Lay one contestant's time and memory out beside the first's."""
+    wall, cpu = (f"{got[k]:8.3f} s {got[k] / first[k]:8.2f} x" for k in ("seconds", "cpu"))
+    return f"  {name:<27} {wall}   on all cores {cpu} {got['GiB']:6.2f} GiB"
 
 
 def traits(name: str, folder: str) -> None:

@@ -100,6 +100,16 @@ def _parser() -> argparse.ArgumentParser:
     portrait.add_argument("--accounts", type=_whole, default=100_000, metavar="N", help="more make it sharper")
     portrait.add_argument("--seed", type=_whole, default=20261121, metavar="N")
     portrait.set_defaults(run=_portrait)
+
+    calibrate = commands.add_parser(
+        "calibrate", help="try each type of metric on thousands of experiments whose truth is known"
+    )
+    calibrate.add_argument("--replicates", type=_whole, default=5_000, metavar="N", help="experiments of each sort")
+    calibrate.add_argument("--n", type=_whole, default=10_000, metavar="N", help="accounts in each arm")
+    calibrate.add_argument("--only", default="", metavar="WORDS", help="types of metrics, such as ratio,median")
+    calibrate.add_argument("--scenario", default="homepage_optimistic", metavar="NAMES", help="what the treatment is")
+    calibrate.add_argument("--seed", type=_whole, default=20261121, metavar="N")
+    calibrate.set_defaults(run=_calibrate)
     return parser
 
 
@@ -142,6 +152,27 @@ def _portrait(args: argparse.Namespace) -> int:
     print(f"wrote {args.out}: {len(found) - len(missed)} of {len(found)} figures hold")
     print("".join(f"missed: {name}\n" for name in missed), end="")
     return 1 if missed else 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    """Print a line for each type of metric; one that is outside the bounds is a check that failed."""
+    import numpy as np
+
+    from helpers import calibration
+
+    kinds = calibration.pick(args.only)
+    calibration.check(args.n, args.replicates)
+    worlds = calibration.worlds(args.scenario, accounts=calibration.PER_DRAWN * args.n, seed=args.seed)
+    print(f"{args.replicates:,} experiments with {args.scenario}, as many without; {args.n:,} accounts in each arm")
+    print(calibration.HEADER, flush=True)
+    outside = 0
+    for found in calibration.calibrate(
+        *worlds, kinds=kinds, n=args.n, replicates=args.replicates, rng=np.random.default_rng(args.seed)
+    ):
+        print(calibration.row(found), flush=True)
+        outside += found.holds is False
+    print(calibration.BOUNDS)
+    return 1 if outside else 0
 
 
 def _check(args: argparse.Namespace) -> int:

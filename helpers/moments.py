@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.integer]
 
 LARGEST = 1e150  # the square of a larger number overflows
+MOST_GROUPS = 10_000  # of one query; more take longer than another query does
+MOST_NUMBERS = 8_000_000  # covariances held at a time in each arm, 64 MB
 WEIGHT = "sampling_weight"  # the column of weights: its presence says that all others were multiplied by it
 
 
@@ -227,6 +230,54 @@ def from_table(
     )
 
 
+def by_each(
+    table: ibis.Table,
+    *,
+    each: Sequence[str],
+    columns: Sequence[str],
+    pairs: Collection[tuple[str, str]],
+    by: Sequence[str],
+    weighted: bool = False,
+) -> dict[str, Moments]:
+    """Read the moments by `by` and one attribute, for each of several attributes, in as few queries as will do.
+
+    Attributes are grouped by together and pooled afterwards: five of five levels take one query, not five. Where their
+    levels would make too many combinations, they are parted into several queries. The rest is as in `from_table`.
+
+    >>> rows = pd.DataFrame({"arm": "a", "device": ["tv", "web"], "region": ["n", "n"], "x": [1.0, 2.0]})
+    >>> import ibis
+    >>> read = by_each(ibis.memtable(rows), each=["device", "region"], columns=["x"], pairs=[("x", "x")], by=["arm"])
+    >>> read["device"].mean.T, read["region"].mean
+    (array([[1., 2.]]), array([[1.5]]))
+    """
+    _known(each, table.columns, "column")
+    if not each:
+        return {}
+    levels = table.aggregate(**{name: table[name].nunique() for name in each}).to_pandas().iloc[0]
+    most = min(MOST_GROUPS, MOST_NUMBERS // max(len(columns), 1) ** 2)
+    found: dict[str, Moments] = {}
+    for together in _packed({name: int(levels[name]) for name in each}, most):
+        read = from_table(table, columns=columns, pairs=pairs, by=[*by, *together], weighted=weighted)
+        found |= {name: read.pool([*by, name]) for name in together}
+    return {name: found[name] for name in each}
+
+
+def _packed(levels: Mapping[str, int], most: int) -> list[list[str]]:
+    """Share attributes out so that the levels of those together multiply to at most so many (first fit decreasing).
+
+    >>> _packed({"device": 5, "country": 200, "region": 4}, most=1_000)
+    [['country', 'device'], ['region']]
+    """
+    packs: list[list[str]] = []
+    for name in sorted(levels, key=lambda name: -levels[name]):
+        fits = (p for p in packs if math.prod(levels[other] for other in p) * levels[name] <= most)
+        if (pack := next(fits, None)) is None:
+            packs.append([name])
+        else:
+            pack.append(name)
+    return packs
+
+
 def _refuse_values(rows: ibis.Table, where: Mapping[str, int]) -> None:
     """Name the first column with values that are missing, NaN or too large to square, and count them."""
     for c, i in where.items():
@@ -249,6 +300,33 @@ def from_rows(
     table = ibis.memtable(frame[list(dict.fromkeys([*by, *columns]))])
     pairs = list(combinations_with_replacement(columns, 2))
     return from_table(table, columns=columns, pairs=pairs, by=by, weighted=weighted)
+
+
+def from_samples(batches: Iterable[Floats], *, columns: Sequence[str], **labels: str) -> Moments:
+    """Reduce simulated samples to one group each, so that thousands of experiments are compared at once.
+
+    Args:
+        batches: some samples at a time, (r, n, k) each, so that memory stays small; n accounts of k columns.
+        columns: the k names.
+        labels: what all of them are called, such as `arm="control"`; beside it, `replay` numbers the samples.
+
+    >>> from_samples([np.ones((2, 5, 1)), np.ones((1, 5, 1))], columns=["hours"], arm="a").groups["replay"].tolist()
+    [0, 1, 2]
+    """
+    sizes, means, scatters = [], [], []
+    for rows in batches:
+        sizes.append(np.full(len(rows), float(rows.shape[1])))
+        means.append(rows.mean(axis=1))
+        off = rows - means[-1][:, None]
+        scatters.append(np.matmul(off.transpose(0, 2, 1), off))
+    n = np.concatenate(sizes)
+    return Moments(
+        groups=pd.DataFrame({**labels, "replay": np.arange(len(n))}),
+        columns=tuple(columns),
+        n=n,
+        mean=np.concatenate(means),
+        scatter=np.concatenate(scatters),
+    )
 
 
 def _known(names: Iterable[str], valid: Collection[object], what: str) -> None:

@@ -75,7 +75,7 @@ def effects(data: Study, metric: Metric, *, attributes: Sequence[str] = (), trea
         if name not in data.launch.segments:
             hint = did_you_mean(name, data.launch.segments)
             raise ParameterError(f"attribute {name!r} is no segment of {data.launch.name}; {hint}")
-    read = {name: scorecard.pooled(data, by=[name]) for name in attributes or data.launch.segments}
+    read = scorecard.sliced(data, attributes or data.launch.segments, [metric])
     return corrected(_effects(data, metric, read, treatment))
 
 
@@ -84,7 +84,7 @@ def targets(data: Study, *, treatment: str = "") -> list[str]:
 
     The tests of whether levels differ are corrected together over all success metrics and attributes.
     """
-    read = {name: scorecard.pooled(data, by=[name]) for name in data.launch.segments}
+    read = scorecard.sliced(data, data.launch.segments)
     plan = [p for p in units.measurable(data) if p.role in decision.SUCCESS]
     found = [(p, a) for p in plan for a in _effects(data, p.metric, read, treatment)]
     adjusted = corrected([a for _, a in found])

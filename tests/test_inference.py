@@ -700,16 +700,11 @@ def test_a_family_is_adjusted_over_what_was_tested():
 def replicates(draw, columns: list[str], n: int = 400, repeats: int = 1500, seed: int = 20261121) -> Moments:
     """Simulate experiments, each a group with two arms; `draw(rng, shape)` gives an array (..., n, k) for one arm."""
     rng = np.random.default_rng(seed)
-    x = np.stack([draw(rng, (repeats, n), arm) for arm in range(2)], axis=1).reshape(2 * repeats, n, -1)
-    mean = x.mean(axis=1)
-    off = x - mean[:, None]
-    return Moments(
-        groups=pd.DataFrame({"arm": [CONTROL, TREATMENT] * repeats, "repeat": np.repeat(np.arange(repeats), 2)}),
-        columns=tuple(columns),
-        n=np.full(2 * repeats, float(n)),
-        mean=mean,
-        scatter=np.einsum("gni,gnj->gij", off, off),
-    )
+    arms = [
+        moments.from_samples([draw(rng, (repeats, n), i)], columns=columns, arm=arm)
+        for i, arm in enumerate((CONTROL, TREATMENT))
+    ]
+    return arms[0] + arms[1]
 
 
 def lognormal(rng, shape, arm):

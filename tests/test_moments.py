@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
+
 import ibis
 import numpy as np
 import pandas as pd
@@ -218,3 +220,49 @@ def test_columns_named_like_the_querys_own_aliases_are_safe():
     m = moments.from_rows(frame, columns=["g0", "mean0"], by=["n"])
     assert m.groups["n"].tolist() == ["a", "b"]
     assert m.mean.tolist() == [[1, 1], [3, 0.5]]
+
+
+def test_simulated_samples_are_groups_like_those_of_rows():
+    rng = np.random.default_rng(5)
+    x = rng.lognormal(0, 1, (3, 40, 2))
+    batch = moments.from_samples([x[:2], x[2:]], columns=["hours", "sessions"], arm="early")
+    frame = pd.DataFrame(x.reshape(-1, 2), columns=["hours", "sessions"])
+    frame = frame.assign(arm="early", replay=np.repeat(np.arange(3), 40))
+    assert_same(batch, moments.from_rows(frame, columns=["hours", "sessions"], by=["arm", "replay"]))
+
+
+@pytest.mark.parametrize(("most", "queries"), [(10_000, 1), (12, 2), (9, 2), (1, 3)])
+def test_each_attribute_is_read_as_if_alone_in_as_few_queries_as_will_do(monkeypatch, most, queries):
+    frame, asked = rows(900, seed=6), []  # device 3 levels, week 3, land 4
+    frame["land"] = np.random.default_rng(6).choice(["NO", "SE", "DK", "FI"], len(frame))
+    once = moments.from_table
+    monkeypatch.setattr(moments, "MOST_GROUPS", most)
+    monkeypatch.setattr(moments, "from_table", lambda *a, **k: asked.append(k["by"]) or once(*a, **k))
+    told = {"columns": COLUMNS, "pairs": list(combinations_with_replacement(COLUMNS, 2))}
+    read = moments.by_each(ibis.memtable(frame), each=["week", "device", "land"], by=["arm"], **told)
+    assert (list(read), len(asked)) == (["week", "device", "land"], queries)
+    for name, found in read.items():
+        assert_same(found, once(ibis.memtable(frame), by=["arm", name], **told))
+    assert moments.by_each(ibis.memtable(frame), each=[], by=["arm"], **told) == {}
+
+
+def test_many_columns_leave_room_for_fewer_groups(monkeypatch):
+    asked = []
+    once = moments.from_table
+    monkeypatch.setattr(moments, "MOST_NUMBERS", 9 * 3**2)
+    monkeypatch.setattr(moments, "from_table", lambda *a, **k: asked.append(k["by"]) or once(*a, **k))
+    table = ibis.memtable(rows(300, seed=7))
+    for columns in (COLUMNS, [*COLUMNS, "weeks"]):
+        table = table.mutate(weeks=table.week)
+        moments.by_each(table, each=["week", "device"], by=["arm"], columns=columns, pairs=[])
+    assert asked == [["arm", "week", "device"], ["arm", "week"], ["arm", "device"]]
+
+
+def test_an_attribute_that_is_not_there_or_lacks_labels_is_refused():
+    frame = rows(50, seed=8)
+    frame.loc[3, "device"] = None
+    told = {"columns": ["hours"], "pairs": [], "by": ["arm"]}
+    with pytest.raises(DataError, match="no column 'devise'; did you mean 'device'"):
+        moments.by_each(ibis.memtable(frame), each=["devise"], **told)
+    with pytest.raises(DataError, match="group column 'device' is missing in 1 rows"):
+        moments.by_each(ibis.memtable(frame), each=["week", "device"], **told)

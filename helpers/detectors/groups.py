@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -29,16 +29,15 @@ def composition(data: Study, card: Scorecard) -> Check:
         )
         return Check(name=name, passed=None, detail=f"Not asked, because {why}.")
     told = []
-    for segment in data.launch.segments:
-        for p, slices in _slices(data, success, segment, card.treatment):
-            found = [e for e in slices if isinstance(e, Estimate)]
-            if len(found) < len(slices) or not found:
-                continue
-            n = np.array([e.n_control + e.n_treatment for e in found])
-            weighted = float(n @ [e.diff for e in found] / n.sum())
-            whole = plain[p.metric.name].diff
-            if weighted * whole < 0 or abs(weighted - whole) > MOVED * abs(whole):
-                told.append(f"{p.metric.title} differs by {whole:.3g}, with {segment} weighted alike by {weighted:.3g}")
+    for segment, p, slices in _slices(data, success, card.treatment):
+        found = [e for e in slices if isinstance(e, Estimate)]
+        if len(found) < len(slices) or not found:
+            continue
+        n = np.array([e.n_control + e.n_treatment for e in found])
+        weighted = float(n @ [e.diff for e in found] / n.sum())
+        whole = plain[p.metric.name].diff
+        if weighted * whole < 0 or abs(weighted - whole) > MOVED * abs(whole):
+            told.append(f"{p.metric.title} differs by {whole:.3g}, with {segment} weighted alike by {weighted:.3g}")
     if told:
         return Check(name=name, passed=False, detail=f"{'; '.join(told)}: the arms hold different people.")
     detail = f"Weighting {', '.join(data.launch.segments)} alike in both arms leaves the effects as they are."
@@ -58,14 +57,13 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     table = units.load(data)
     sizes = table.aggregate(**{segment: table[segment].nunique() for segment in data.launch.segments}).execute()
     level = 1 - data.launch.decision.alpha / (len(guardrails) * int(sizes.to_numpy().sum()))
-    for segment in data.launch.segments:
-        for p, slices in _slices(data, guardrails, segment, card.treatment, level=level):
-            for e in slices:
-                groups += 1
-                blind += isinstance(e, NotEstimable)
-                claim = decision.read(p.metric, e, role="guardrail", margin=p.margin, equivalence=p.equivalence)
-                if claim.status == "breached":
-                    told.append(f"{p.metric.title} in {segment} {e.slice[segment]}")
+    for segment, p, slices in _slices(data, guardrails, card.treatment, level=level):
+        for e in slices:
+            groups += 1
+            blind += isinstance(e, NotEstimable)
+            claim = decision.read(p.metric, e, role="guardrail", margin=p.margin, equivalence=p.equivalence)
+            if claim.status == "breached":
+                told.append(f"{p.metric.title} in {segment} {e.slice[segment]}")
     if told:
         return Check(name=name, passed=False, detail=f"Beyond the margin for certain: {'; '.join(told)}.")
     detail = (
@@ -76,15 +74,14 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
 
 
 def _slices(
-    data: Study, plan: Iterable[Planned], segment: str, treatment: str, *, level: float = 0.95
-) -> list[tuple[Planned, list[Estimate | NotEstimable]]]:
-    """Compare metrics within every level of a segment, without adjustment."""
+    data: Study, plan: Iterable[Planned], treatment: str, *, level: float = 0.95
+) -> Iterator[tuple[str, Planned, list[Estimate | NotEstimable]]]:
+    """Compare metrics within every level of each segment, without adjustment."""
     launch = data.launch
-    read = scorecard.pooled(data, by=[segment])
-    return [
-        (
-            p,
-            inference.compare(
+    plan = [p for p in plan if units.why_not(data, p.metric) is None]
+    for segment, read in scorecard.sliced(data, launch.segments, [p.metric for p in plan]).items():
+        for p in plan:
+            answers = inference.compare(
                 read,
                 p.metric,
                 control=launch.arms.control,
@@ -92,8 +89,5 @@ def _slices(
                 days=p.metric.window_days or launch.days,
                 pre_days=max(launch.pre_days, 1),
                 level=level,
-            ),
-        )
-        for p in plan
-        if units.why_not(data, p.metric) is None
-    ]
+            )
+            yield segment, p, answers

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from helpers import inference
+from helpers import inference, moments
 from helpers.errors import ParameterError
-from helpers.moments import Moments
 from helpers.results import Estimate
 
 if TYPE_CHECKING:
@@ -101,17 +100,19 @@ def replay(
             rows[..., top] *= 1 + rel
         return rows
 
-    draws = [
-        _moments(_draws(rng, values, n, replays, change), columns, n, arm)
+    control, treated_ = (
+        moments.from_samples(_draws(rng, values, n, replays, change), columns=columns, arm=arm)
         for arm, n, change in (("control", n_control, None), ("treatment", n_treatment, treated))
-    ]
-    both = Moments(
-        groups=pd.concat([m.groups for m in draws], ignore_index=True),
-        columns=columns,
-        **{name: np.concatenate([getattr(m, name) for m in draws]) for name in ("n", "mean", "scatter")},
     )
     answers = inference.compare(
-        both, metric, control="control", treatment="treatment", days=days, pre_days=pre_days, adjust=adjust, level=level
+        control + treated_,
+        metric,
+        control="control",
+        treatment="treatment",
+        days=days,
+        pre_days=pre_days,
+        adjust=adjust,
+        level=level,
     )
     value = (
         form.scale * share / (1.0 if form.denominator is None else values[:, columns.index(form.denominator)].mean())
@@ -127,23 +128,6 @@ def _draws(
     for start in range(0, replays, step):
         rows = values[rng.integers(len(values), size=(min(step, replays - start), n))]
         yield rows if change is None else change(rows)
-
-
-def _moments(draws: Iterator[Floats], columns: tuple[str, ...], n: int, arm: str) -> Moments:
-    """Reduce each sample to its moments."""
-    means, scatters = [], []
-    for rows in draws:
-        means.append(rows.mean(axis=1))
-        rows -= means[-1][:, None]
-        scatters.append(np.matmul(rows.transpose(0, 2, 1), rows))
-    mean = np.concatenate(means)
-    return Moments(
-        groups=pd.DataFrame({"arm": arm, "replay": np.arange(len(mean))}),
-        columns=columns,
-        n=np.full(len(mean), float(n)),
-        mean=mean,
-        scatter=np.concatenate(scatters),
-    )
 
 
 def _summary(answers: list[Estimate], planted: float, replays: int, n_treatment: int, n_control: int) -> Replay:
