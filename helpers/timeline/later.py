@@ -27,7 +27,7 @@ IDEAS = {  # scenario: in words
     "show_premiere+honeymoon": "ends with the show",
 }
 WEEKS = 13  # for which launches are followed: 91 days
-ACCOUNTS = 10_000  # lived through with and without each idea
+ACCOUNTS = 5_000  # lived through with and without each idea
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +89,7 @@ def held(
     *,
     n: tuple[int, int] = (30_000, 10_000),
     weeks: Sequence[int] = (8, 12),
-    launches: int = 200,
+    launches: int = 100,
     accounts: int = ACCOUNTS,
     seed: int = 20261121,
 ) -> pd.DataFrame:
@@ -119,7 +119,7 @@ def held(
         followed = follow(idea, accounts=accounts, weeks=max(*weeks, WEEKS), seed=seed)
         drawn = [relative(followed.launch(n, rng)) for _ in range(launches)]
         for week in weeks:
-            found = [fading.forecast(_first(c), 7 * (week - 1)) for c in drawn]
+            found = [fading.forecast(first(c), 7 * (week - 1)) for c in drawn]
             rows.append(_held(idea, f"week {week}", float(followed.truth[week - 1]), found))
         truth = float(followed.truth[4:].mean())
         index = [fading.surrogate(c, early_periods=4) for c in drawn]
@@ -174,7 +174,7 @@ def _course(mean: Floats, cov: Floats, n: tuple[int, int]) -> Course:
     )
 
 
-def _first(course: Course | NotEstimable, weeks: int = 4) -> Course | NotEstimable:
+def first(course: Course | NotEstimable, weeks: int = 4) -> Course | NotEstimable:
     """Keep what is known after so many weeks."""
     if isinstance(course, NotEstimable):
         return course
