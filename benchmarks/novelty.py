@@ -1,6 +1,8 @@
 """How often notebook 07 finds a planted novelty, and how often it alarms where there is none.
 
-Every launch has accounts of its own. `python benchmarks/novelty.py [LAUNCHES]`.
+By the effect: launches drawn from the means and covariances of a simulated service (`later.follow`), what so many
+accounts show up to the normal approximation. By the viewers of a show: launches of accounts of their own.
+`python benchmarks/novelty.py [LAUNCHES OF A SHOW] [LAUNCHES BY THE EFFECT]`.
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
@@ -19,28 +20,31 @@ import pandas as pd
 from helpers import retention, simulate
 from helpers.timeline import course, fading, later
 
-SIZES = ((10_000, 3_000), (20_000, 6_000), (30_000, 10_000))  # control and treatment
-SCENARIOS = ("show_premiere", "homepage_optimistic")
+SIZES = ((10_000, 3_000), (20_000, 6_000), (30_000, 10_000), (25_000, 25_000))  # accounts of control and treatment
+VIEWERS = (3_000, 6_000, 10_000)  # accounts treated
 
 
-def rows(scenario: str, seed: int) -> Iterator[dict[str, object]]:
-    """Say of one launch, at each size, whether its effect or its viewers raise the alarm."""
-    pool = simulate.pool(simulate.Simulation(scenario=scenario, accounts=40_000, seed=seed), what="weeks")
-    for control, treated in SIZES:
-        usual, changed = pool.control[:control], pool.treatment[-treated:]
-        weekly = course.relative(later.course(usual[:, :5], changed[:, :5]))
-        viewers = retention.honeymoon(viewers_of(changed), strata="engagement")
-        moved, remains = fading.early_minus_late(weekly), fading.late(weekly)
-        effect = fading.verdict(moved, remains, better="higher").detail
-        yield {
-            "accounts": f"{control:,} + {treated:,}",
-            "by the effect": effect.startswith(("Fades", "Settles")),
-            "by the viewers": viewers.passed is False,
-            "alarm": effect.startswith(("Fades", "Settles")) or viewers.passed is False,
-        }
+def by_the_effect(scenario: str, launches: int) -> pd.DataFrame:
+    """Count alarms of the weekly effect at each size."""
+    followed, rng, rows = later.follow(scenario, accounts=20_000, weeks=5), np.random.default_rng(1), []
+    for n, _ in product(SIZES, range(launches)):
+        weekly = course.relative(later.first(followed.launch(n, rng)))
+        found = fading.verdict(fading.early_minus_late(weekly), fading.late(weekly), better="higher")
+        size = f"{n[0]:,} + {n[1]:,}"
+        rows.append({"accounts": size, "alarm": found.detail.startswith(("Fades", "Settles"))})
+    return pd.DataFrame(rows)
 
 
-def viewers_of(world: np.ndarray) -> retention.Viewers:
+def by_the_viewers(scenario: str, seed: int) -> list[dict[str, object]]:
+    """Say of the viewers of one launch, at each size, whether they raise the alarm."""
+    world = simulate.pool(
+        simulate.Simulation(scenario=scenario, accounts=VIEWERS[-1], seed=seed), what="weeks"
+    ).treatment
+    found = [retention.honeymoon(counted(world[:n]), strata="engagement") for n in VIEWERS]
+    return [{"accounts": f"{n:,} treated", "alarm": f.passed is False} for n, f in zip(VIEWERS, found, strict=True)]
+
+
+def counted(world: np.ndarray) -> retention.Viewers:
     """Count the show's viewers, as `retention.read` does from the events; alike in thirds of the hours before."""
     third = np.searchsorted(np.quantile(world[:, 0], [1 / 3, 2 / 3]), world[:, 0])
     frame = pd.DataFrame(world[:, -3:].astype(int), columns=["start_day", "watched", "left"]).assign(engagement=third)
@@ -50,22 +54,24 @@ def viewers_of(world: np.ndarray) -> retention.Viewers:
     return retention.Viewers(counts=counts, episodes=8, visits=4, **nothing)
 
 
-def one(scenario: str, seed: int) -> list[dict[str, object]]:
-    """Do one launch, in a process of its own."""
-    return list(rows(scenario, seed))
+def tell(scenario: str, found: pd.DataFrame) -> None:
+    """Print the share of alarms at each size, with its standard error."""
+    share = found.groupby("accounts", sort=False)["alarm"].agg(["mean", "count"])
+    share["error"] = np.sqrt(share["mean"] * (1 - share["mean"]) / share["count"])
+    print(f"\n{scenario}\n{share.round(3).to_string()}", flush=True)
 
 
-def main(launches: int) -> None:
-    """Print the share of alarms for each scenario and size, with its standard error."""
+def main(viewers: int, effects: int) -> None:
+    """Print the share of alarms for each scenario and size."""
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        for nth, (what, how) in enumerate(product(SCENARIOS, ("stable", "honeymoon"))):
-            scenario = f"{what}+{how}"
-            seeds = range(1_000 * nth + 1, 1_000 * nth + 1 + launches)
-            found = pd.DataFrame([row for part in pool.map(partial(one, scenario), seeds) for row in part])
-            share = found.groupby("accounts", sort=False).mean()
-            share["± of alarm"] = np.sqrt(share["alarm"] * (1 - share["alarm"]) / launches)
-            print(f"\n{scenario}, {launches} launches\n{share.round(3).to_string()}", flush=True)
+        for nth, how in enumerate(("stable", "honeymoon")):
+            seeds, one = range(1_000 * nth + 1, 1_000 * nth + 1 + viewers), f"show_premiere+{how}"
+            found = pool.map(partial(by_the_viewers, one), seeds)
+            tell(f"{one}, by its viewers", pd.DataFrame([row for part in found for row in part]))
+            for scenario in (one, f"homepage_optimistic+{how}"):
+                tell(f"{scenario}, by the effect", by_the_effect(scenario, effects))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    given = [int(argument) for argument in sys.argv[1:]]
+    main(*given, *(200, 1_000)[len(given) :])
