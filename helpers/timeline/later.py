@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-IDEAS = {  # scenario: in words
+IDEAS = {  # scenario: what its effect does
     "broad_lift": "lasts",
-    "homepage_optimistic+honeymoon": "is larger at first, and settles",
+    "homepage_optimistic+honeymoon": "is twice as large at first, and settles",
     "show_premiere+honeymoon": "ends with the show",
 }
 WEEKS = 13  # for which launches are followed: 91 days
@@ -77,13 +77,6 @@ def follow(scenario: str, *, accounts: int = ACCOUNTS, weeks: int = WEEKS, seed:
     return Followed(mean=mean, cov=cov)
 
 
-def course(control: npt.NDArray[np.floating], treatment: npt.NDArray[np.floating]) -> Course:
-    """Measure the course from accounts, a row each: hours before the launch, then those of each week after it."""
-    mean, cov = _moments([control, treatment])
-    n = (len(control), len(treatment))
-    return _course(mean, cov / np.array(n)[:, None, None], n)
-
-
 def held(
     ideas: Sequence[str] = tuple(IDEAS),
     *,
@@ -109,8 +102,8 @@ def held(
         seed: of the accounts, and of the launches.
 
     Returns:
-        A row per idea and forecast: idea, forecast, truth (relative), low and high (middle of the launches' limits),
-        covers (share of the launches whose interval holds the truth).
+        A row per idea and forecast: effect (what it does), forecast, truth (relative), low and high (middle of the
+        launches' limits), covers (share of the launches whose interval holds the truth).
     """
     import pandas as pd
 
@@ -189,4 +182,11 @@ def _held(
     low, high = np.median(limits, axis=0)
     covers = float(((limits[:, 0] <= truth) & (truth <= limits[:, 1])).mean())
     truth, low, high = np.expm1([truth, low, high]).tolist()
-    return {"idea": idea, "forecast": forecast, "truth": truth, "low": low, "high": high, "covers": covers}
+    return {
+        "effect": IDEAS.get(idea, idea),
+        "forecast": forecast,
+        "truth": truth,
+        "low": low,
+        "high": high,
+        "covers": covers,
+    }
