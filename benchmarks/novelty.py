@@ -1,7 +1,8 @@
 """How often notebook 07 finds a planted novelty, and how often it alarms where there is none.
 
-By the effect: launches drawn from the means and covariances of a simulated service (`later.follow`), what so many
-accounts show up to the normal approximation. By the viewers of a show: launches of accounts of their own.
+By the effect, for a feature: launches drawn from the means and covariances of a simulated service (`later.follow`), what so many
+accounts show up to the normal approximation. By the viewers, for a show, whose effect falls as its episodes
+get watched: launches of accounts of their own.
 `python benchmarks/novelty.py [LAUNCHES OF A SHOW] [LAUNCHES BY THE EFFECT]`.
 """
 
@@ -68,8 +69,8 @@ def main(viewers: int, effects: int) -> None:
             seeds, one = range(1_000 * nth + 1, 1_000 * nth + 1 + viewers), f"show_premiere+{how}"
             found = pool.map(partial(by_the_viewers, one), seeds)
             tell(f"{one}, by its viewers", pd.DataFrame([row for part in found for row in part]))
-            for scenario in (one, f"homepage_optimistic+{how}"):
-                tell(f"{scenario}, by the effect", by_the_effect(scenario, effects))
+            other = f"homepage_optimistic+{how}"
+            tell(f"{other}, by the effect", by_the_effect(other, effects))
 
 
 if __name__ == "__main__":

@@ -247,6 +247,8 @@ def test_the_surrogate_index_predicts_what_goes_through_early_weeks_and_shows_wh
         ([2, 0.5, 0, 0], {"finishing": Check(name="", passed=None, detail="43 % finish.")}, "Ends", None),
         ([2, 0.5, 0, 0], {"finishing": Check(name="", passed=True, detail="73 % finish.")}, "Ends", True),
         ([1, 1, 1, 1], {"finishing": Check(name="", passed=False, detail="13 % finish.")}, "Falls short", False),
+        ([2, 0.5, 0, 0], {"viewers": Check(name="", passed=True, detail="Alike.")}, "Runs out", None),
+        ([2, 0.5, 0, 0], {"viewers": Check(name="", passed=None, detail="No show.")}, "Fades", False),
         ([0, 1, 2, 2], {}, "Grows", True),
         ([1, 1, 1, 1], {}, "Holds", True),
         ([0, 0, 0, 0], {}, "Cannot tell", None),
@@ -258,7 +260,7 @@ def test_the_verdict_is_one_word_with_its_reason(effect, options, word, passed):
     found = weekly(effect)
     answer = fading.verdict(fading.early_minus_late(found), fading.late(found), **{"better": "higher"} | options)
     assert answer.detail.startswith(
-        word + (":" if word in ("Fades", "Falls short", "Ends", "Settles lower", "Grows") else "")
+        word + (":" if word in ("Fades", "Falls short", "Ends", "Runs out", "Settles lower", "Grows") else "")
     )
     assert answer.passed is passed
 

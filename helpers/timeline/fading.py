@@ -324,7 +324,8 @@ def verdict(
 ) -> Check:
     """Say whether an effect fades, holds, grows, or whether it cannot be told.
 
-    The alarm is raised when the effect moves to the worse from early to late and what remains late cannot be told from
+    The effect of a show falls as its episodes get watched, also where nobody loses interest: if its later viewers go on
+    like the first, that is no alarm. Otherwise the alarm is raised when the effect moves to the worse from early to late and what remains late cannot be told from
     0, or when later viewers of a show go on less than its first. Each is raised by chance in 2.5 %, so that a steady
     launch is left alone at least nineteen times out of twenty. It is never raised because the hours of a limited series
     fall: they must. Its benchmark is who finishes, and only that, or its later viewers, speaks against it.
@@ -338,7 +339,7 @@ def verdict(
 
     Returns:
         A Check that begins with the word; passed is False for "Fades" and "Falls short", None where it cannot be told,
-        or where a limited series ends and nothing says how many usually finish; otherwise True.
+        or where a show runs out or ends and nothing else speaks for or against it; otherwise True.
     """
     name = "Novelty"
     if viewers and viewers.passed is False:
@@ -356,6 +357,10 @@ def verdict(
             detail = "Ends: the effect is smaller late than early, as it must be when a limited series ends. "
             detail += f"That alone says nothing against it; what counts is who finishes. {finishing.detail}"
             return Check(name=name, passed=finishing.passed, detail=detail, p=p)
+        if viewers and viewers.passed:
+            detail = "Runs out: the effect is smaller late than early, as with any title whose episodes get watched; "
+            detail += "those who began later go on like the first."
+            return Check(name=name, passed=None, detail=detail, p=p)
         if worst > 0:
             detail = "Settles lower: the effect is smaller late than early, and late it still stands out from chance."
             return Check(name=name, passed=True, detail=detail, p=p)
