@@ -325,10 +325,11 @@ def verdict(
     """Say whether an effect fades, holds, grows, or whether it cannot be told.
 
     The effect of a show falls as its episodes get watched, also where nobody loses interest: if its later viewers go on
-    like the first, that is no alarm. Otherwise the alarm is raised when the effect moves to the worse from early to late and what remains late cannot be told from
-    0, or when later viewers of a show go on less than its first. Each is raised by chance in 2.5 %, so that a steady
-    launch is left alone at least nineteen times out of twenty. It is never raised because the hours of a limited series
-    fall: they must. Its benchmark is who finishes, and only that, or its later viewers, speaks against it.
+    like the first, that is no alarm. Otherwise the alarm is raised when the effect moves to the worse from early to
+    late and what remains late cannot be told from 0, or when later viewers of a show go on less than its first. Each is
+    raised by chance in 2.5 %, so that a steady launch is left alone at least nineteen times out of twenty. It is never
+    raised because the hours of a limited series fall: they must. Its benchmark is who finishes, and only that, or its
+    later viewers, speaks against it.
 
     Args:
         moved: early minus late.
