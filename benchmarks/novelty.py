@@ -1,8 +1,8 @@
 """How often notebook 07 finds a planted novelty, and how often it alarms where there is none.
 
-By the effect, for a feature: launches drawn from the means and covariances of a simulated service (`later.follow`), what
-so many accounts show up to the normal approximation. By the viewers, for a show, whose effect falls as its episodes get
-watched: launches of accounts of their own.
+By the effect, for a feature: launches drawn from the means and covariances of a simulated service (`later.follow`),
+what so many accounts show up to the normal approximation. By the viewers, for a show, whose effect falls as its
+episodes get watched: launches of accounts of their own.
 `python benchmarks/novelty.py [LAUNCHES OF A SHOW] [LAUNCHES BY THE EFFECT]`.
 """
 
