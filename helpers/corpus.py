@@ -222,7 +222,7 @@ def _lived(idea: str) -> _Lived:
 
 def _read(idea: str) -> dict[str, object]:
     simulation = simulate.Simulation(scenario=idea, accounts=ACCOUNTS, pre_days=28, days=LATER_DAYS)
-    pool = simulate.pool(simulation, long=True)
+    pool = simulate.pool(simulation, what="later")
     usual, changed = (_columns(pool.columns, world) for world in (pool.control, pool.treatment))
     before = pool.control[:, pool.columns.index("hours_before")].astype(float) / 4
     sessions = np.maximum(usual[:, 2], 1)

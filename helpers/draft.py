@@ -79,6 +79,7 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
         'question: ""                # which decision does the answer serve?',
         "# with these filled in the launch is a plan, and 'premiere lint' says what it still lacks:",
         '# context: {feature: "", who: "", where: "", when: "", constraint: "", decision: ""}',
+        "# show: {format: limited, episodes: 4}   # where a title is launched; 'limited' ends by itself",
         "",
         f"data: {{units: {quoted(where)}, account: {quoted(account)}, arm: {quoted(arm)}}}",
         f"# arms found: {_comment(found)}; accounts in other arms are left out",

@@ -184,6 +184,7 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         "Stopping": rule.stopping,
         "Looks": ", ".join(f"day {day}" for day in rule.looks) or "one, at the end",
         "Novelty": rule.novelty,
+        "Show": _show(launch),
         "Outliers": f"{launch.outliers.rule}; caps {launch.outliers.caps.replace('_', ' ')}" if launch.outliers else "",
         "Segments": ", ".join(launch.segments),
         "Post-stratified by": ", ".join(rule.poststratify),
@@ -211,6 +212,14 @@ def _drawn(launch: Launch) -> str:
         return ""
     strata = ", ".join(launch.sampling.strata)
     return f"by chance within {strata}" if strata else "by chance"
+
+
+def _show(launch: Launch) -> str:
+    if launch.show is None:
+        return ""
+    episodes = f"{launch.show.episodes} episodes" if launch.show.episodes else ""
+    judged = "judged by who finishes: that its hours fall is its end" if launch.show.format == "limited" else ""
+    return ", ".join(filter(None, ("limited series" if judged else "series", episodes, judged)))
 
 
 def _calendar(launch: Launch) -> str:

@@ -153,14 +153,23 @@ def against(value: Average | NotEstimable, comparable: Sequence[float]) -> Stand
     >>> against(NotEstimable(metric="finished", reason="no plays"), [0.3, 0.4, 0.5, 0.6])
     'cannot tell'
     """
-    if isinstance(value, NotEstimable) or len(comparable) < FEWEST:
+    return "cannot tell" if isinstance(value, NotEstimable) else beside(value.low, value.high, comparable)
+
+
+def beside(low: float, high: float, comparable: Sequence[float]) -> Standing:
+    """Say where an interval stands among comparable titles; see `against`.
+
+    >>> beside(0.2, 0.3, [0.32, 0.43, 0.51, 0.59, 0.73])
+    'under'
+    """
+    if len(comparable) < FEWEST:
         return "cannot tell"
-    low, high = np.quantile(comparable, [0.25, 0.75])
-    if value.high < low:
+    lower, upper = np.quantile(comparable, [0.25, 0.75])
+    if high < lower:
         return "under"
-    if value.low > high:
+    if low > upper:
         return "above"
-    return "in line" if value.low >= low and value.high <= high else "cannot tell"
+    return "in line" if low >= lower and high <= upper else "cannot tell"
 
 
 def diagnosis(steps: tuple[Step, ...] | NotEstimable) -> str:

@@ -64,6 +64,8 @@ def decisive(launch: Launch) -> dict[str, str]:
     }
     if rule.poststratify:
         found["the post-stratification"] = f"by {', '.join(rule.poststratify)}"
+    if launch.show:
+        found["the format of the show"] = launch.show.format
     for p in launch.plan:
         if p.limit:
             found[f"the margin of {p.metric.name}"] = f"{p.limit.text} ({_definition(p)})"

@@ -13,7 +13,7 @@ from ibis import _
 from scipy import stats
 from statsmodels.duration import survfunc
 
-from helpers import schema, segments, units
+from helpers import reception, schema, segments, units
 from helpers.errors import ParameterError
 from helpers.inference import holm
 from helpers.metrics import UNITS_TABLE, Condition, Measure
@@ -21,6 +21,7 @@ from helpers.results import Check, NotEstimable
 from helpers.survival.kaplan_meier import bounds
 
 if TYPE_CHECKING:
+    from helpers.launch import Launch
     from helpers.study import Study
 
 _OF_SHOW = (Condition(column="is_launch_title", value=True),)
@@ -63,7 +64,7 @@ def read(
         treatment: the arm; empty means the launch's first.
         visits: how many visits may pass without a further episode before that counts as leaving, at least 1.
         by: attributes to count by, columns of table `accounts`; those that are not there are left out.
-        episodes: how many the show has; 0 means as many as somebody watched.
+        episodes: how many the show has; 0 means as many as the launch says, or else as many as somebody watched.
         checks: of the data; where one failed, nothing is read.
 
     Returns:
@@ -93,7 +94,7 @@ def read(
     viewers, first = int(totals["viewers"].iloc[0]), int(totals["first"].iloc[0])
     if not first:
         return NotEstimable(metric="episodes", reason="nobody in the arm watched a first episode of the launch title")
-    episodes = episodes or int(totals["last"].iloc[0])
+    episodes = episodes or (launch.show and launch.show.episodes) or int(totals["last"].iloc[0])
     if episodes < 2:
         return NotEstimable(metric="episodes", reason="the launch title has one part only, so that nobody can go on")
     people = _people(data, arm, seen, episodes=episodes, visits=visits).cache()
@@ -249,6 +250,32 @@ def words(viewers: Viewers | NotEstimable) -> str:
         f"Of {n:,} viewers {shares['finished']:.0%} finished, {shares['still watching']:.0%} were still watching and "
         f"{shares['lapsed']:.0%} had stopped before the end; {finish}.{hook}"
     )
+
+
+def finishing(viewers: Viewers | NotEstimable, launch: Launch) -> Check | None:
+    """Hold the share who finish against comparable titles: the benchmark of a limited series, whose hours must fall.
+
+    Returns:
+        passed is False where fewer finish than of the middle half of `comparables: {finished: […]}`, None where that
+        cannot be told. None instead of a Check where the launch is no limited series.
+    """
+    if launch.show is None or launch.show.format != "limited":
+        return None
+    name, comparable = "Viewers finish it", launch.comparables.get("finished", ())
+    ends = curve(viewers)
+    if isinstance(viewers, NotEstimable) or len(ends) < viewers.episodes:
+        reason = getattr(viewers, "reason", "no viewers were followed to its end")
+        return Check(name=name, passed=None, detail=f"How many finish could not be read: {reason}.")
+    share, low, high = ends.iloc[-1][["reached", "low", "high"]]
+    standing = reception.beside(low, high, comparable)
+    detail = f"Of those who began it {share:.0%} finish ({low:.0%} to {high:.0%})"
+    if not comparable:
+        return Check(name=name, passed=None, detail=f"{detail}; the launch names no comparable titles beside that.")
+    titles = f"comparable titles {min(comparable):.0%} to {max(comparable):.0%}"
+    words = {"under": "fewer than", "above": "more than", "in line": "as many as"}
+    if standing == "cannot tell":
+        return Check(name=name, passed=None, detail=f"{detail}; whether that is usual cannot be told ({titles}).")
+    return Check(name=name, passed=standing != "under", detail=f"{detail}, {words[standing]} usual ({titles}).")
 
 
 def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "", level: float = 0.95) -> Check:

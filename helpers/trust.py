@@ -40,5 +40,11 @@ def lasting(data: Study, card: Scorecard) -> Check:
     """Ask whether the effect on the north star, or the later viewers of a show, fade within the window (chapter 07)."""
     star, arm = data.launch.plan[0].metric, card.treatment
     weekly = course.relative(course.measure(data, star, treatment=arm, checks=card.checks)["all"])
-    viewers = retention.honeymoon(retention.read(data, treatment=arm, by=[ALIKE], checks=card.checks), strata=ALIKE)
-    return fading.verdict(fading.early_minus_late(weekly), fading.late(weekly), better=star.better, viewers=viewers)
+    viewers = retention.read(data, treatment=arm, by=[ALIKE], checks=card.checks)
+    return fading.verdict(
+        fading.early_minus_late(weekly),
+        fading.late(weekly),
+        better=star.better,
+        viewers=retention.honeymoon(viewers, strata=ALIKE),
+        finishing=retention.finishing(viewers, data.launch),
+    )

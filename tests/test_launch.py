@@ -101,6 +101,7 @@ def test_the_hash_follows_what_could_change_a_conclusion_and_nothing_else(write)
         GOOD + "decision: {alpha: 0.01}\n",
         GOOD.replace("treatment: new", "treatment: newer"),
         GOOD + "segments: [country]\n",
+        GOOD + "show: {format: limited}\n",
     ]
     assert {launch.load(write(text)).content_hash for text in same} == {base}
     assert base not in {launch.load(write(text)).content_hash for text in other}
@@ -119,6 +120,8 @@ BAD = {
     "unknown key": (GOOD + "decision: {alfa: 0.1}\n", r"gate\.yaml, line 8, decision\.alfa: unknown key; did you mean 'alpha'\?"),
     "missing key": (GOOD.replace("name: gate\n", ""), r"name: is missing and must be given"),
     "unknown metric": (GOOD.replace("{name: kept, kind: proportion, column: kept, better: higher}", "churn_30d"), r"line 5.*did you mean 'churn_28d'\?"),
+    "no such format": (GOOD + "show: {format: mini}\n", r"line 8, show\.format is 'mini': it should be 'series' or 'limited'"),
+    "no episodes": (GOOD + "show: {episodes: 0}\n", r"line 8, show\.episodes is 0: it should be greater than or equal to 1"),
     "wrong type": (GOOD + "decision: {alpha: often}\n", r"line 8, decision\.alpha is 'often': it should be a valid number"),
     "out of range": (GOOD + "decision: {alpha: 1.5}\n", r"decision\.alpha is 1\.5: it should be less than 0\.5"),
     "not finite": (GOOD + "decision: {alpha: .nan}\n", r"decision\.alpha"),

@@ -54,6 +54,7 @@ def test_a_plan_stays_confirmatory_as_long_as_what_decides_stays(gate):
         ("segments:", "dates: {start: 2026-05-04, days: 35}\nsegments:", "the horizon was 28 days and is now 35 days"),
         ("alpha: 0.05", "alpha: 0.05, stopping: when it is good", "the stopping rule was none"),
         (", target: +2%", "", "the target of per_session was dropped"),
+        ("segments:", "show: {format: limited}\nsegments:", "the format of the show was added: limited"),
     ],
 )  # fmt: skip
 def test_changing_what_decides_after_data_were_opened_makes_a_result_exploratory(gate, old, new, sentence):
@@ -117,6 +118,7 @@ def test_the_page_holds_the_whole_plan_and_nothing_from_outside(tmp_path):
         "Watched: Survey score of those who",     # pre-mortem
         "by the head of originals, for four",     # accepted by name
         "four more weeks with the accounts",      # an action for HOLD
+        "series, 8 episodes",                     # of which format the show is
         "Power at +4%",
         launch.load(LAUNCHES / "show_premiere.yaml").content_hash,
     ):  # fmt: skip

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 
-from helpers import launch, retention, study
+from helpers import launch, retention, simulate, study
 from helpers.errors import ParameterError
 from helpers.results import Check, NotEstimable
+from helpers.simulate import outcomes, people, viewing, worlds
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
 AML = {  # R 4.2.2, survival::survfit(Surv(time, status) ~ 1, aml, subset = x == "Maintained", conf.type = "log-log")
@@ -27,7 +28,7 @@ def counted(times, events):
     return rows.groupby(["watched", "left"], as_index=False).size().rename(columns={"size": "viewers"})
 
 
-def opened(plays, **changes):
+def opened(plays, /, **changes):
     """Open a launch with 28 days: `plays` names account, episode and day, for 45 minutes; everybody comes every day."""
     frame = pd.DataFrame(plays, columns=["account", "episode", "day"])
     accounts = sorted({a for a, _, _ in plays} | {"nobody"})
@@ -219,3 +220,57 @@ def test_cohorts_and_segments_are_counted_apart():
     assert shown["p_adjusted"].tolist() == [1, 1, 1]
     assert (shown["shrunken high"] - shown["shrunken low"] < shown["high"] - shown["low"]).all()
     assert retention.by_segment(viewers, "region").empty
+
+
+def test_viewers_without_events_are_those_that_the_events_show():
+    simulation = simulate.Simulation(accounts=600, days=28, pre_days=7, seed=4).lived
+    accounts = people.block(simulation, 0, np.random.SeedSequence(4))
+    shows = simulation.services[1]
+    chances = viewing.draw(simulation, accounts, worlds.busiest([shows]), np.random.default_rng(4))
+    life = worlds.live(simulation, chances, shows)
+    visit = np.flatnonzero(life.happens & chances.launched)
+    at = START + pd.to_timedelta(chances.day[visit] - 7 + chances.clock[visit], unit="D").round("s")
+    frame = pd.DataFrame(
+        {"account": chances.account[visit].astype(str), "session": visit.astype(str), "started_at": at}
+    )
+    part = np.repeat(np.arange(len(visit)), life.show.episodes[visit])
+    nth = np.concatenate([np.arange(k) for k in life.show.episodes[visit]]).astype(int)
+    plays = frame.iloc[part].assign(title="show", watch_minutes=45.0, episode=1 + life.show.before[visit][part] + nth)
+    plays["started_at"] += pd.to_timedelta(1 + nth, unit="s")
+    everybody = pd.DataFrame({"account": [str(k) for k in range(600)], "arm": "early"})
+    events = retention.read(opened([], assignments=everybody, plays=plays, sessions=frame))
+    columns = dict(zip(outcomes.VIEWER, outcomes._viewers(simulation, chances, life), strict=True))
+    rows = pd.DataFrame(columns).query("start_day >= 0").astype({"left": bool})
+    assert len(rows) > 100
+    found = rows.groupby(list(rows), as_index=False).size().rename(columns={"size": "viewers"})
+    pd.testing.assert_frame_equal(found, events.counts[list(found)], check_dtype=False)
+
+
+def test_a_miniseries_is_held_against_who_finishes():
+    plan = {
+        "name": "mini",
+        "show": {"format": "limited", "episodes": 4},
+        "data": {"source": "simulate", "scenario": "miniseries", "accounts": 1_200, "seed": 3},
+        "arms": {"control": "control", "treatment": "treated"},
+        "dates": {"start": "2026-09-07", "days": 28, "pre_days": 1},
+        "sampling": {"n": {"control": 100, "treated": 900}},
+        "metrics": {"north_star": "hours_per_account_week"},
+    }
+    data = study.open(launch.Launch.model_validate(plan))
+    viewers = retention.read(data)
+    assert viewers.episodes == 4
+    beside = {"few": [0.1, 0.2, 0.2, 0.3], "many": [0.9, 0.95, 0.95, 0.99], "far": [0.1, 0.2, 0.9, 0.95], "none": []}
+    found = {
+        name: retention.finishing(viewers, data.launch.model_copy(update={"comparables": {"finished": shares}}))
+        for name, shares in beside.items()
+    }
+    assert {name: check.passed for name, check in found.items()} == {
+        "few": True,
+        "many": False,
+        "far": True,
+        "none": None,
+    }
+    assert "fewer than usual" in found["many"].detail
+    series = data.launch.model_copy(update={"show": None})
+    assert retention.finishing(viewers, series) is None
+    assert "could not be read" in retention.finishing(NotEstimable(metric="x", reason="no plays"), data.launch).detail

@@ -614,6 +614,16 @@ def test_both_paths_share_means_variances_correlations_and_tails(both_paths, arm
         np.testing.assert_allclose(*tails, rtol=tolerance)
 
 
+def test_weeks_add_up_to_the_hours_and_starters_have_a_first_day():
+    simulation = simulate.Simulation(accounts=1_500, pre_days=7, days=35, seed=5)
+    usual, weeks = (simulate.pool(simulation, what=what) for what in ("launch", "weeks"))
+    assert weeks.columns[1:6] == tuple(f"week_{nth}" for nth in range(1, 6))
+    for one, other in ((usual.control, weeks.control), (usual.treatment, weeks.treatment)):
+        np.testing.assert_allclose(other[:, 1:6].sum(axis=1), one[:, 1], rtol=1e-5)
+        np.testing.assert_array_equal(other[:, 6] >= 0, one[:, 3] > 0)
+    assert (weeks.control[:, 6] == -1).all()
+
+
 def test_an_experiment_without_events_takes_each_account_once():
     pool = simulate.pool(simulate.Simulation(scenario="homepage", accounts=1_000, pre_days=7))
     control, treatment = pool.replicate(500, np.random.default_rng(1))

@@ -17,7 +17,7 @@ from helpers import launch, metrics, results, study
 from helpers.errors import DataError, ParameterError
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.segments import Attribute, Segment
-from helpers.timeline import clusters, course, did, factorial, fading, geo, practice, seasons
+from helpers.timeline import clusters, course, did, factorial, fading, geo, later, practice, seasons
 from helpers.timeline.course import Course
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
@@ -244,7 +244,11 @@ def test_the_surrogate_index_predicts_what_goes_through_early_weeks_and_shows_wh
     [
         ([3, 2, 1.5, 1.2], {}, "Settles lower", True),
         ([2, 0.5, 0, 0], {}, "Fades", False),
-        ([2, 0.5, 0, 0], {"limited": True}, "Ends", None),
+        ([2, 0.5, 0, 0], {"finishing": Check(name="", passed=None, detail="43 % finish.")}, "Ends", None),
+        ([2, 0.5, 0, 0], {"finishing": Check(name="", passed=True, detail="73 % finish.")}, "Ends", True),
+        ([1, 1, 1, 1], {"finishing": Check(name="", passed=False, detail="13 % finish.")}, "Falls short", False),
+        ([2, 0.5, 0, 0], {"viewers": Check(name="", passed=True, detail="Alike.")}, "Runs out", None),
+        ([2, 0.5, 0, 0], {"viewers": Check(name="", passed=None, detail="No show.")}, "Fades", False),
         ([0, 1, 2, 2], {}, "Grows", True),
         ([1, 1, 1, 1], {}, "Holds", True),
         ([0, 0, 0, 0], {}, "Cannot tell", None),
@@ -255,7 +259,9 @@ def test_the_surrogate_index_predicts_what_goes_through_early_weeks_and_shows_wh
 def test_the_verdict_is_one_word_with_its_reason(effect, options, word, passed):
     found = weekly(effect)
     answer = fading.verdict(fading.early_minus_late(found), fading.late(found), **{"better": "higher"} | options)
-    assert answer.detail.startswith(word + (":" if word in ("Fades", "Ends", "Settles lower", "Grows") else ""))
+    assert answer.detail.startswith(
+        word + (":" if word in ("Fades", "Falls short", "Ends", "Runs out", "Settles lower", "Grows") else "")
+    )
     assert answer.passed is passed
 
 
@@ -265,6 +271,63 @@ def test_later_viewers_who_go_on_less_are_a_fading_whatever_the_weeks_say():
     assert (answer.passed, answer.detail, answer.p) == (False, "Fades: less.", 0.01)
     missing = NotEstimable(metric="hours", reason="there are no times")
     assert fading.verdict(missing, missing, better="higher").detail == "Cannot tell: there are no times."
+
+
+@given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.sampled_from([None, True]), st.booleans())
+def test_a_limited_series_is_never_held_against_for_the_course_of_its_hours(effect, finished, viewers):
+    found, ends = weekly(effect), Check(name="ends", passed=finished, detail="So many finish.")
+    others = Check(name="viewers", passed=True, detail="Alike.") if viewers else None
+    moved, remains = fading.early_minus_late(found), fading.late(found)
+    assert fading.verdict(moved, remains, better="higher", viewers=others, finishing=ends).passed is not False
+
+
+# What became of forecasts
+
+
+def test_forecasts_made_after_four_weeks_hold_what_comes_and_an_index_does_not():
+    found = later.held(["broad_lift"], weeks=(8, 12), launches=80, accounts=3_000)
+    assert found["forecast"].tolist() == ["week 8", "week 12", "surrogate index, weeks 5 to 13"]
+    assert found["truth"].to_numpy() == pytest.approx([0.03] * 3, abs=0.004)  # what the scenario plants, and it lasts
+    assert (found["covers"].iloc[:2] > 0.875).all()  # 95 % less three standard errors of 80 launches
+    assert found["covers"].iloc[2] < 0.2
+    assert found["high"].iloc[2] < 0.03  # it understates what goes on pushing
+
+
+def test_the_index_finds_the_direction_of_what_lasts():
+    recall, precision = later.agreement(["broad_lift"], n=(100_000, 100_000), launches=40)
+    assert recall > 0.5
+    assert precision > 0.5
+
+
+def test_what_can_be_followed_is_said_beforehand():
+    with pytest.raises(ParameterError, match="weeks is 4, must be at least 5"):
+        later.follow("aa", weeks=4)
+
+
+def test_an_idea_for_some_is_a_part_of_it_and_taken_away_it_is_its_reverse():
+    settles = later.follow("homepage_optimistic+honeymoon", accounts=2_000, weeks=5)
+    assert settles.mixed(0.0).truth == pytest.approx(np.zeros(5))
+    assert settles.mixed(1.0).truth == pytest.approx(settles.truth)
+    assert settles.mixed(0.4, taken_away=True).truth == pytest.approx(-settles.mixed(0.4).truth)
+    rng, half = np.random.default_rng(3), settles.mixed(0.5)
+    people = np.where(
+        (rng.random(400_000) < 0.5)[:, None],
+        rng.multivariate_normal(settles.mean[1], settles.cov[1], 400_000),
+        rng.multivariate_normal(settles.mean[0], settles.cov[0], 400_000),
+    )
+    assert half.mean[1] == pytest.approx(people.mean(axis=0), rel=0.01)
+    np.testing.assert_allclose(half.cov[1], np.cov(people.T), rtol=0.05)
+
+
+@pytest.mark.parametrize(("how", "least", "most"), [("stable", 0.0, 0.06), ("honeymoon", 0.8, 1.0)])
+def test_the_simulated_novelty_is_found_at_the_documented_size_and_a_stable_launch_raises_no_alarm(how, least, most):
+    rng, followed = np.random.default_rng(6), later.follow(f"homepage_optimistic+{how}", accounts=4_000, weeks=5)
+    alarms = 0
+    for _ in range(200):
+        weeks = course.relative(later.first(followed.launch((25_000, 25_000), rng)))
+        answer = fading.verdict(fading.early_minus_late(weeks), fading.late(weeks), better="higher")
+        alarms += answer.detail.startswith(("Fades", "Settles"))
+    assert least <= alarms / 200 <= most  # launches/homepage.yaml: 25,000 in each arm
 
 
 def test_what_does_not_vary_is_said_and_breaks_nothing():

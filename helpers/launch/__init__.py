@@ -26,6 +26,7 @@ from helpers.launch.context import (
     Risk,
     Rollout,
     Share,
+    Show,
 )
 from helpers.launch.entry import Column, Plan, Planned, Section, Slug
 from helpers.launch.sampling import Arm, Sampling
@@ -173,6 +174,7 @@ class Launch(Section):
     decision: DecisionRule = DecisionRule()
     privacy: Privacy = Privacy()
     context: Context | None = None
+    show: Show | None = None
     unit: Randomisation | None = None
     frame: Frame | None = None
     risks: tuple[Risk, ...] = ()

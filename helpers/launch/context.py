@@ -86,6 +86,16 @@ class Outliers(Section):
     heavy_viewers_are_target: bool = False
 
 
+class Show(Section):
+    """The title that is launched: whether it goes on (`series`) or ends by itself (`limited`), and its episodes.
+
+    The hours of a limited series fall because it ends. It is judged by who finishes, beside `comparables`.
+    """
+
+    format: Literal["series", "limited"] = "series"
+    episodes: Annotated[int, Field(ge=1)] | None = None
+
+
 Milestone = Literal["shown", "started", "pilot", "second", "finished"]  # on the way through a title
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -40,6 +40,7 @@ class Arms:
     names: tuple[str, str] = ("control", "treatment")
     better: str = "higher"
     shares: bool = False  # amounts that are 0 or 1
+    cap: float | None = None  # the quantile of both arms at which the plan caps the metric; the amounts are not capped
     closed: str = ""
     weighted: bool = False
     control: Floats
@@ -132,6 +133,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         names=names,
         better=chosen.better,
         shares=chosen.kind == "proportion",
+        cap=chosen.cap,
         weighted=bool(weight) and bool((frame.groupby("arm")["weight"].agg(np.ptp) > 1e-9).any()),
         control=scale * control[:, 0],
         treatment=scale * treated[:, 0],

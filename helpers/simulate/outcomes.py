@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,16 +14,17 @@ from helpers.errors import ParameterError
 from helpers.simulate import people, viewing, worlds
 from helpers.simulate.simulation import Simulation
 
-Read = Callable[[viewing.Chances, worlds.Life, int], list[np.ndarray]]
+Read = Callable[[Simulation, viewing.Chances, worlds.Life], list[np.ndarray]]
+What = Literal["launch", "later", "weeks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """What each of many accounts does in either world: replicated experiments are draws from it.
 
-    Columns of `control` and `treatment`, a row per account: hours before the launch, hours, sessions, started the
-    show (0 or 1), cancelled within 28 days (0 or 1), all over the days after it; on request the number of waits. Those
-    are the seconds to the first play, one for each session that has a play, account after account, in both worlds.
+    `columns` names those of `control` and `treatment`, which hold a row per account. `waits`, on request, are the
+    seconds to the first play, one for each session that has a play, account after account, in both worlds; a last
+    column, `waits`, then says how many.
     """
 
     columns: tuple[str, ...]
@@ -47,16 +49,25 @@ class Pool:
 
 
 COLUMNS = ("hours_before", "hours", "sessions", "started", "cancelled")
-LONG = ("hours_before", "hours_7d", "hours", "sessions", "viewed", "cancelled", "cancelled_later")
+LATER = ("hours_before", "hours_7d", "hours", "sessions", "viewed", "cancelled", "cancelled_later")
+VIEWER = ("start_day", "watched", "left")
+VISITS = 4  # without a further episode, after which a viewer has left the show
 
 
-def pool(simulation: Simulation, *, long: bool = False, waits: bool = False) -> Pool:
+def pool(simulation: Simulation, *, what: What = "launch", waits: bool = False) -> Pool:
     """Live all accounts of a simulation through its first two worlds, and keep their outcomes alone.
 
     No event is written: only what chance decides about sessions is drawn. It is the process of the event tables, so
-    that means, variances, correlations and tails are the same; the accounts are others. With `long`, the columns are
-    those of `LONG`: what a launch measures in its first 7 and 28 days, and who cancelled in all days simulated. With
-    `waits`, the seconds to the first play of every session are kept as well, about 27 times as many numbers.
+    that means, variances, correlations and tails are the same; the accounts are others.
+
+    Args:
+        simulation: all parameters.
+        what: the columns. `launch`: hours before the launch, hours, sessions, started the show and cancelled within 28
+            days (0 or 1). `later`: what a launch measures in its first 7 and 28 days, and who cancelled in all days.
+            `weeks`: hours before the launch and of each week after it (`week_1` …), then of the show's viewers the day
+            on which they began (-1 for the others), after how many episodes they could be seen to go on or not, and
+            whether they left there, having come four times without a further episode.
+        waits: whether to keep the seconds to the first play of every session too, about 27 times as many numbers.
 
     Raises:
         ParameterError: an account would not live one of the services: the scenario recruits, loses or mixes accounts.
@@ -65,7 +76,11 @@ def pool(simulation: Simulation, *, long: bool = False, waits: bool = False) -> 
     logs = simulation.logs
     if simulation.pool or logs.lost or logs.leak or logs.control_gains or logs.luck != 1:
         raise ParameterError(f"scenario {simulation.scenario!r} changes who is in which world; simulate its events")
-    columns, read = (LONG, _long) if long else (COLUMNS, _usual)
+    columns, read = {
+        "launch": (COLUMNS, _usual),
+        "later": (LATER, _later),
+        "weeks": (("hours_before", *(f"week_{nth + 1}" for nth in range(simulation.days // 7)), *VIEWER), _weeks),
+    }[what]
     if waits:
         columns, read = (*columns, "waits"), partial(_waiting, read)
     found = [
@@ -95,27 +110,27 @@ def _lived(
     chances = viewing.draw(simulation, accounts, worlds.busiest(services), np.random.default_rng(seed))
     usual = worlds.live(simulation, chances, services[0])
     lives = (usual, worlds.live(simulation, chances, services[1], usual.hours))
-    return [[x.astype(np.float32) for x in read(chances, life, simulation.pre_days)] for life in lives]
+    return [[x.astype(np.float32) for x in read(simulation, chances, life)] for life in lives]
 
 
-def _usual(chances: viewing.Chances, life: worlds.Life, _: int) -> list[np.ndarray]:
+def _usual(_: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[np.ndarray]:
     after = chances.launched
     return [
-        chances.per_account(life.seconds * ~after) / 3600,
-        chances.per_account(life.seconds * after) / 3600,
+        _hours(chances, life, ~after),
+        _hours(chances, life, after),
         chances.per_account(life.happens & after),
         life.show.starters,
         life.cancelled < 28,
     ]
 
 
-def _long(chances: viewing.Chances, life: worlds.Life, pre_days: int) -> list[np.ndarray]:
-    after = chances.launched
-    first = after & (chances.day < pre_days + 28)
-    hours = chances.per_account(life.seconds * first) / 3600
+def _later(simulation: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[np.ndarray]:
+    after, day = chances.launched, chances.day - simulation.pre_days
+    first = after & (day < 28)
+    hours = _hours(chances, life, first)
     return [
-        chances.per_account(life.seconds * ~after) / 3600,
-        chances.per_account(life.seconds * (after & (chances.day < pre_days + 7))) / 3600,
+        _hours(chances, life, ~after),
+        _hours(chances, life, after & (day < 7)),
         hours,
         chances.per_account(life.happens & first),
         hours > 0,
@@ -124,7 +139,38 @@ def _long(chances: viewing.Chances, life: worlds.Life, pre_days: int) -> list[np
     ]
 
 
-def _waiting(read: Read, chances: viewing.Chances, life: worlds.Life, pre_days: int) -> list[np.ndarray]:
+def _weeks(simulation: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[np.ndarray]:
+    week = (chances.day - simulation.pre_days) // 7
+    by_week = [_hours(chances, life, chances.launched & (week == nth)) for nth in range(simulation.days // 7)]
+    return [_hours(chances, life, ~chances.launched), *by_week, *_viewers(simulation, chances, life)]
+
+
+def _hours(chances: viewing.Chances, life: worlds.Life, where: np.ndarray) -> np.ndarray:
+    hours: np.ndarray = chances.per_account(life.seconds * where) / 3600
+    return hours
+
+
+def _viewers(simulation: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[np.ndarray]:
+    """Find the columns `VIEWER`: a viewer stops at the first sitting after which no further episode is seen in time."""
+    visit = np.flatnonzero(life.happens & chances.launched)
+    account, episodes, seen = chances.account[visit], life.show.episodes[visit], life.show.before[visit]
+    ends = np.searchsorted(account, np.arange(len(chances.people)), side="right")[account]
+    sitting = np.flatnonzero(episodes)
+    who, last, every = account[sitting], (seen + episodes)[sitting], 1 + len(simulation.show.going_on)
+    further = np.append(sitting[1:], len(visit))
+    goes_on = (np.append(who[1:], -1) == who) & (further - sitting <= VISITS)
+    observed = sitting + VISITS < ends[sitting] - 1
+    over = np.flatnonzero(~observed | ~goes_on | (last == every))[::-1]  # the first of an account comes last
+    left = observed & ~goes_on & (last < every)
+    watched = np.where(left, last, np.where(observed, last - 1, seen[sitting]))
+    found = [np.full(len(chances.people), -1), *np.zeros((2, len(chances.people)), np.int64)]
+    found[0][who[::-1]] = chances.day[visit[sitting]][::-1] - simulation.pre_days
+    for column, values in zip(found[1:], (watched, left), strict=True):
+        column[who[over]] = values[over]
+    return found
+
+
+def _waiting(read: Read, simulation: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[np.ndarray]:
     """Add how many sessions of each account had a play, and how long each of them took."""
     plays = chances.launched & life.happens & (life.seconds > 0)
-    return [*read(chances, life, pre_days), chances.per_account(plays), life.first_play_seconds[plays]]
+    return [*read(simulation, chances, life), chances.per_account(plays), life.first_play_seconds[plays]]

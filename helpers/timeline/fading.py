@@ -319,30 +319,34 @@ def verdict(
     remains: Estimate | NotEstimable,
     *,
     better: Literal["higher", "lower"],
-    limited: bool = False,
     viewers: Check | None = None,
+    finishing: Check | None = None,
 ) -> Check:
     """Say whether an effect fades, holds, grows, or whether it cannot be told.
 
-    The alarm is raised when the effect moves to the worse from early to late and what remains late cannot be told from
-    0, or when later viewers of a show go on less than its first. Each is raised by chance in 2.5 %, so that a steady
-    launch is left alone at least nineteen times out of twenty. It is never raised because a limited series ends.
+    The effect of a show falls as its episodes get watched, also where nobody loses interest: if its later viewers go on
+    like the first, that is no alarm. Otherwise the alarm is raised when the effect moves to the worse from early to
+    late and what remains late cannot be told from 0, or when later viewers of a show go on less than its first. Each is
+    raised by chance in 2.5 %, so that a steady launch is left alone at least nineteen times out of twenty. It is never
+    raised because the hours of a limited series fall: they must. Its benchmark is who finishes, and only that, or its
+    later viewers, speaks against it.
 
     Args:
         moved: early minus late.
         remains: the effect late.
         better: which direction of the metric is good.
-        limited: whether what was launched ends by itself, such as a miniseries.
         viewers: for a show, whether later starters go on like the first ones (`retention.honeymoon`).
+        finishing: for a limited series alone, whether as many finish as of others (`retention.finishing`).
 
     Returns:
-        A Check that begins with the word; passed is False for "Fades", None where it cannot be told or an end is no
-        fading, otherwise True.
+        A Check that begins with the word; passed is False for "Fades" and "Falls short", None where it cannot be told,
+        or where a show runs out or ends and nothing else speaks for or against it; otherwise True.
     """
     name = "Novelty"
     if viewers and viewers.passed is False:
-        detail = f"Fades: {viewers.detail[:1].lower()}{viewers.detail[1:]}"
-        return Check(name=name, passed=False, detail=detail, p=viewers.p)
+        return Check(name=name, passed=False, detail=f"Fades: {_lower(viewers.detail)}", p=viewers.p)
+    if finishing and finishing.passed is False:
+        return Check(name=name, passed=False, detail=f"Falls short: {_lower(finishing.detail)}")
     if isinstance(moved, NotEstimable) or isinstance(remains, NotEstimable):
         reason = moved.reason if isinstance(moved, NotEstimable) else getattr(remains, "reason", "")
         return Check(name=name, passed=None, detail=f"Cannot tell: {reason}.")
@@ -350,9 +354,14 @@ def verdict(
     p, moves = moved.p, not moved.low <= 0 <= moved.high
     worst, best = sorted((good * remains.low, good * remains.high))
     if moves and good * moved.diff > 0:
-        if limited:
-            detail = "Ends: the effect is smaller late than early, as it must be when a limited series ends."
-            return Check(name=name, passed=None, detail=f"{detail} That alone says nothing against it.", p=p)
+        if finishing:
+            detail = "Ends: the effect is smaller late than early, as it must be when a limited series ends. "
+            detail += f"That alone says nothing against it; what counts is who finishes. {finishing.detail}"
+            return Check(name=name, passed=finishing.passed, detail=detail, p=p)
+        if viewers and viewers.passed:
+            detail = "Runs out: the effect is smaller late than early, as with any title whose episodes get watched; "
+            detail += "those who began later go on like the first."
+            return Check(name=name, passed=None, detail=detail, p=p)
         if worst > 0:
             detail = "Settles lower: the effect is smaller late than early, and late it still stands out from chance."
             return Check(name=name, passed=True, detail=detail, p=p)
@@ -369,6 +378,10 @@ def verdict(
         return Check(name=name, passed=True, detail=detail, p=p)
     detail = "Cannot tell: neither a late effect nor a change from early to late stands out from chance."
     return Check(name=name, passed=None, detail=detail, p=p)
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
