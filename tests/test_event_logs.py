@@ -1,0 +1,174 @@
+"""Event logs of others, counted from the raw rows to arm means: what R and Spark made of them is in the reference."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import inference, launch, scorecard, study, units
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+LAUNCH = """\
+name: log
+data: {{source: tables, faults: {faults}}}
+arms: {{control: {control}, treatment: [{treatments}]}}
+dates: {{start: {start}, days: {days}, pre_days: 0}}
+metrics:
+  north_star: {first}
+  supporting:
+"""
+
+
+def case(name):
+    path = REFERENCE / "cases" / f"event_log__{name}.json"
+    if not path.exists():
+        pytest.skip(f"the reference cases are not here: {path.name}")
+    found = json.loads(path.read_text())
+    return found, found["expected"]
+
+
+def times(column):
+    """Read times, to the microsecond as the engine does."""
+    return pd.to_datetime(column, format="ISO8601", utc=True).astype("datetime64[us, UTC]")
+
+
+def opened(folder, tables, metrics, *, control, treatments, start, days, faults="refuse"):
+    """Write tables and a launch with these metrics, a line each; open it."""
+    (folder / "tables").mkdir()
+    for name, table in tables.items():
+        table.to_parquet(folder / "tables" / f"{name}.parquet", index=False)
+    first, *others = [f"{{name: {name}, better: higher, {words}}}" for name, words in metrics.items()]
+    text = LAUNCH.format(
+        faults=faults, control=control, treatments=", ".join(treatments), start=start, days=days, first=first
+    )
+    path = folder / "log.yaml"
+    path.write_text(text + "".join(f"    - {line}\n" for line in others))
+    return study.open(launch.load(path))
+
+
+def arm_means(data):
+    """Give every planned metric's plain value by arm."""
+    read = scorecard.pooled(data).pool(by=["arm"])
+    found = {}
+    for p in data.launch.plan:
+        values, _ = inference.form(p.metric, data.launch.days).read(read)
+        found[p.metric.name] = dict(zip(read.groups["arm"], values, strict=True))
+    return found
+
+
+def test_a_small_log_is_counted_as_by_hand(tmp_path):
+    c, expected = case("hand_small_log_a")
+    events = pd.DataFrame(c["inputs"]["events"])
+    since = {"u1": "10:00:00", "u2": "12:00:00", "u3": "24:00:00", "u4": "09:00:00"}
+    assignments = pd.DataFrame(
+        {
+            "account": list(since),
+            "arm": list("TCTC"),
+            "assigned_at": [pd.Timestamp("2024-03-01", tz="UTC") + pd.Timedelta(t) for t in since.values()],
+        }
+    )
+    plays = pd.DataFrame(
+        {
+            "account": events["user"],
+            "session": events["event_id"],
+            "title": events["title"],
+            "started_at": times(events["ts"]),
+            "watch_minutes": events["minutes"].astype(float),
+            "completed_share": events["completed"].astype(float),
+        }
+    )
+    late = plays.tail(1).assign(account="u9", session="last", started_at=pd.Timestamp("2024-03-09T12", tz="UTC"))
+    data = opened(
+        tmp_path,
+        {"assignments": assignments, "plays": pd.concat([plays, late])},  # a log that goes on after the window
+        {
+            "minutes": "kind: mean, numerator: {table: plays, agg: sum, column: watch_minutes}",
+            "titles": "kind: mean, numerator: {table: plays, agg: nunique, column: title}",
+            "completed": "kind: mean, numerator: {table: plays, agg: count, where: {completed_share: 1.0}}",
+            "days": "kind: mean, numerator: {table: plays, agg: days}",
+            "per_day": "kind: ratio, numerator: {table: plays, agg: sum, column: watch_minutes}, "
+            "denominator: {table: plays, agg: days}",
+        },
+        control="C", treatments=["T"], start="2024-03-01", days=7, faults="drop",
+    )  # fmt: skip
+    rows = units.load(data).execute().set_index("account")
+    columns = {p.metric.name: p.metric.column(p.metric.numerator) for p in data.launch.plan[:4]}
+    asked = {"minutes": "minutes", "titles": "titles", "completed": "completed", "days": "active_days"}
+    for user in since:
+        assert {name: rows.loc[user, columns[name]] for name in asked} == {
+            n: expected[user][e] for n, e in asked.items()
+        }
+    found = arm_means(data)
+    assert found["minutes"] == pytest.approx(expected["arm_mean_minutes"], rel=1e-12)
+    assert found["per_day"] == pytest.approx(expected["ratio_minutes_per_active_day"], rel=1e-12)
+
+
+def test_events_count_from_the_exposure_on_as_in_spark(tmp_path):
+    _, expected = case("optimizely_conversion_pageviews")
+    folder = REFERENCE / "data" / "optimizely_event_log"
+    decisions, events = (pd.read_csv(folder / f"{name}.csv.gz") for name in ("decisions", "events"))
+    assignments = pd.DataFrame(
+        {"account": decisions["visitor_id"], "arm": decisions["variation_name"], "assigned_at": times(decisions["timestamp"])}
+    )  # fmt: skip
+    opens = pd.DataFrame({"account": events["visitor_id"], "topic": events["event_name"], "opened_at": times(events["timestamp"])})  # fmt: skip
+    assert len(opens) == expected["n_raw_events"]
+    kinds = {"purchased": "purchase", "detail_page_views": "detail_page_view"}
+    data = opened(
+        tmp_path,
+        {"assignments": assignments, "tickets": opens},
+        {
+            "purchased": "kind: proportion, numerator: {table: tickets, agg: any, where: {topic: purchase}}",
+            "detail_page_views": "kind: mean, numerator: {table: tickets, agg: count, where: {topic: detail_page_view}}",
+            **{
+                f"all_{kind}": f"kind: mean, numerator: {{table: tickets, agg: count, where: {{topic: {kind}}}}}"
+                for kind in expected["in_window_events"]
+            },
+        },
+        control="control", treatments=["message_1", "message_2"], start="2020-09-14", days=2, faults="keep",
+    )  # fmt: skip
+    found = arm_means(data)
+    for name in kinds:
+        by_arm = {arm: values[name] for arm, values in expected["by_variation_mean"].items()}
+        assert found[name] == pytest.approx(by_arm, rel=1e-9)
+    n = assignments["arm"].value_counts()
+    for kind, count in expected["in_window_events"].items():
+        assert sum(n[arm] * mean for arm, mean in found[f"all_{kind}"].items()) == pytest.approx(count)
+
+
+def test_sessions_by_a_gap_and_their_ratio_are_those_of_r(tmp_path):
+    """Days by the calendar are not asked: ours are spans of 24 hours."""
+    c, expected = case("movielens_engagement")
+    ratings = pd.read_csv(REFERENCE / c["data"]["file"]).sort_values(["userId", "timestamp"])
+    gap = ratings.groupby("userId")["timestamp"].diff().fillna(0)
+    short = gap.clip(upper=3600).groupby(ratings["userId"]).cumsum()  # a longer gap parts sessions just as well
+    begin = pd.Timestamp("2026-01-05", tz="UTC")
+    users = ratings["userId"].unique()
+    last = pd.DataFrame({"account": ["other"], "arm": ["rest"], "assigned_at": [begin]})
+    assignments = pd.concat([pd.DataFrame({"account": users.astype(str), "arm": "all", "assigned_at": begin}), last])
+    sessions, week = (
+        pd.DataFrame(
+            {"account": ratings["userId"].astype(str), "opened_at": begin + pd.to_timedelta(seconds, unit="s")}
+        )
+        for seconds in (short, ratings["timestamp"] - ratings.groupby("userId")["timestamp"].transform("min"))
+    )
+    data = opened(
+        tmp_path,
+        {"assignments": assignments, "app_opens": sessions, "tickets": week.assign(topic="rating")},
+        {
+            "sessions": "kind: mean, numerator: {table: app_opens, agg: count, gap_minutes: 30}",
+            "first_week": "kind: mean, numerator: {table: tickets, agg: count}, window_days: 7",
+            "per_session": "kind: ratio, numerator: {table: app_opens, agg: count}, "
+            "denominator: {table: app_opens, agg: count, gap_minutes: 30}",
+        },
+        control="all", treatments=["rest"], start="2026-01-05", days=60, faults="keep",
+    )  # fmt: skip
+    read, metrics = scorecard.pooled(data).pool(by=["arm"]), {p.metric.name: p.metric for p in data.launch.plan}
+    found = {name: inference.average(read, m, of="all", days=60)[0] for name, m in metrics.items()}
+    assert len(users) == expected["n_users"]
+    assert found["sessions"].value == pytest.approx(expected["sessions_gap30_mean"], rel=1e-6)
+    assert found["first_week"].value == pytest.approx(expected["first_7d_ratings_mean"], rel=1e-6)
+    assert found["per_session"].value == pytest.approx(expected["ratings_per_session_ratio"], rel=1e-6)
+    assert found["per_session"].se == pytest.approx(expected["ratings_per_session_delta_se"], rel=1e-6)
+    assert np.isfinite(found["per_session"].low)
