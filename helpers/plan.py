@@ -173,6 +173,7 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         "Accounts": ", ".join(f"{arm} {size:,}" for arm, size in n.items()),
         "Drawn": _drawn(launch),
         "Frame": launch.frame.recruited if launch.frame else "",
+        "Needs": (launch.frame.needs or "") if launch.frame else "",
         "Unit": f"{unit.randomised} drawn, {unit.analysed} analysed" if unit else "",
         "Window": f"{dates.post_days} days from {dates.start}, {dates.pre_days} days before" if dates else "",
         "Error rates": f"{rule.alpha:.0%} false alarms, {rule.power:.0%} power",

@@ -173,11 +173,51 @@ def _compare(
     level: float | None = None,
 ) -> Estimate | NotEstimable:
     """Compare one metric; `planned` says that the arms are brought to the same mix, where the launch wants that."""
-    launch = data.launch
     stratum = STRATUM if STRATUM in read.groups else None
-    poststrata = [c for c in launch.decision.poststratify if planned and c in read.groups]
-    (answer,) = inference.compare(
-        read.pool(by=["arm", *([stratum] if stratum else []), *poststrata]),
+    poststrata = [c for c in data.launch.decision.poststratify if planned and c in read.groups]
+    read = read.pool(by=["arm", *([stratum] if stratum else []), *poststrata])
+    (answer,) = _answers(
+        data, read, metric, treatment=treatment, stratum=stratum, poststrata=poststrata, adjust=adjust, level=level
+    )
+    return answer
+
+
+def within(
+    data: Study,
+    read: Moments,
+    metric: Metric,
+    by: str,
+    *,
+    treatment: str = "",
+    adjust: bool = True,
+    level: float | None = None,
+) -> list[Estimate | NotEstimable]:
+    """Compare one metric in every level of an attribute, from what `sliced` read; strata of the draw are not used.
+
+    With `adjust`, less what the past explains, where the launch plans that.
+    """
+    treatment = treatment or data.launch.arms.treatment[0]
+    if metric.event:
+        return survival.compare(data, metric, treatment=treatment, by=[by], level=level)
+    past = adjust and data.launch.decision.adjust and bool(units.covariates(data, metric))
+    return _answers(data, read, metric, treatment=treatment, adjust=past, level=level)
+
+
+def _answers(
+    data: Study,
+    read: Moments,
+    metric: Metric,
+    *,
+    treatment: str,
+    adjust: bool,
+    level: float | None,
+    stratum: str | None = None,
+    poststrata: Sequence[str] = (),
+) -> list[Estimate | NotEstimable]:
+    """Compare at what the launch says of arms, windows and error rates."""
+    launch = data.launch
+    return inference.compare(
+        read,
         metric,
         control=launch.arms.control,
         treatment=treatment,
@@ -189,7 +229,6 @@ def _compare(
         level=level or 1 - launch.decision.alpha,
         power=launch.decision.power,
     )
-    return answer
 
 
 def scale(data: Study, metric: Metric) -> float:

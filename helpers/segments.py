@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special, stats
 
-from helpers import decision, inference, scorecard, survival, units
+from helpers import decision, inference, scorecard, units
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import holm
 from helpers.metrics import Metric
@@ -97,24 +97,9 @@ def targets(data: Study, *, treatment: str = "") -> list[str]:
 
 def _effects(data: Study, metric: Metric, read: Mapping[str, Moments], treatment: str) -> list[Attribute]:
     """Compare a metric in every level of each attribute; p is not corrected yet."""
-    launch, found = data.launch, []
+    found = []
     for name, slices in read.items():
-        arm = treatment or launch.arms.treatment[0]
-        answers = (
-            survival.compare(data, metric, treatment=arm, by=[name])
-            if metric.event
-            else inference.compare(
-                slices,
-                metric,
-                control=launch.arms.control,
-                treatment=arm,
-                days=metric.window_days or launch.days,
-                pre_days=max(launch.pre_days, 1),
-                adjust=launch.decision.adjust and bool(units.covariates(data, metric)),
-                level=1 - launch.decision.alpha,
-                power=launch.decision.power,
-            )
-        )
+        answers = scorecard.within(data, slices, metric, name, treatment=treatment)
         found.append(Attribute(name=name, metric=metric.name, segments=shrunken(answers, name), p=differ(answers)))
     return found
 

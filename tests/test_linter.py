@@ -123,6 +123,7 @@ FAULTS = [
     ("S1", "W", ("frame",), {"recruited": "volunteers", "weights": "raked"}),
     ("S1", "W", ("frame", "devices_left_out"), ["phone"]),
     ("S1", "E", ("frame", "left_out"), ["LATAM"]),
+    ("S1", "I", ("frame", "needs"), "new_tv"),
     ("P1", "E", ("segments", 0), "e_mail"),
     ("P1", "E", ("sampling", "strata", 0), "ip_address"),
     ("P1", "E", ("privacy", "legal_basis"), None),

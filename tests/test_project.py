@@ -55,6 +55,7 @@ MAY_IMPORT = {
     "plots": {"quadrant", "report", "results"},
     "timeline": {"errors", "inference", "metrics", "moments", "report", "results", "segments", "simulate", "study", "units"},
     "retention": {"errors", "inference", "launch", "metrics", "reception", "results", "schema", "segments", "study", "survival", "units"},
+    "capability": {"errors", "metrics", "report", "results", "roster", "schema", "scorecard", "study"},
     "draft": {"errors", "study"},
     "handover": {"assignment", "errors", "launch", "results", "study"},
     "portrait": {"errors", "report", "simulate"},

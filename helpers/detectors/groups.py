@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from helpers import decision, inference, scorecard, units
+from helpers import decision, scorecard, units
 from helpers.detectors.effects import MOVED
 from helpers.launch.entry import Planned
 from helpers.results import Check, Estimate, NotEstimable
@@ -77,17 +77,11 @@ def _slices(
     data: Study, plan: Iterable[Planned], treatment: str, *, level: float = 0.95
 ) -> Iterator[tuple[str, Planned, list[Estimate | NotEstimable]]]:
     """Compare metrics within every level of each segment, without adjustment."""
-    launch = data.launch
     plan = [p for p in plan if units.why_not(data, p.metric) is None]
-    for segment, read in scorecard.sliced(data, launch.segments, [p.metric for p in plan]).items():
+    for segment, read in scorecard.sliced(data, data.launch.segments, [p.metric for p in plan]).items():
         for p in plan:
-            answers = inference.compare(
-                read,
-                p.metric,
-                control=launch.arms.control,
-                treatment=treatment,
-                days=p.metric.window_days or launch.days,
-                pre_days=max(launch.pre_days, 1),
-                level=level,
+            yield (
+                segment,
+                p,
+                scorecard.within(data, read, p.metric, segment, treatment=treatment, adjust=False, level=level),
             )
-            yield segment, p, answers

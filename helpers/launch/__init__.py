@@ -271,8 +271,9 @@ class Launch(Section):
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Name the columns that describe accounts before the assignment: segments, and what is post-stratified by."""
-        return tuple(dict.fromkeys([*self.segments, *self.decision.poststratify]))
+        """Name what describes accounts before the assignment: segments, post-strata, the flag that the launch needs."""
+        needs = [self.frame.needs] if self.frame and self.frame.needs else []
+        return tuple(dict.fromkeys([*self.segments, *self.decision.poststratify, *needs]))
 
     @property
     def days(self) -> int:

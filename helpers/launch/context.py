@@ -67,12 +67,16 @@ class Randomisation(Section):
 
 
 class Frame(Section):
-    """How accounts came into the frame that is drawn from, and whom it leaves out."""
+    """How accounts came into the frame that is drawn from, whom it leaves out, and who in it can use what is launched.
+
+    `needs` names the flag of an account without which it cannot: `new_tv`, where the feature runs on new sets alone.
+    """
 
     recruited: Literal["random", "invited", "volunteers"]
     left_out: tuple[str, ...] = ()
     devices_left_out: tuple[str, ...] = ()
     weights: str = ""
+    needs: Annotated[str, Field(min_length=1)] | None = None
 
 
 class Outliers(Section):

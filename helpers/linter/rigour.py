@@ -263,6 +263,13 @@ def _sampling(s: Subject) -> Iterator[Hit]:
             f"not covered: {', '.join(frame.devices_left_out)}",
             "cover them, or speak of the covered devices only",
         )
+    if frame.needs:
+        yield Hit(
+            "I",
+            ("frame", "needs"),
+            f"accounts without {frame.needs} cannot use it: what it does for the others is not its effect on everybody",
+            "draw some without it, read their effect in 05, and open it to them only then",
+        )
     if frame.left_out and population:
         yield Hit(
             "E",

@@ -221,7 +221,8 @@ def _attributes(data: Study) -> ibis.Table:
     accounts = data.table("accounts")
     for name in data.launch.attributes:
         if name not in accounts.columns:
-            what = "segment" if name in data.launch.segments else "post-stratum"
+            named = {"segment": data.launch.segments, "post-stratum": data.launch.decision.poststratify}
+            what = next((what for what, names in named.items() if name in names), "flag under 'frame: {needs: …}'")
             raise DataError(
                 f"{data.launch.name}: {what} {name!r} is not a column of 'accounts'; "
                 f"{did_you_mean(name, accounts.columns)}"

@@ -1,0 +1,98 @@
+"""Who can use what was launched: the effect among accounts whose devices run it is not everybody's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from helpers import roster, schema, scorecard
+from helpers.errors import DataError
+from helpers.metrics import Metric
+from helpers.report.readout import percent
+from helpers.results import Check, Estimate, NotEstimable
+from helpers.study import Study
+
+NAME = "Works for everybody"
+FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """One metric's effect among accounts that can use the launch (`able`), those that cannot, and all that took part.
+
+    `share` is that of accounts of the frame that can. The effect on the able is theirs alone: that a service on which
+    fewer can gains less is arithmetic, and what happens to the others is known only where some of them took part.
+    """
+
+    needs: str
+    share: float
+    able: Estimate | NotEstimable
+    unable: Estimate | NotEstimable
+    everybody: Estimate | NotEstimable
+
+
+def measure(data: Study, metric: Metric, *, treatment: str = "") -> Capability | None:
+    """Compare a metric apart for accounts that have the flag `frame: {needs: …}` and those that do not.
+
+    Args:
+        data: the study.
+        metric: one of the plan's that has a number for each account.
+        treatment: the arm to judge; empty means the launch's first.
+
+    Returns:
+        None where the launch names no such flag.
+
+    Raises:
+        DataError: the flag is no flag.
+    """
+    needs = data.launch.frame.needs if data.launch.frame else None
+    if needs is None:
+        return None
+    treatment = treatment or data.launch.arms.treatment[0]
+    read = scorecard.sliced(data, [needs], [metric])[needs]
+    found = {}
+    for answer in scorecard.within(data, read, metric, needs, treatment=treatment):
+        if (level := answer.slice[needs].removesuffix(".0").lower()) in FLAGS:
+            found[FLAGS[level]] = answer
+        elif level != schema.UNKNOWN:
+            raise DataError(f"{data.launch.name}: {needs!r} holds {answer.slice[needs]!r}; a flag is true or false")
+    missing = NotEstimable(metric=metric.name, reason="no such account took part")
+    accounts = roster.frame(data)
+    return Capability(
+        needs=needs,
+        share=float(accounts[needs].cast("string").lower().isin(["true", "1"]).mean().execute()),
+        able=found.get(True, missing),
+        unable=found.get(False, missing),
+        everybody=scorecard.estimate(data, scorecard.pooled(data), metric, treatment=treatment, adjust=True),
+    )
+
+
+def check(found: Capability | None) -> Check:
+    """Ask whether the effect is known for those who cannot use the launch too, before everybody gets it.
+
+    >>> check(None).passed is None
+    True
+    """
+    if found is None:
+        detail = "Not asked: the launch names no flag that an account needs, under 'frame: {needs: …}'."
+        return Check(name=NAME, passed=None, detail=detail)
+    able, unable, who = found.able, found.unable, f"{percent(found.share, digits=0)} of the frame have {found.needs}"
+    if isinstance(able, NotEstimable):
+        return Check(name=NAME, passed=None, detail=f"{who}; among them nothing can be estimated: {able.reason}.")
+    with_it = f"{who}. Among them {_range(able)}"
+    if isinstance(unable, NotEstimable):
+        diluted = f"{found.share * able.diff:+.3g} ({found.share * able.low:+.3g} to {found.share * able.high:+.3g})"
+        detail = (
+            f"{with_it}; of the others nothing is known ({unable.reason}). If they gain and lose nothing, all accounts "
+            f"together change by {diluted}. Test on the others before everybody gets it."
+        )
+        return Check(name=NAME, passed=False, detail=detail)
+    detail = f"{with_it}, among the others {_range(unable)}"
+    if isinstance(found.everybody, Estimate):
+        detail += f", over all that took part {_range(found.everybody)}: only this is what opening it would change"
+        if found.everybody.low > 0:
+            detail += f". Who quotes the first for everybody overstates it {able.diff / found.everybody.diff:.1f} times"
+    return Check(name=NAME, passed=True, detail=f"{detail}.")
+
+
+def _range(e: Estimate) -> str:
+    return f"{e.diff:+.3g} ({e.low:+.3g} to {e.high:+.3g})"

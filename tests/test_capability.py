@@ -1,0 +1,97 @@
+"""Who can use the launch: the able, the others and everybody, against the planted truth; what was not tested is said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from helpers import capability, launch, study
+from helpers.errors import DataError, LaunchError
+from helpers.results import Estimate, NotEstimable
+
+SIMULATED = """\
+name: feature
+data: {source: simulate, scenario: interactive_feature, accounts: 17_000, seed: 5}
+arms: {control: old, treatment: new}
+dates: {start: 2026-09-07, days: 14, pre_days: 14}
+sampling: {n: {old: 8_000, new: 8_000}, exclude: []}
+metrics: {north_star: hours_per_account_week}
+frame: {recruited: random, needs: new_tv}
+"""
+
+
+def opened(folder, text):
+    (folder / "feature.yaml").write_text(text)
+    return study.open(launch.load(folder / "feature.yaml"))
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Give a table in which the launch adds 2 for the able and takes 1 from the others; write and open it."""
+    rng = np.random.default_rng(8)
+    n = 4_000
+    able, arm = rng.random(n) < 0.3, rng.permutation(np.repeat(["old", "new"], n // 2))
+    hours = rng.gamma(2, 2, n) + 3 * able + (arm == "new") * np.where(able, 2.0, -1.0) + 2
+    table = pd.DataFrame({"account": np.arange(n), "arm": arm, "fits": able, "hours": hours})
+
+    def read(table=table, frame="frame: {recruited: random, needs: fits}"):
+        table.to_parquet(tmp_path / "feature.parquet")
+        text = "name: feature\ndata: {units: feature.parquet}\narms: {control: old, treatment: new}\n"
+        text += "metrics: {north_star: {name: hours, kind: mean, column: hours, better: higher}}\n"
+        data = opened(tmp_path, text + frame + "\n")
+        return capability.measure(data, data.launch.plan[0].metric)
+
+    return table, read
+
+
+def test_the_effects_apart_are_those_of_the_accounts_apart(own):
+    table, read = own
+    found = read()
+    assert found.share == pytest.approx(table["fits"].mean())
+    for estimate, rows in (
+        (found.able, table["fits"]),
+        (found.unable, ~table["fits"]),
+        (found.everybody, table["fits"] | True),
+    ):
+        by_arm = [table.loc[rows & (table["arm"] == arm), "hours"] for arm in ("new", "old")]
+        expected = stats.ttest_ind(*by_arm, equal_var=False)
+        assert estimate.diff == pytest.approx(by_arm[0].mean() - by_arm[1].mean(), rel=1e-9)
+        assert [estimate.low, estimate.high] == pytest.approx(list(expected.confidence_interval()), rel=1e-9)
+    assert found.able.low > 0 > found.unable.high  # as planted
+    check = capability.check(found)
+    assert check.passed
+    assert "overstates" not in check.detail  # everybody together loses, or may: no ratio is given
+
+
+def test_where_nobody_without_it_took_part_a_test_on_them_is_asked_for(own):
+    table, read = own
+    found = read(table[table["fits"]])
+    assert isinstance(found.unable, NotEstimable)
+    check = capability.check(found)
+    assert check.passed is False
+    assert "Test on the others before everybody gets it" in check.detail
+    assert capability.check(read(frame="")).passed is None
+
+
+def test_a_flag_that_is_none_or_not_there_is_refused(own):
+    table, read = own
+    with pytest.raises(DataError, match="'fits' holds 'maybe'; a flag is true or false"):
+        read(table.assign(fits=np.where(table["fits"], "true", "maybe")))
+    with pytest.raises(DataError, match="has no column 'fit'; did you mean 'fits'"):
+        read(frame="frame: {recruited: random, needs: fit}")
+    with pytest.raises(LaunchError, match="needs"):
+        read(frame="frame: {recruited: random, needs: ''}")
+
+
+def test_the_planted_effect_is_that_of_new_sets_alone_and_to_quote_it_for_all_overstates(tmp_path):
+    data = opened(tmp_path, SIMULATED)
+    found = capability.measure(data, data.launch.plan[0].metric)
+    known = data.reveal().query("metric == 'hours_per_account_week'")
+    truth = dict(zip(known["segment"] + known["level"].str.lower(), known["diff"], strict=True))
+    everybody = known.query("segment == 'all'")["diff"].item()
+    for estimate, planted in ((found.able, truth["new_tvtrue"]), (found.everybody, everybody)):
+        assert isinstance(estimate, Estimate)
+        assert abs(estimate.diff - planted) < 4 * estimate.se
+    assert truth["new_tvfalse"] == pytest.approx(0, abs=0.02)  # the launch changes nothing for the others
+    assert truth["new_tvtrue"] > 2 * everybody
+    assert 0.25 < found.share < 0.4
