@@ -165,10 +165,8 @@ def _calibrate(args: argparse.Namespace) -> int:
     worlds = calibration.worlds(args.scenario, accounts=calibration.PER_DRAWN * args.n, seed=args.seed)
     print(f"{args.replicates:,} experiments with {args.scenario}, as many without; {args.n:,} accounts in each arm")
     print(calibration.HEADER, flush=True)
-    outside = 0
-    for found in calibration.calibrate(
-        *worlds, kinds=kinds, n=args.n, replicates=args.replicates, rng=np.random.default_rng(args.seed)
-    ):
+    outside, rng = 0, np.random.default_rng([args.seed, *args.scenario.encode()])  # each scenario its own accounts
+    for found in calibration.calibrate(*worlds, kinds=kinds, n=args.n, replicates=args.replicates, rng=rng):
         print(calibration.row(found), flush=True)
         outside += found.holds is False
     print(calibration.BOUNDS)

@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "draft": {"errors", "study"},
     "handover": {"assignment", "errors", "launch", "results", "study"},
     "portrait": {"errors", "report", "simulate"},
-    "calibration": {"errors", "inference", "metrics", "moments", "results", "robust", "simulate"},
+    "calibration": {"anytime", "diversity", "errors", "inference", "metrics", "moments", "results", "robust", "sequential", "simulate", "survival"},
     "cli": {"brief", "calibration", "draft", "errors", "handover", "launch", "linter", "plan", "portrait", "register", "report", "scorecard", "simulate", "study", "units"},
     "quadrant": {"results"},
     "corpus": {"errors", "simulate", "study"},

@@ -592,7 +592,9 @@ def both_paths(service, logs):
             coalesce(sum(watch_minutes) filter (p.started_at >= assigned_at), 0) / 60 as hours,
             (select count(*) from sessions s where s.account = a.account and s.started_at >= assigned_at) as sessions,
             coalesce(max((p.title = 't00000')::int), 0) as started,
-            (select count(*) from cancellations c where c.account = a.account) as cancelled
+            (select count(*) from cancellations c where c.account = a.account) as cancelled,
+            coalesce((select min(epoch(cancelled_at - assigned_at)) / 86400 from cancellations c
+                where c.account = a.account), 28) as stayed
         from assignments a left join plays p using (account) group by a.account, arm, assigned_at
     """).df()
     pool = simulate.pool(simulate.Simulation(accounts=12_000, seed=3))

@@ -114,7 +114,9 @@ def of_events(
     interval of Deng, Knoblich and Lu (2018, sec. 4); Liu, Sun, Varadhan and Xu (2019) use the same error at scale. The
     two arms' limits are combined as in `difference`.
 
-    Those who come often weigh more here, event by event; the median over accounts is another number.
+    Those who come often weigh more here, event by event; the median over accounts is another number. Where values are
+    whole seconds, a quantile moves by whole seconds, and each arm's is off by up to half of one on average: that tells
+    where the interval is no wider than a few of them, and nowhere else.
 
     Args:
         control: the events' values, and the account of each.

@@ -48,7 +48,7 @@ class Pool:
         return self.control[rows[:n]], self.treatment[rows[n:]]
 
 
-COLUMNS = ("hours_before", "hours", "sessions", "started", "cancelled")
+COLUMNS = ("hours_before", "hours", "sessions", "started", "cancelled", "stayed")
 LATER = ("hours_before", "hours_7d", "hours", "sessions", "viewed", "cancelled", "cancelled_later")
 VIEWER = ("start_day", "watched", "left")
 VISITS = 4  # without a further episode, after which a viewer has left the show
@@ -63,7 +63,8 @@ def pool(simulation: Simulation, *, what: What = "launch", waits: bool = False) 
     Args:
         simulation: all parameters.
         what: the columns. `launch`: hours before the launch, hours, sessions, started the show and cancelled within 28
-            days (0 or 1). `later`: what a launch measures in its first 7 and 28 days, and who cancelled in all days.
+            days (0 or 1), and the days until it cancelled, or all of them. `later`: what a launch measures in its first
+            7 and 28 days, and who cancelled in all days.
             `weeks`: hours before the launch and of each week after it (`week_1` …), then of the show's viewers the day
             on which they began (-1 for the others), after how many episodes they could be seen to go on or not, and
             whether they left there, having come four times without a further episode.
@@ -113,7 +114,7 @@ def _lived(
     return [[x.astype(np.float32) for x in read(simulation, chances, life)] for life in lives]
 
 
-def _usual(_: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[np.ndarray]:
+def _usual(simulation: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[np.ndarray]:
     after = chances.launched
     return [
         _hours(chances, life, ~after),
@@ -121,6 +122,7 @@ def _usual(_: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[n
         chances.per_account(life.happens & after),
         life.show.starters,
         life.cancelled < 28,
+        np.minimum(life.cancelled, simulation.days),
     ]
 
 
