@@ -27,7 +27,7 @@ class Complier:
     """The effect on those whom the assignment moved to take part: the effect of assignment over the change in uptake.
 
     `diff` is in the metric's unit, with an interval at `level` that holds however few take part (Anderson and Rubin
-    1949); `p` is that of the effect of assignment, which is 0 exactly if this one is. `uptake` is the share moved,
+    1949); `p` is Welch's of the effect of assignment, which is 0 exactly if this one is. `uptake` is the share moved,
     `f` the first stage's F (robust: the squared t of `uptake`). It says nothing of those who would take part in either
     arm, or in neither.
     """
@@ -77,7 +77,7 @@ def complier(
     Without covariates this is two-stage least squares with the assignment as instrument. It rests on two things that
     no data can show: assignment changes nothing for those who do not take part because of it, and it keeps nobody from
     taking part. The interval inverts the test that diff = theta * uptake, with the covariance of both: Fieller's
-    (1954) and, for one instrument, Anderson and Rubin's. It contains 0 exactly if the interval of the effect of
+    (1954) and, for one instrument, Anderson and Rubin's. It contains 0 exactly if Welch's interval of the effect of
     assignment does, and where uptake cannot be told from unchanged it has no end.
 
     Args:

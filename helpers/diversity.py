@@ -18,7 +18,6 @@ from scipy import special
 
 from helpers import units
 from helpers.errors import ParameterError
-from helpers.inference import limits
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT
 from helpers.results import Estimate, NotEstimable
@@ -284,16 +283,12 @@ def _contrast(
     note: str = "",
 ) -> Estimate | NotEstimable:
     """Contrast two values by Welch's t; `left` are those of each arm without each of its groups."""
-    n, groups = (arms[0].n, arms[1].n), np.array([[len(x)] for x in left], dtype=np.float64)
-    variance = np.array([[(len(x) - 1) ** 2 * x.var(ddof=1)] for x in left])  # of the pseudo-values
-    if not variance.sum() > 0:
+    n, groups = (arms[0].n, arms[1].n), np.array([len(x) for x in left], dtype=np.float64)
+    error = np.array([(len(x) - 1) ** 2 * x.var(ddof=1) for x in left]) / groups  # of the mean pseudo-value
+    if not error.sum() > 0:
         reason = "it is the same whichever accounts are left out, so its error cannot be told"
         return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
-    q, p = limits.welch(value[:, None], variance, groups, level)
-    half = float(q[0]) * np.sqrt(variance / groups)[:, 0]
     method += f", jackknife over {groups.min():.0f} groups of accounts in each arm"
     if any(a.worth < 0.995 * a.n for a in arms):
         method += ", weighted to the population"
-    return values.contrast(
-        metric, value, half, half, n=n, p=float(p[0]), q=float(q[0]), method=method, level=level, power=power, note=note
-    )
+    return values.welch(metric, value, error, groups, n=n, method=method, level=level, power=power, note=note)

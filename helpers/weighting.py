@@ -11,8 +11,6 @@ import pandas as pd
 from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
-from helpers.inference import kish
-from helpers.moments import WEIGHT, Moments
 from helpers.results import Average
 
 if TYPE_CHECKING:
@@ -230,18 +228,11 @@ def _margin(sample: pd.DataFrame, total: pd.Series, who: str) -> tuple[Integers,
 
 def _told(w: Floats, base: Floats, margins: tuple[tuple[Integers, Floats], ...]) -> Weights:
     """Say what weights reach and cost."""
-    read = Moments(
-        groups=pd.DataFrame(index=range(1)),
-        columns=(WEIGHT,),
-        n=np.array([float(len(w))]),
-        mean=np.array([[w.mean()]]),
-        scatter=np.array([[[len(w) * w.var()]]]),
-    )
     miss = max(float(np.abs(np.bincount(code, w, len(t)) / t - 1).max()) for code, t in margins)
     return Weights(
         weight=w,
         base=base,
-        n_effective=float(kish(read)[0]),
+        n_effective=float(w.sum() ** 2 / (w @ w)),  # Kish 1965, sec. 11.7
         largest=float(w.max() / w.mean()),
         miss=miss,
         rounds=0,

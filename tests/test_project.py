@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "units": {"clock", "errors", "launch", "logs", "metrics", "moments", "schema", "study"},
     "moments": {"errors"},
     "inference": {"errors", "metrics", "moments", "results"},
-    "weighting": {"errors", "inference", "moments", "results"},
+    "weighting": {"errors", "results"},
     "causal": {"errors", "inference", "metrics", "moments", "results", "scorecard", "study", "units"},
     "sequential": {"errors", "results"},
     "anytime": {"errors", "results"},

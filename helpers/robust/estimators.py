@@ -11,7 +11,6 @@ import pandas as pd
 from scipy import stats
 
 from helpers.errors import ParameterError
-from helpers.inference import limits
 from helpers.results import Estimate, NotEstimable
 from helpers.robust import accounts, values
 from helpers.robust.accounts import Arms
@@ -185,7 +184,7 @@ def power_mean(
     middle, error = np.array([y.mean() for y in made]), np.array([y.var(ddof=1) for y in made]) / n
     if not error.sum() > 0:
         return arms.unable("the values do not vary within either arm")
-    q, p = _t(middle, error, n, level)
+    q, p = values.t_test(middle, error, n, level)
     half = q * np.sqrt(error)
 
     def back(y: Floats) -> Floats:
@@ -241,14 +240,4 @@ def _welch(
     """Compare two averages with squared errors (2,) from so many values each."""
     if not error.sum() > 1e-24 * (middle**2).sum():
         return arms.unable("the values do not vary within either arm")
-    q, p = _t(middle, error, n, level)
-    half = q * np.sqrt(error)
-    return values.contrast(
-        arms.metric, middle, half, half, n=arms.n, p=p, q=q, method=method, level=level, power=power, note=note
-    )
-
-
-def _t(middle: Floats, error: Floats, n: Floats, level: float) -> tuple[float, float]:
-    """Give the t quantile of the level and the two-sided p of two averages with squared errors (2,)."""
-    q, p = limits.welch(middle[:, None], (error * n)[:, None], n[:, None], level)
-    return float(q[0]), float(p[0])
+    return values.welch(arms.metric, middle, error, n, n=arms.n, method=method, level=level, power=power, note=note)

@@ -111,6 +111,30 @@ def too_few(metric: str, n: tuple[int, int], least: int = 2) -> NotEstimable | N
     return None
 
 
+def welch(
+    metric: str,
+    value: Floats,
+    error: Floats,
+    count: Floats,
+    *,
+    n: tuple[int, int],
+    method: str,
+    level: float,
+    power: float,
+    note: str = "",
+) -> Estimate:
+    """Compare two values by Welch's t, from their squared errors (2,) and from how many values each error is known."""
+    q, p = t_test(value, error, count, level)
+    half = q * np.sqrt(error)
+    return contrast(metric, value, half, half, n=n, p=p, q=q, method=method, level=level, power=power, note=note)
+
+
+def t_test(value: Floats, error: Floats, count: Floats, level: float) -> tuple[float, float]:
+    """Give the t quantile of the level and the two-sided p of two values with squared errors (2,)."""
+    q, p = limits.welch(value[:, None], (error * count)[:, None], count[:, None], level)
+    return float(q[0]), float(p[0])
+
+
 def contrast(
     metric: str,
     value: Floats,

@@ -10,7 +10,6 @@ import pandas as pd
 from scipy import stats
 
 from helpers.errors import DataError, ParameterError
-from helpers.inference import limits
 from helpers.results import Estimate, NotEstimable
 from helpers.robust import values
 
@@ -179,27 +178,6 @@ def bounds(survival: Floats, variance: Floats, q: float, interval: Interval = "l
     return np.where(inside, low, survival), np.where(inside, high, survival)
 
 
-def median(rows: pd.DataFrame) -> tuple[float | None, float | None, float | None]:
-    """Read from a curve when half of the accounts have had the event, with limits (Brookmeyer and Crowley 1982).
-
-    Where the curve is exactly one half for a while, it is the middle of that while. None: not reached, which also is so
-    of a limit where nobody is left, since the curve has no error there.
-
-    >>> median(curve(tally([1, 2, 3, 4, 9], [1, 1, 1, 1, 0])))
-    (3.0, 1.0, None)
-    """
-
-    def half(column: str) -> float | None:
-        known = rows if column == "survival" else rows[rows["se"].notna()]
-        value, time = known[column].to_numpy(), known["time"].to_numpy()
-        if not (low := value <= 0.5 + 1e-9).any():
-            return None
-        first, below = int(np.argmax(low)), value < 0.5 - 1e-9
-        return float(time[first] + time[np.argmax(below)]) / 2 if below.any() else float(time[first])
-
-    return half("survival"), half("low"), half("high")
-
-
 def restricted_mean(
     control: Tally,
     treatment: Tally,
@@ -278,7 +256,7 @@ def _contrast(
                 f"{name} was watched up to {a.reach:g} only, not to {until:g}; name a 'horizon' of {a.reach:g} or less"
             )
             return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
-    value, variance = np.empty((2, 1)), np.empty((2, 1))
+    value, variance = np.empty(2), np.empty(2)
     for i, a in enumerate(arms):
         s = steps(a)
         value[i], kernel = read(s)
@@ -287,14 +265,9 @@ def _contrast(
     if not variance.sum() > 0:
         reason = f"nobody in either arm has the event before {until:g}, so there is no spread to judge a difference by"
         return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
-    counts = np.array(n, float)[:, None]
-    q, p = limits.welch(value, variance * counts, counts, level)
-    half = (q * np.sqrt(variance))[:, 0]
     method += ", weighted to the population" * any(a.weighted for a in arms)
     method += ", within strata" * any(a.stratum.any() for a in arms)
-    return values.contrast(
-        metric, value[:, 0], half, half, n=n, p=float(p[0]), q=float(q[0]), method=method, level=level, power=power
-    )
+    return values.welch(metric, value, variance, np.array(n, float), n=n, method=method, level=level, power=power)
 
 
 def spread(of: Tally, pull: Floats) -> float:

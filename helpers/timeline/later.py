@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from helpers import simulate
 from helpers.errors import ParameterError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-    import pandas as pd
 
     Floats = npt.NDArray[np.float64]
 
@@ -105,8 +105,6 @@ def held(
         A row per idea and forecast: effect (what it does), forecast, truth (relative), low and high (middle of the
         launches' limits), covers (share of the launches whose interval holds the truth).
     """
-    import pandas as pd
-
     rng, rows = np.random.default_rng(seed), []
     for idea in ideas:
         followed = follow(idea, accounts=accounts, weeks=max(*weeks, WEEKS), seed=seed)
