@@ -47,7 +47,7 @@ def measure(data: Study, metric: Metric, *, treatment: str = "") -> Capability |
     needs = data.launch.frame.needs if data.launch.frame else None
     if needs is None:
         return None
-    treatment = treatment or data.launch.arms.treatment[0]
+    treatment = data.launch.judged(treatment)
     read = scorecard.sliced(data, [needs], [metric])[needs]
     found = {}
     for answer in scorecard.within(data, read, metric, needs, treatment=treatment):

@@ -200,8 +200,7 @@ def readings(
         LaunchError: the catalogue has no metric of that name.
         DataError: the metric cannot be measured on these data.
     """
-    scorecard.check_treatment(data.launch, treatment)
-    arm, control = treatment or data.launch.arms.treatment[0], data.launch.arms.control
+    arm, control = data.launch.judged(treatment), data.launch.arms.control
     took, shown = (metrics.get(m) if isinstance(m, str) else m for m in (taken, seen))
     for one in (took, shown, *([trigger] if trigger else [])):
         if one.kind != "proportion":

@@ -245,7 +245,7 @@ def _report(args: argparse.Namespace) -> int:
     """Check everything that can be checked, then run: launches, plans, parameters, data, and only then kernels."""
     from dataclasses import replace
 
-    from helpers import launch, linter, plan, register, scorecard, study, units
+    from helpers import launch, linter, plan, register, study, units
     from helpers.report import index, runner
 
     date = _date(args.date)
@@ -261,7 +261,7 @@ def _report(args: argparse.Namespace) -> int:
     ]
     runner.plan(subjects, NOTEBOOKS, given, args.only)
     for one in launches:
-        scorecard.check_treatment(one, given.get("treatment", ""))
+        one.judged(given.get("treatment", ""))
         linter.check(one, linter.lint(one))
     for i, one in enumerate(launches):
         data = study.open(one)

@@ -33,8 +33,7 @@ def measure(data: Study, *, treatment: str = "") -> Decomposition | NotEstimable
         data: the study; its north star must be the hours per account and week.
         treatment: the arm to judge; empty means the launch's first.
     """
-    treatment = treatment or data.launch.arms.treatment[0]
-    scorecard.check_treatment(data.launch, treatment)
+    treatment = data.launch.judged(treatment)
     star, name = data.launch.plan[0].metric, FACTORS[0].name
     if star.name != name:
         return NotEstimable(metric=star.name, reason=f"only {name} is taken apart, and the north star is another")

@@ -64,8 +64,7 @@ def estimates(
         ParameterError: a look lies outside the launch, or it has no such treatment arm.
         DataError: the data lack what the metric reads.
     """
-    launch = data.launch
-    scorecard.check_treatment(launch, treatment)
+    launch, arm = data.launch, data.launch.judged(treatment)
     if not days or not all(1 <= day <= launch.days for day in days):
         raise ParameterError(f"the looks are {list(days)}, must be days from 1 to {launch.days}")
     if reason := _obstacle(data, metric):
@@ -82,7 +81,6 @@ def estimates(
         by=scorecard.grouping(data),
         weighted=weighted,
     )
-    arm = treatment or launch.arms.treatment[0]
     return [scorecard.estimate(data, read, one, treatment=arm, adjust=True) for one in asked]
 
 
@@ -124,12 +122,11 @@ def accounts(data: Study, metric: Metric, *, treatment: str = "") -> Days | NotE
         DataError: the data lack what the metric reads.
     """
     launch = data.launch
-    scorecard.check_treatment(launch, treatment)
+    arms = (launch.arms.control, launch.judged(treatment))
     if reason := _obstacle(data, metric):
         return NotEstimable(metric=metric.name, reason=reason)
     if metric.denominator is not None:
         return NotEstimable(metric=metric.name, reason="a ratio is no number of each account")
-    arms = (launch.arms.control, treatment or launch.arms.treatment[0])
     days = np.arange(1, (metric.window_days or launch.days) + 1)
     cells = [Cell(metric.numerator, "post", int(day)) for day in days]
     rows = build(data, cells).filter(_.arm.isin(arms)).order_by("account").execute()
@@ -182,12 +179,11 @@ def replay(
         ParameterError: the launch has no such treatment arm.
     """
     launch = data.launch
-    scorecard.check_treatment(launch, treatment)
+    arms = (launch.arms.control, launch.judged(treatment))
     if reason := units.why_not(data, metric):
         return NotEstimable(metric=metric.name, reason=reason)
     if metric.denominator is not None or not metric.per_account:
         return NotEstimable(metric=metric.name, reason="it is no number of each account")
-    arms = (launch.arms.control, treatment or launch.arms.treatment[0])
     table = units.load(data)
     rows = table.filter(table.arm.isin(arms)).order_by("account")
     rows = rows.select("arm", value=table[metric.column(metric.numerator)] * scorecard.scale(data, metric)).execute()

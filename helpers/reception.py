@@ -68,7 +68,7 @@ def funnel(data: Study, *, treatment: str = "") -> tuple[Step, ...] | NotEstimab
     if lacking or "episode" not in data.table("plays").columns:
         what = f"table {lacking!r}" if lacking else "column 'episode' of table 'plays'"
         return NotEstimable(metric="funnel", reason=f"it needs {what}, which is not among the data")
-    arm = treatment or data.launch.arms.treatment[0]
+    arm = data.launch.judged(treatment)
     flags = _flags(data, arm).cache()
     steps: list[Milestone] = [name for name in STEPS if name in flags.columns]
 
@@ -244,7 +244,7 @@ def reasons(data: Study, *, by: str, treatment: str = "") -> pd.DataFrame:
     lacking = not {"plays", "titles", "accounts"} <= set(data.tables) or by not in data.table("accounts").columns
     if lacking or "episode" not in data.table("plays").columns:
         return pd.DataFrame(columns=columns)
-    arm = treatment or data.launch.arms.treatment[0]
+    arm = data.launch.judged(treatment)
     flags = _flags(data, arm).filter(_.started > 0)
     kind = flags.account.type()
     people = data.table("accounts").select(

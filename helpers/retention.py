@@ -86,7 +86,7 @@ def read(
         return NotEstimable(
             metric="episodes", reason="accounts were assigned at different times; one launch day is read"
         )
-    arm = data.assignments.filter(_.arm == (treatment or launch.arms.treatment[0])).select("account")
+    arm = data.assignments.filter(_.arm == launch.judged(treatment)).select("account")
     seen = _episodes(data, arm)
     totals = seen.aggregate(
         last=_.episode.max(), viewers=_.account.nunique(), first=_.account.nunique(where=_.episode == 1)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from helpers import decision, diversity, inference, logs, moments, preflight, survival, units, validity
-from helpers.errors import ParameterError, did_you_mean
-from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT, Moments
@@ -52,8 +50,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         ParameterError: the launch has no such treatment arm.
         DataError: the data break the contract.
     """
-    treatment = treatment or data.launch.arms.treatment[0]
-    check_treatment(data.launch, treatment)
+    treatment = data.launch.judged(treatment)
     read, plan = pooled(data), data.launch.plan
     before = [
         _compare(data, read, past, treatment=treatment)
@@ -86,15 +83,6 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         before=tuple(before),
         basis=_basis(data, read, treatment),
     )
-
-
-def check_treatment(launch: Launch, treatment: str) -> None:
-    """Refuse an arm that the launch does not name as a treatment."""
-    if treatment and treatment not in launch.arms.treatment:
-        hint = (
-            "it is the control" if treatment == launch.arms.control else did_you_mean(treatment, launch.arms.treatment)
-        )
-        raise ParameterError(f"treatment {treatment!r} is no treatment of {launch.name}; {hint}")
 
 
 def pooled(data: Study, by: Sequence[str] = (), metrics: Sequence[Metric] | None = None) -> Moments:
@@ -196,7 +184,7 @@ def within(
 
     With `adjust`, less what the past explains, where the launch plans that.
     """
-    treatment = treatment or data.launch.arms.treatment[0]
+    treatment = data.launch.judged(treatment)
     if metric.event:
         return survival.compare(data, metric, treatment=treatment, by=[by], level=level)
     past = adjust and data.launch.decision.adjust and bool(units.covariates(data, metric))

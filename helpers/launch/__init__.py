@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from helpers.errors import LaunchError
+from helpers.errors import LaunchError, ParameterError, did_you_mean
 from helpers.launch import strict_yaml
 from helpers.launch.context import (
     Actions,
@@ -263,6 +263,18 @@ class Launch(Section):
     def line(self, *at: str | int) -> int:
         """Say on which line of the file a key stands, or the nearest key around it."""
         return strict_yaml.line(self._lines, at)
+
+    def judged(self, treatment: str = "") -> str:
+        """Name the arm to judge: this one, or the first treatment where none is named.
+
+        Raises:
+            ParameterError: it is no treatment of this launch.
+        """
+        arm = treatment or self.arms.treatment[0]
+        if arm not in self.arms.treatment:
+            hint = "it is the control" if arm == self.arms.control else did_you_mean(arm, self.arms.treatment)
+            raise ParameterError(f"treatment {arm!r} is no treatment of {self.name}; {hint}")
+        return arm
 
     @property
     def plan(self) -> tuple[Planned, ...]:

@@ -86,8 +86,7 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         ParameterError: the launch has no such treatment arm.
     """
     launch = data.launch
-    treatment = treatment or launch.arms.treatment[0]
-    scorecard.check_treatment(launch, treatment)
+    treatment = launch.judged(treatment)
     arms = _read_arms(data, treatment)
     n_control, n_treatment = (int(n) for n in arms.n)
     roles = [p.role for p in units.measurable(data)]

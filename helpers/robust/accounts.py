@@ -106,10 +106,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         DataError: no metric, or not this one, can be measured on these data.
     """
     launch = data.launch
-    treatment = treatment or launch.arms.treatment[0]
-    if treatment not in launch.arms.treatment:
-        hint = did_you_mean(treatment, launch.arms.treatment)
-        raise ParameterError(f"treatment {treatment!r} is no treatment of {launch.name}; {hint}")
+    treatment = launch.judged(treatment)
     chosen = _chosen(data, metric)
     outcome = chosen.numerator
     past = [m for m in units.covariates(data, chosen) if chosen.denominator is None]

@@ -17,7 +17,7 @@ import pandas as pd
 from ibis import _
 
 from helpers import units
-from helpers.errors import ParameterError, did_you_mean
+from helpers.errors import ParameterError
 from helpers.metrics import CATALOGUE, Metric
 from helpers.moments import WEIGHT
 from helpers.results import Check, Estimate, NotEstimable
@@ -152,9 +152,7 @@ def _row(reading: str, found: Estimate | HazardRatio | LogRank | NotEstimable) -
 def _pair(data: Study, metric: Metric, treatment: str, checks: Iterable[Check]) -> dict[str, Tally] | None:
     """Count both arms; None where a check failed or the data do not hold the metric."""
     named = data.launch.arms
-    treatment = treatment or named.treatment[0]
-    if treatment not in named.treatment:
-        raise ParameterError(f"treatment {treatment!r} is no treatment; {did_you_mean(treatment, named.treatment)}")
+    treatment = data.launch.judged(treatment)
     if any(c.passed is False for c in checks) or units.why_not(data, metric):
         return None
     arms = _tallies(data, metric, ())[0][()]

@@ -122,7 +122,7 @@ def measure(
     if clock not in get_args(Clock):
         raise ParameterError(f"clock is {clock!r}; {did_you_mean(clock, get_args(Clock))}")
     launch = data.launch
-    arms = (launch.arms.control, treatment or launch.arms.treatment[0])
+    arms = (launch.arms.control, launch.judged(treatment))
     days = launch.days - (7 if clock == "visit" else 0)
     post, pre = max(days, 0) // step_days, launch.pre_days // step_days
     failed = next((c.name for c in checks if c.passed is False), "")
