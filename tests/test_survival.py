@@ -456,6 +456,19 @@ def test_segments_are_compared_up_to_one_horizon(tmp_path):
     assert "'horizon' is not set" in country.segments[0].estimate.note
 
 
+def test_without_a_horizon_the_page_and_the_scorecard_look_as_far(tmp_path):
+    """Everybody in one arm leaves by day 9; the other was watched for 12 days, so both curves are known to there."""
+    table, old = members(), members()["version"] == "old"
+    table = table.assign(
+        tenure=table["tenure"].where(~old, table["tenure"].clip(upper=9)), left=table["left"].where(~old, 1)
+    )
+    data = opened(tmp_path, table, GATE.replace(", horizon: 10", ""))
+    claim = {c.metric: c for c in scorecard.measure(data).claims}["stay"].estimate
+    shown = survival.readings(data).iloc[0]
+    assert shown["reading"].endswith("up to 12")
+    assert shown["value"] == pytest.approx(claim.diff, rel=EXACT)
+
+
 def test_what_its_accounts_can_show_is_said_beforehand(tmp_path):
     data = opened(tmp_path, members())
     plan = {p.planned.metric.name: p for p in prospect.measure(data)}["stay"]

@@ -26,7 +26,7 @@ FEWEST = 1_000  # replicates; of fewer, chance alone leads outside the bounds
 HEADER = f"{'type of metric':<45}{'A/A error':>16}{'coverage':>16}{'bias, errors':>16}{'power':>16}"
 BOUNDS = (
     f"Bounds: error {ERROR[0]:.1%} to {ERROR[1]:.1%}, coverage {COVERAGE[0]:.0%} to {COVERAGE[1]:.0%}. "
-    "Looks may err less. ± is the chance error of so few experiments."
+    "A confidence sequence may err less. ± is the chance error of so few experiments."
 )
 
 

@@ -22,7 +22,7 @@ from helpers.metrics import CATALOGUE, Metric
 from helpers.moments import WEIGHT
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.survival.hazards import HazardRatio, LogRank, hazard_ratio, log_rank
-from helpers.survival.kaplan_meier import Tally, counted, curve, restricted_mean, surviving
+from helpers.survival.kaplan_meier import Tally, counted, curve, restricted_mean, surviving, watched
 from helpers.units import STRATUM, Cell, query
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def compare(
     slices, step = _tallies(data, metric, by)
     control, rule = data.launch.arms.control, data.launch.decision
     both = {row: (arms[control], arms[treatment]) for row, arms in slices.items() if {control, treatment} <= set(arms)}
-    reach = min((a.reach for pair in both.values() for a in pair), default=float("inf"))
-    horizon = metric.horizon or (reach if reach < float("inf") else None)
+    horizon = metric.horizon or (watched([a for pair in both.values() for a in pair]) if both else None)
     found: list[Estimate | NotEstimable] = []
     for row, arms in slices.items():
         label = dict(zip(by, row, strict=True))
@@ -126,7 +125,7 @@ def readings(
     if pair is None:
         return pd.DataFrame(columns=READINGS)
     control, treated = pair.values()
-    level, end = 1 - data.launch.decision.alpha, metric.horizon or min(a.time.max() for a in pair.values())
+    level, end = 1 - data.launch.decision.alpha, metric.horizon or watched([control, treated])
     mean = restricted_mean(control, treated, horizon=end, level=level)
     share = surviving(control, treated, at=end, level=level)
     hazard, test = hazard_ratio(control, treated, level=level), log_rank([control, treated])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -178,6 +179,16 @@ def bounds(survival: Floats, variance: Floats, q: float, interval: Interval = "l
     return np.where(inside, low, survival), np.where(inside, high, survival)
 
 
+def watched(arms: Sequence[Tally]) -> float:
+    """Give up to when every arm's curve is known; where nobody is left in any, it is the last event.
+
+    >>> watched([tally([5, 8], [1, 0]), tally([3, 4], [1, 1])])
+    8.0
+    """
+    seen = min(a.reach for a in arms)
+    return seen if seen < float("inf") else max(float(a.time.max()) for a in arms)
+
+
 def restricted_mean(
     control: Tally,
     treatment: Tally,
@@ -211,8 +222,7 @@ def restricted_mean(
     arms = (control, treatment)
     if horizon is not None and not 0 < horizon < float("inf"):
         raise ParameterError(f"horizon is {horizon:g}, must be a time above 0")
-    seen = min(a.reach for a in arms)
-    until = horizon or (seen if seen < float("inf") else max(float(a.time.max()) for a in arms))
+    until = horizon or watched(arms)
 
     def area(s: Steps) -> tuple[float, Floats]:
         edges = np.append(np.minimum(s.time, until), until)
