@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, optimize, special, stats
@@ -14,15 +12,11 @@ from scipy import integrate, optimize, special, stats
 from helpers import anytime
 from helpers.errors import ParameterError
 
-CASES = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cases"
 DAYS = np.arange(1, 29)
 
 
 def case(name: str) -> dict:
-    path = CASES / f"always_valid__{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    found = json.loads(path.read_text())
+    found = reference.case(f"always_valid__{name}")
     return found | {"near": {"rel": found["tolerance"]["rel"], "abs": found["tolerance"]["abs"]}}
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -17,7 +15,6 @@ from helpers.errors import DataError, ParameterError
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.results import NotEstimable
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 EXACT = 1e-9  # relative
 
 
@@ -77,11 +74,8 @@ def two_stage(frame):
 
 
 def case(name: str):
-    path = SHARED / "reference" / "cases" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    c = json.loads(path.read_text())
-    return pd.read_csv(SHARED / "reference" / c["data"]["file"]), c["expected"]
+    c = reference.case(name)
+    return reference.data(c), c["expected"]
 
 
 def near(*expected):

@@ -1,15 +1,12 @@
 """Event logs of others, counted from the raw rows to arm means: what R and Spark made of them is in the reference."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+import reference
 
 from helpers import inference, launch, scorecard, study, units
 
-REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 LAUNCH = """\
 name: log
 data: {{source: tables, faults: {faults}}}
@@ -22,10 +19,7 @@ metrics:
 
 
 def case(name):
-    path = REFERENCE / "cases" / f"event_log__{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    found = json.loads(path.read_text())
+    found = reference.case(f"event_log__{name}")
     return found, found["expected"]
 
 
@@ -107,8 +101,7 @@ def test_a_small_log_is_counted_as_by_hand(tmp_path):
 
 def test_events_count_from_the_exposure_on_as_in_spark(tmp_path):
     _, expected = case("optimizely_conversion_pageviews")
-    folder = REFERENCE / "data" / "optimizely_event_log"
-    decisions, events = (pd.read_csv(folder / f"{name}.csv.gz") for name in ("decisions", "events"))
+    decisions, events = (reference.data(f"optimizely_event_log/{name}.csv.gz") for name in ("decisions", "events"))
     assignments = pd.DataFrame(
         {"account": decisions["visitor_id"], "arm": decisions["variation_name"], "assigned_at": times(decisions["timestamp"])}
     )  # fmt: skip
@@ -140,7 +133,7 @@ def test_events_count_from_the_exposure_on_as_in_spark(tmp_path):
 def test_sessions_by_a_gap_and_their_ratio_are_those_of_r(tmp_path):
     """Days by the calendar are not asked: ours are spans of 24 hours."""
     c, expected = case("movielens_engagement")
-    ratings = pd.read_csv(REFERENCE / c["data"]["file"]).sort_values(["userId", "timestamp"])
+    ratings = reference.data(c).sort_values(["userId", "timestamp"])
     gap = ratings.groupby("userId")["timestamp"].diff().fillna(0)
     short = gap.clip(upper=3600).groupby(ratings["userId"]).cumsum()  # a longer gap parts sessions just as well
     begin = pd.Timestamp("2026-01-05", tz="UTC")

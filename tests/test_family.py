@@ -1,13 +1,10 @@
 """Families: corrections equal R's and scipy's, and the intervals beside them hold together and say the same."""
 
-import json
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import case, data
 from scipy import special, stats
 
 from helpers import inference
@@ -15,15 +12,7 @@ from helpers.errors import ParameterError
 from helpers.inference.family import adjust_family
 from helpers.results import Estimate, NotEstimable
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "reference"
 ALPHA = 0.05
-
-
-def case(name):
-    path = SHARED / "cases" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    return json.loads(path.read_text())
 
 
 def estimate(z, level=1 - ALPHA, p=None):
@@ -53,7 +42,7 @@ def test_corrections_equal_r(name):
 
 def test_corrections_of_381_real_tests_reject_as_many_as_r():
     c = case("multiple_testing__asos_381_tests")
-    last = pd.read_parquet(SHARED / c["data"]["file"]).dropna(subset=["variance_c", "variance_t"])
+    last = data(c).dropna(subset=["variance_c", "variance_t"])
     last = last.sort_values("time_since_start").groupby(["experiment_id", "variant_id", "metric_id"]).tail(1)
     n, v = (last[[f"{x}_c", f"{x}_t"]].to_numpy() for x in ("count", "variance"))
     found = stats.ttest_ind_from_stats(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from itertools import combinations_with_replacement
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ import pytest
 import tea_tasting as tt
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from reference import case, data, near
 from scipy import optimize, stats
 from statsmodels import api as sm
 from statsmodels.stats import multitest, proportion
@@ -24,7 +23,6 @@ from helpers.metrics import UNITS_TABLE, Bound, Measure, Metric
 from helpers.moments import Moments
 from helpers.results import Estimate, NotEstimable
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 EXACT = 1e-9  # relative
 CONTROL, TREATMENT = "control", "early"
 
@@ -251,21 +249,6 @@ def test_a_rare_event_keeps_a_relative_interval():
 
 
 # R
-
-
-def case(name: str) -> dict:
-    path = SHARED / "reference" / "cases" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    return json.loads(path.read_text())
-
-
-def data(c: dict) -> pd.DataFrame:
-    return pd.read_csv(SHARED / "reference" / c["data"]["file"])
-
-
-def near(c: dict, expected: float):
-    return pytest.approx(expected, rel=c["tolerance"]["rel"], abs=c["tolerance"]["abs"])
 
 
 def hillstrom(c: dict) -> pd.DataFrame:

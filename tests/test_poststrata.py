@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+import reference
 import statsmodels.formula.api as smf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import near
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
@@ -21,7 +20,6 @@ from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.results import NotEstimable
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 EXACT = 1e-9  # relative
 CONTROL, TREATMENT = "control", "early"
 
@@ -180,15 +178,8 @@ def test_with_a_covariate_one_slope_within_strata_serves_all():
 
 
 def case(name: str) -> tuple[dict, pd.DataFrame | None]:
-    path = SHARED / "reference" / "cases" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    c = json.loads(path.read_text())
-    return c, pd.read_csv(SHARED / "reference" / c["data"]["file"]) if c["data"] else None
-
-
-def near(c: dict, expected):
-    return pytest.approx(expected, rel=c["tolerance"]["rel"], abs=c["tolerance"]["abs"])
+    c = reference.case(name)
+    return c, reference.data(c) if c["data"] else None
 
 
 HILLSTROM = {"control": "No E-Mail", "treatment": "Mens E-Mail"}

@@ -1,12 +1,12 @@
 """Accounts, change, chance: each against R, statsmodels, published tables, enumeration, or a replay of the estimator."""
 
-import json
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -26,11 +26,8 @@ ONE_SIDED = Design(sides=1)
 
 
 def case(name):
-    path = SHARED / "reference" / "cases" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here: these reference numbers are kept outside the project")
-    read = json.loads(path.read_text(encoding="utf-8"))
-    return read, lambda x: pytest.approx(x, rel=read["tolerance"]["rel"], abs=read["tolerance"]["abs"])
+    read = reference.case(name)
+    return read, partial(reference.near, read)
 
 
 def unit(test="t", value=1.0, **more):

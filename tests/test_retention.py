@@ -6,7 +6,7 @@ import ibis
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
@@ -173,10 +173,7 @@ def test_the_trend_is_the_log_rank_test_where_the_score_has_two_values():
 
 
 def test_the_log_rank_test_agrees_with_r():
-    path = SHARED / "reference" / "data" / "aml.csv"
-    if not path.exists():
-        pytest.skip("aml.csv is not here")
-    aml = pd.read_csv(path)
+    aml = reference.data("aml.csv")
     rows = pd.DataFrame({"watched": aml["time"], "left": aml["status"] == 1, "viewers": 1})
     z = retention.trend(rows, aml["x"] == "Nonmaintained")
     assert z**2 == pytest.approx(3.3963886989776, rel=1e-6)  # R 4.2.2, survival::survdiff

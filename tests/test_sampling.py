@@ -1,15 +1,14 @@
 """The draw: exact totals, the same accounts every time and everywhere, and every chance as stated."""
 
 import hashlib
-import json
 
 import ibis
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import case
 from scipy import optimize, stats
 
 from helpers import sampling
@@ -51,13 +50,6 @@ def by_hand(frame, n, salt, strata):
             found |= dict.fromkeys(ranked[first : first + k], arm)
             start[stratum] = first + k
     return found
-
-
-def reference(name):
-    path = SHARED / "reference" / "cases" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -285,10 +277,10 @@ def test_neyman_follows_size_times_spread(frame):
 @pytest.mark.parametrize("name", ["sampling__kuairand_strata_follow_num", "sampling__oversample_heavy_viewers"])
 def test_allocations_are_those_of_r(name):
     # R 4.2.2: Neyman and proportional allocation before rounding.
-    case = reference(name)
-    given = case["inputs"] or {"N": case["expected"]["N"], "sd": case["expected"]["sd"]}
+    c = case(name)
+    given = c["inputs"] or {"N": c["expected"]["N"], "sd": c["expected"]["sd"]}
     size, spread = pd.Series(given["N"]), pd.Series(given["sd"])
-    expected = case["expected"]
+    expected = c["expected"]
     neyman = pd.Series(expected.get("neyman", expected.get("neyman_n1000")), index=size.index)
     in_proportion = pd.Series(expected.get("proportional", expected.get("prop_n1000")), index=size.index)
     assert (sampling.allocate(size, 1_000, scores=size * spread) - neyman).abs().max() < 1

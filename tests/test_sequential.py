@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -16,15 +15,11 @@ from helpers import sequential
 from helpers.errors import ParameterError
 from helpers.results import Estimate, NotEstimable
 
-CASES = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cases"
 TABLE = 5.1e-4  # published tables have three decimals
 
 
 def case(name: str) -> dict:
-    path = CASES / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    found = json.loads(path.read_text())
+    found = reference.case(name)
     return found | {"near": {"rel": found["tolerance"]["rel"], "abs": found["tolerance"]["abs"]}}
 
 

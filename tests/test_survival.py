@@ -1,13 +1,13 @@
 """Times to an event: against R, statsmodels and Welch, by hand, on simulated truth, and through a launch."""
 
 import dataclasses
-import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -38,18 +38,8 @@ EXACT = 1e-9  # the same formula, in another order of operations
 
 
 def case(name):
-    path = SHARED / "reference" / "cases" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    c = json.loads(path.read_text())
-    return c["expected"], lambda x: pytest.approx(x, rel=c["tolerance"]["rel"], abs=c["tolerance"]["abs"])
-
-
-def data(name):
-    path = SHARED / "reference" / "data" / name
-    if not path.exists():
-        pytest.skip(f"the reference data are not here: {name}")
-    return pd.read_csv(path)
+    c = reference.case(name)
+    return c["expected"], partial(reference.near, c)
 
 
 def censored(n, seed, *, rate=0.1, until=12.0):
@@ -73,7 +63,7 @@ def same_curve(of, want, near, interval="log"):
 
 def test_curves_of_aml_are_those_of_r_on_all_three_scales():
     want, near = case("survival_km__aml")
-    arms = {arm: km.tally(rows["time"], rows["status"]) for arm, rows in data("aml.csv").groupby("x")}
+    arms = {arm: km.tally(rows["time"], rows["status"]) for arm, rows in reference.data("aml.csv").groupby("x")}
     for name, expected in want.items():
         arm, _, scale = name.partition("_")
         same_curve(arms[arm], expected, near, {"": "log", "loglog": "log-log", "plain": "plain"}[scale])
@@ -81,14 +71,14 @@ def test_curves_of_aml_are_those_of_r_on_all_three_scales():
 
 def test_curves_of_freireich_are_those_of_r():
     want, near = case("survival_km__freireich_6mp")
-    rows = data("drug6mp.csv")
+    rows = reference.data("drug6mp.csv")
     same_curve(km.tally(rows["t2"], rows["relapse"]), want["km_6mp"], near)
     same_curve(km.tally(rows["t1"], np.ones(len(rows))), want["km_placebo"], near)
 
 
 def test_subscribers_of_seven_thousand_contracts_are_those_of_r():
     want, near = case("survival_km__telco_churn_by_contract")
-    rows = data("telco_churn.csv")
+    rows = reference.data("telco_churn.csv")
     assert (len(rows), (rows["churn"] == "Yes").mean()) == (want["n"], near(want["churn_rate"]))
     arms = {arm: km.tally(r["tenure"], r["churn"] == "Yes") for arm, r in rows.groupby("contract")}
     for arm, of in arms.items():
@@ -103,7 +93,7 @@ def test_subscribers_of_seven_thousand_contracts_are_those_of_r():
 
 def test_log_rank_tests_of_aml_are_those_of_r():
     want, near = case("survival_logrank__aml")
-    arms = [km.tally(rows["time"], rows["status"]) for _, rows in data("aml.csv").groupby("x")]
+    arms = [km.tally(rows["time"], rows["status"]) for _, rows in reference.data("aml.csv").groupby("x")]
     test, early = hazards.log_rank(arms), hazards.log_rank(arms, rho=1)
     asked = want["logrank"]
     assert (test.chi2, test.p, test.variance[0, 0]) == near((asked["chisq"], asked["p"], asked["var"]))
@@ -114,7 +104,7 @@ def test_log_rank_tests_of_aml_are_those_of_r():
 def test_log_rank_tests_of_veterans_are_those_of_r():
     want, near = case("survival_logrank__veteran")
     for column, name in (("trt", "logrank"), ("celltype", "celltype")):
-        arms = [km.tally(rows["time"], rows["status"]) for _, rows in data("veteran.csv").groupby(column)]
+        arms = [km.tally(rows["time"], rows["status"]) for _, rows in reference.data("veteran.csv").groupby(column)]
         test = hazards.log_rank(arms)
         assert (test.chi2, test.p) == near((want[name]["chisq"], want[name]["p"])), name
     assert test.df == want["celltype"]["df"]

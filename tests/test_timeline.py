@@ -2,13 +2,12 @@
 
 import dataclasses
 import itertools
-import json
 
 import ibis
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -26,10 +25,7 @@ DEPENDENT = 0.5 * np.eye(4) + 0.5  # unit variances, correlations of a half
 
 
 def case(name):
-    path = SHARED / "reference" / "cases" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not here")
-    found = json.loads(path.read_text())
+    found = reference.case(name)
     return found["inputs"], found["expected"], found["tolerance"]
 
 
@@ -404,13 +400,6 @@ def test_an_invented_launch_before_the_real_one_has_no_effect():
     assert "two whole periods" in did.placebo_in_time(known(1.0).since()).reason
 
 
-def reference(name):
-    path = SHARED / "reference" / "data" / name
-    if not path.exists():
-        pytest.skip(f"{name} is not here")
-    return pd.read_csv(path)
-
-
 def fitted(y, x, **how):
     found = clusters.regress(y, x, **how).set_index("term")
     return found["value"], found["se"]
@@ -418,7 +407,7 @@ def fitted(y, x, **how):
 
 def test_differences_in_differences_of_card_and_krueger_agree_with_r():
     _, expected, tolerance = case("did__card_krueger")
-    wide = reference("card_krueger_njmin3.csv").dropna(subset=["fte"])
+    wide = reference.data("card_krueger_njmin3.csv").dropna(subset=["fte"])
     x = {"nj": wide["nj"], "d": wide["d"], "did": wide["nj"] * wide["d"]}
     for errors in ("classic", "HC0", "HC1", "HC2", "HC3"):
         value, se = fitted(wide["fte"], x, errors=errors)
@@ -429,7 +418,7 @@ def test_differences_in_differences_of_card_and_krueger_agree_with_r():
 
 def test_the_incinerator_agrees_with_r():
     _, expected, tolerance = case("did__kielmc_incinerator")
-    house = reference("kielmc_did.csv")
+    house = reference.data("kielmc_did.csv")
     x = {"y81": house["y81"], "nearinc": house["nearinc"], "did": house["y81"] * house["nearinc"]}
     aged = x | {"age": house["age"], "age2": house["age"] ** 2}
     for key, y, columns in (
@@ -444,7 +433,7 @@ def test_the_incinerator_agrees_with_r():
 
 def test_two_way_fixed_effects_with_clustered_errors_agree_with_r():
     _, expected, tolerance = case("did__mpdta_twfe")
-    panel = reference("mpdta.csv")
+    panel = reference.data("mpdta.csv")
     treated = ((panel["first.treat"] > 0) & (panel["year"] >= panel["first.treat"])).astype(float)
 
     def within(column):
@@ -460,7 +449,7 @@ def test_two_way_fixed_effects_with_clustered_errors_agree_with_r():
 
 def test_clustered_errors_agree_with_r_and_petersen():
     _, expected, tolerance = case("clustered_se__petersen")
-    firms = reference("petersen_cl.csv")
+    firms = reference.data("petersen_cl.csv")
     both = firms[["firm", "year"]].to_numpy()
     for named, how in {
         "se_ols": {"errors": "classic"}, "se_white_HC1": {"errors": "HC1"},
@@ -475,7 +464,7 @@ def test_clustered_errors_agree_with_r_and_petersen():
 
 def test_clustered_errors_of_a_trial_by_cable_systems_agree_with_r():
     _, expected, tolerance = case("clustered_se__rock_the_vote_tv_ads")
-    systems = reference("rock_the_vote.csv")
+    systems = reference.data("rock_the_vote.csv")
     voters = systems.loc[systems.index.repeat(systems["n"])].reset_index()
     votes = (voters.groupby("index").cumcount() < voters["r"]).astype(float)
     wanted = expected["individual_level"]
@@ -613,7 +602,7 @@ def test_an_interrupted_series_gives_the_jump_of_a_clean_line_back():
 
 def test_the_week_agrees_with_r():
     _, expected, tolerance = case("seasonality__upworthy_autumn_2014_weekday_index")
-    views = reference("upworthy_daily_pageviews.csv")
+    views = reference.data("upworthy_daily_pageviews.csv")
     date, count = views.columns[:2]
     views[date] = pd.to_datetime(views[date], format="%m/%d/%y")
     views[count] = views[count].astype(str).str.replace(",", "").astype(float)

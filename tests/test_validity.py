@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -16,7 +14,6 @@ from helpers import validity
 from helpers.errors import ParameterError
 from helpers.results import Check, Estimate, NotEstimable
 
-CASES = Path(__file__).resolve().parents[2] / "shared" / "reference" / "cases"
 EVEN = {"control": 0.5, "early": 0.5}
 
 
@@ -43,10 +40,7 @@ def estimate(metric: str, p: float, **slices: str) -> Estimate:
 
 @pytest.mark.parametrize("name", ["cookiecats", "made_10_10_80", "wikipedia_600_400"])
 def test_arm_counts_equal_r(name):
-    path = CASES / f"srm_chisq__{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    case = json.loads(path.read_text())
+    case = reference.case(f"srm_chisq__{name}")
     counts = {f"arm {i}": n for i, n in enumerate(case["inputs"]["counts"])}
     planned = {f"arm {i}": share for i, share in enumerate(case["inputs"]["expected_share"])}
     check = validity.srm(counts, planned)
@@ -327,19 +321,13 @@ def test_all_checks_together_say_how_rarely_they_stop_a_sound_launch():
 
 
 def test_the_exact_test_of_a_slice_is_rs_sign_test():
-    path = CASES / "sign_test__made_14_of_20.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    case = json.loads(path.read_text())
+    case = reference.case("sign_test__made_14_of_20")
     wins, n = case["inputs"]["wins"], case["inputs"]["n"]
     counts = slices(("device", "tv", n - wins, wins), planned=0.5)
     assert validity.srm_by(counts).p == pytest.approx(case["expected"]["p_two"], rel=1e-6)
 
 
 def test_impressions_of_four_packages_are_split_as_r_says():
-    path = CASES / "proportions_kxm__upworthy_ctr_4_packages.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    case = json.loads(path.read_text())
+    case = reference.case("proportions_kxm__upworthy_ctr_4_packages")
     counts = {f"package {i}": n for i, n in enumerate(case["inputs"]["impressions"])}
     assert validity.srm(counts, dict.fromkeys(counts, 1)).p == pytest.approx(case["expected"]["srm_p"], rel=1e-6)

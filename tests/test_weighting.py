@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+import reference
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +15,6 @@ from helpers.errors import DataError, ParameterError
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 EXACT = 1e-9  # relative
 
 
@@ -38,15 +35,8 @@ DEVICE, REGION = totals("device", tv=300, phone=400, web=300), totals("region", 
 
 
 def case(name: str):
-    path = SHARED / "reference" / "cases" / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"the reference cases are not here: {path.name}")
-    c = json.loads(path.read_text())
+    c = reference.case(name)
     return c["inputs"], c["expected"]
-
-
-def table(name):
-    return pd.read_csv(SHARED / "reference" / "data" / name)
 
 
 def near(*expected):
@@ -55,7 +45,7 @@ def near(*expected):
 
 def test_post_stratified_schools_equal_r():
     given_, want = case("poststratification__api_srs_stype")
-    frame = table("survey_apisrs.csv")
+    frame = reference.data("survey_apisrs.csv")
     got = weighting.rake(frame, [totals("stype", **given_["population"])])
     by_type = pd.Series(got.weight).groupby(frame["stype"]).first()
     assert tuple(by_type) == near(*(want["weights_by_stype"][k] for k in by_type.index))
@@ -72,7 +62,7 @@ def test_post_stratified_schools_equal_r():
 
 def test_raked_schools_equal_r():
     given_, want = case("raking__api_srs_stype_schwide")
-    frame = table("survey_apisrs.csv")
+    frame = reference.data("survey_apisrs.csv")
     got = weighting.rake(frame, [totals(name, **levels) for name, levels in given_.items()])
     cells = pd.Series(got.weight).groupby([frame["sch.wide"], frame["stype"]]).agg(["first", "size"])
     assert tuple(cells["first"]) == near(*want["cells"]["weight"])
@@ -86,14 +76,14 @@ def test_raked_schools_equal_r():
 def test_cells_of_gender_and_age_equal_r():
     _, want = case("poststratification__balance_sim_gender_age")
     sample, target = (
-        table(f"balance_sim_{which}.csv.gz").fillna({"gender": "unknown"}) for which in ("sample", "target")
+        reference.data(f"balance_sim_{which}.csv.gz").fillna({"gender": "unknown"}) for which in ("sample", "target")
     )
     got = weighting.rake(sample, [target.groupby(["gender", "age_group"]).size()])
     one = weighting.mean(sample["happiness"], got)
     assert (one.value, one.se) == near(want["mean"], want["se"])
     assert (len(sample) / one.n_effective,) == near(want["kish_deff"])
     with pytest.raises(DataError, match="column 'gender' is missing in 88 rows"):
-        weighting.rake(table("balance_sim_sample.csv.gz"), [target.groupby(["gender", "age_group"]).size()])
+        weighting.rake(reference.data("balance_sim_sample.csv.gz"), [target.groupby(["gender", "age_group"]).size()])
 
 
 def test_weighting_classes_equal_r():
