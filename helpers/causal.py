@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,10 +11,10 @@ import pandas as pd
 from scipy import stats
 
 from helpers import inference, metrics, moments, scorecard, units
-from helpers.errors import DataError, ParameterError
+from helpers.errors import ParameterError
 from helpers.metrics import Metric
 from helpers.moments import Moments
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable
 from helpers.study import Study
 from helpers.units import STRATUM
 from helpers.units.query import Cell, build
@@ -50,12 +51,17 @@ class Complier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One comparison: its name, whom it is about, the answer, and in words what it may be used for."""
+    """One comparison: its name, whom it is about, the answer, and in words what it may be used for.
+
+    `over` names the metric whose change the effect of assignment is divided by: "" for those assigned, None where the
+    answer is no such ratio.
+    """
 
     name: str
     about: str
     answer: Estimate | Complier | NotEstimable
     words: str
+    over: str | None = None
 
 
 def complier(
@@ -138,6 +144,8 @@ def complier(
     for i, row in enumerate(labels):
         if n[:, i].min() < 2 or not own[i] > 0:
             reason = "an arm has fewer than 2 accounts" if n[:, i].min() < 2 else "the values do not vary within arms"
+        elif not value[1, :, i].any():
+            reason = "nobody took part in either arm"
         elif not square[i] > 0:
             reason = (
                 f"assignment changed who took part by {100 * uptake[i]:+.1f} percentage points (F = {f[i]:.1f}), which "
@@ -178,27 +186,28 @@ def readings(
     seen: str | Metric = "show_reach",
     trigger: Metric | None = None,
     treatment: str = "",
+    checks: Iterable[Check] = (),
 ) -> tuple[Reading, ...]:
     """Set side by side what a launch did to those assigned, those exposed and those who took part, and the fallacy.
 
     Assigned is the launch's own estimate (intention to treat). The effect on the exposed compares, where the logs of
     both arms hold who came to the point at which the arms part (counterfactual logging), these accounts alone;
     otherwise it is the ratio to the share of accounts that were `seen` to be shown it. All are adjusted as the launch
-    says, over the same accounts, from one query.
+    says, over the same accounts, from one query. A reading that these data do not allow says why, and the others stand.
 
     Args:
-        data: the study; its checks should have passed, see `scorecard.measure`.
-        metric: one that these data can measure; a cap is left out.
+        data: the study.
+        metric: a mean, proportion, count or ratio; a cap is left out.
         taken: who took part: a proportion, or its name in the catalogue.
         seen: who was shown it, likewise.
         trigger: a proportion that is logged alike in both arms: who would have been shown it.
         treatment: the arm to judge; empty means the launch's first.
+        checks: of the data; where one failed, nothing is read.
 
     Raises:
-        ParameterError: the launch has no such treatment; `metric` is a quantile or a time, or `taken`, `seen` or
-            `trigger` no proportion.
+        ParameterError: the launch has no such treatment, or `taken`, `seen` or `trigger` is no proportion.
         LaunchError: the catalogue has no metric of that name.
-        DataError: the metric cannot be measured on these data.
+        DataError: the launch post-stratifies by a column that is not there.
     """
     arm, control = data.launch.judged(treatment), data.launch.arms.control
     took, shown = (metrics.get(m) if isinstance(m, str) else m for m in (taken, seen))
@@ -207,21 +216,19 @@ def readings(
             raise ParameterError(f"{one.name} is a {one.kind}; it must be a proportion of accounts")
     metric, exposed = replace(metric, cap=None), trigger or shown
     flags = [m for m in dict.fromkeys((took, exposed)) if units.why_not(data, m) is None]
-    if not metric.averaged:
-        raise ParameterError(f"{metric.name} is a {metric.kind}; name a mean, proportion, count or ratio")
-    if reason := units.why_not(data, metric):
-        raise DataError(f"{metric.name} cannot be measured on these data: {reason}")
-    read = _read(data, metric, flags)
+    nothing = _obstacle(data, metric, checks)
 
-    def assigned(among: Moments = read, *, planned: bool = True) -> Estimate | NotEstimable:
-        return scorecard.estimate(data, among, metric, treatment=arm, adjust=planned)
+    @functools.cache
+    def read() -> Moments:
+        return _read(data, metric, flags)
+
+    def assigned(of: Metric) -> Estimate | NotEstimable:
+        return scorecard.estimate(data, read(), of, treatment=arm, adjust=True)
 
     def moved(of: Metric) -> Complier | NotEstimable:
-        if reason := units.why_not(data, of):
-            return NotEstimable(metric=metric.name, reason=reason)
         groups = scorecard.grouping(data)
         (answer,) = complier(
-            read.pool(groups),
+            read().pool(groups),
             metric,
             of,
             control=control,
@@ -236,65 +243,76 @@ def readings(
         return answer
 
     def triggered(of: Metric) -> Estimate | NotEstimable:
-        if reason := units.why_not(data, of):
-            return NotEstimable(metric=metric.name, reason=reason)
-        alike = scorecard.estimate(data, read, of, treatment=arm, adjust=False)
+        alike = scorecard.estimate(data, read(), of, treatment=arm, adjust=False)
         why = ""
         if isinstance(alike, NotEstimable) or not alike.control > 0:
-            why = f"the logs of {control} do not hold who would have been exposed ({of.name})"
+            why = f"the logs of {control} do not hold who would have been exposed ({of.title})"
         elif alike.p < SAME:
             why = (
                 f"{alike.treatment:.1%} of {arm} and {alike.control:.1%} of {control} came to the point where the arms "
-                f"part ({of.name}): assignment itself changed who does, so that these accounts are not alike"
+                f"part ({of.title}): assignment itself changed who does, so that these accounts are not alike"
             )
-        return NotEstimable(metric=metric.name, reason=why) if why else assigned(read.select(**{_flag(of): 1.0}))
+        if why:
+            return NotEstimable(metric=metric.name, reason=why)
+        return scorecard.estimate(data, read().select(**{_flag(of): 1.0}), metric, treatment=arm, adjust=True)
 
-    def watchers() -> Estimate | NotEstimable:
-        if reason := units.why_not(data, took):
-            return NotEstimable(metric=metric.name, reason=reason)
-        if not ((read.groups["arm"] == arm) & (read.groups[_flag(took)] > 0)).any():
-            return NotEstimable(metric=metric.name, reason="nobody took part")
-        return assigned(read.select(arm=arm, **{_flag(took): 1.0}) + read.select(arm=control), planned=False)
+    def watchers(of: Metric) -> Estimate | NotEstimable:
+        if not ((read().groups["arm"] == arm) & (read().groups[_flag(of)] > 0)).any():
+            return NotEstimable(metric=metric.name, reason=f"nobody in {arm} took part")
+        among = read().select(arm=arm, **{_flag(of): 1.0}) + read().select(arm=control)
+        return scorecard.estimate(data, among, metric, treatment=arm, adjust=False)
+
+    def told(
+        name: str,
+        about: str,
+        ask: Callable[[Metric], Estimate | Complier | NotEstimable],
+        of: Metric,
+        use: str,
+    ) -> Reading:
+        reason = nothing or units.why_not(data, of)
+        answer = NotEstimable(metric=metric.name, reason=reason) if reason else ask(of)
+        over = "" if ask == assigned else of.name if ask == moved else None
+        return Reading(name=name, about=about, answer=answer, words=_words(answer, use, metric), over=over)
 
     return (
-        _told(
+        told(
             "assigned",
             f"all accounts of {arm}, against all of {control}",
-            assigned(),
-            "It is what a launch to everybody like them would change, those included who never come across it.",
+            assigned,
             metric,
+            "It is what a launch to everybody like them would change, those included who never come across it.",
         ),
-        _told(
+        told(
             "exposed",
-            f"accounts of both arms that came to the point where the arms part ({exposed.name})",
-            triggered(exposed),
+            f"accounts of both arms that came to the point where the arms part ({exposed.title})",
+            triggered,
+            exposed,
             "As many came so far in one arm as in the other, as far as chance lets one see: then chance decided which "
             "of them got it. For everybody, it shrinks to their share.",
-            metric,
         )
         if trigger
-        else _told(
+        else told(
             "exposed",
-            f"accounts that were shown it because they were assigned ({exposed.name})",
-            moved(exposed),
+            f"accounts that were shown it because they were assigned ({exposed.title})",
+            moved,
+            exposed,
             "It takes for granted that assignment does nothing to those who are not shown it.",
-            metric,
         ),
-        _told(
+        told(
             "took part",
-            f"accounts that took part because they were assigned ({took.name})",
-            moved(took),
+            f"accounts that took part because they were assigned ({took.title})",
+            moved,
+            took,
             "It takes for granted that assignment does nothing to those who do not take part. It is no forecast for "
             "people who would not choose to.",
-            metric,
         ),
-        _told(
+        told(
             "fallacy: watchers against control",
             f"accounts of {arm} that took part, against all of {control}",
-            watchers(),
+            watchers,
+            took,
             "This is no effect of anything: nobody drew who takes part, and the keen do. It stands here because it is "
             "often quoted.",
-            metric,
         ),
     )
 
@@ -311,6 +329,42 @@ def table(found: Sequence[Reading]) -> pd.DataFrame:
         for r in found
     ]
     return pd.DataFrame(rows).astype({"diff": float, "low": float, "high": float})
+
+
+def planted(found: Sequence[Reading], truth: Mapping[str, float]) -> pd.DataFrame:
+    """Set readings beside the planted effect of assignment, for each account that it moved to be shown it or take part.
+
+    Args:
+        found: the readings of one metric.
+        truth: planted differences by metric; where one that is needed is not there, the reading is left out.
+
+    Returns:
+        comparison, diff, low, high, truth, covered; without the fallacy, which is no effect of anything.
+
+    >>> e = Complier(metric="hours", diff=0.5, se=0.1, low=0.3, high=0.7, p=0, uptake=0.3, f=9, n_control=9,
+    ...              n_treatment=9, method="")
+    >>> part = Reading(name="took part", about="", answer=e, words="", over="started")
+    >>> planted([part], {"hours": 0.12, "started": 0.3})[["diff", "truth", "covered"]].values.tolist()
+    [[0.5, 0.4, True]]
+    """
+    rows = []
+    for r in found:
+        if r.over is None or isinstance(r.answer, NotEstimable) or r.answer.metric not in truth:
+            continue
+        if moved := truth.get(r.over, 0.0) if r.over else 1.0:
+            e, effect = r.answer, truth[r.answer.metric] / moved
+            limits = {"diff": e.diff, "low": e.low, "high": e.high}
+            rows.append({"comparison": r.name, **limits, "truth": effect, "covered": e.low <= effect <= e.high})
+    return pd.DataFrame(rows, columns=["comparison", "diff", "low", "high", "truth", "covered"])
+
+
+def _obstacle(data: Study, metric: Metric, checks: Iterable[Check]) -> str:
+    """Say why no effect on a metric may be read here; nothing where one may."""
+    if failed := [c.name for c in checks if c.passed is False]:
+        return f"not shown, because the check '{failed[0]}' failed"
+    return units.why_not(data, metric) or (
+        "" if metric.averaged else f"a {metric.kind.replace('_', ' ')} is no mean over accounts"
+    )
 
 
 def _flag(metric: Metric) -> str:
@@ -331,10 +385,8 @@ def _read(data: Study, metric: Metric, flags: Sequence[Metric]) -> Moments:
     return moments.from_table(rows, columns=columns, pairs=pairs, by=by, weighted=heavy)
 
 
-def _told(name: str, about: str, answer: Estimate | Complier | NotEstimable, use: str, metric: Metric) -> Reading:
+def _words(answer: Estimate | Complier | NotEstimable, use: str, metric: Metric) -> str:
     if isinstance(answer, NotEstimable):
-        words = f"Not estimable: {answer.reason}."
-    else:
-        words = f"{answer.diff:+.3g} {metric.unit} ({answer.low:+.3g} to {answer.high:+.3g}). {use}"
-        words += f" Note: {answer.note}." if isinstance(answer, Complier) and answer.note else ""
-    return Reading(name=name, about=about, answer=answer, words=words)
+        return f"Not estimable: {answer.reason}."
+    words = f"{answer.diff:+.3g} {metric.unit} ({answer.low:+.3g} to {answer.high:+.3g}). {use}"
+    return words + (f" Note: {answer.note}." if isinstance(answer, Complier) and answer.note else "")

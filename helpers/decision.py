@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from helpers import wording
 from helpers.errors import ParameterError
 from helpers.metrics import Bound, Metric
-from helpers.results import Aim, Check, Claim, Decision, Estimate, NotEstimable, Role, Status, Verdict
+from helpers.results import SUCCESS, Aim, Check, Claim, Decision, Estimate, NotEstimable, Role, Status, Verdict
 
-SUCCESS = ("north_star", "supporting")
 ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
 SENTENCE_WORDS, TITLE_LENGTH = 60, 80
 

@@ -132,10 +132,11 @@ def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
     }
     if spread and spread.baseline:
         rule = launch.decision
-        visible = (stats.norm.isf(rule.alpha / 2) + stats.norm.ppf(rule.power)) * spread.se / abs(spread.baseline)
+        alpha = launch.alpha(p)
+        visible = (stats.norm.isf(alpha / 2) + stats.norm.ppf(rule.power)) * spread.se / abs(spread.baseline)
         row["visible"] = percent(visible)
         if bound := asked or p.detect:
-            chance = power(size(bound, spread.baseline), spread.se, rule.alpha)
+            chance = power(size(bound, spread.baseline), spread.se, rule.alpha if p.limit else alpha)
             row["power"] = percent(max(2 * chance - 1, 0) if p.equivalence else chance, digits=0)
             row["power_of"] = bound.text
     return row
@@ -158,9 +159,8 @@ def _both_ways(bound: Bound, baseline: float | None, unit: str) -> str:
 
 
 def _risk(launch: Launch, risk: str, metric: str, accepted: str) -> tuple[str, str]:
-    titles = {p.metric.name: p.metric.title for p in launch.plan}
     if metric:
-        return risk, f"Watched: {titles.get(metric, metric)}"
+        return risk, f"Watched: {launch.titles.get(metric, metric)}"
     return risk, f"Accepted {accepted}" if accepted else "Neither watched nor accepted"
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Decision = Literal["INVALID", "ROLL BACK", "DELAY/REWORK", "HOLD", "TARGETED", "PROCEED", "SHIP"]
 Role = Literal["north_star", "supporting", "guardrail", "operational", "satisfaction"]
+SUCCESS: tuple[Role, ...] = ("north_star", "supporting")
 Aim = Literal["superiority", "non-inferiority", "equivalence"]
 Status = Literal["met", "not met", "better", "worse", "passed", "breached", "cannot tell", "not estimable"]
 
@@ -23,12 +24,13 @@ class Estimate:
 
     `diff` is treatment minus control in the metric's unit, `low` to `high` its interval at `level`; `rel` is
     treatment / control - 1 and is None, with the reason in `note`, where the control value does not allow it.
-    `mde` is the smallest true difference, in the metric's unit, that this design finds with 80 % power: an
+    `mde` is the smallest true difference, in the metric's unit, that this design finds with the launch's power: an
     interval that contains 0 rules out only effects beyond its ends, it does not show that nothing changed.
 
     Where several estimates are read as one family, `p_adjusted` is p after correction, and `low_adjusted` to
     `high_adjusted` (`rel_…` likewise) the interval that holds for all of the family at once at `level`. It excludes 0
-    exactly if `p_adjusted` is below 1 - `level`; an end at 0 then belongs to the excluded side.
+    exactly if `p_adjusted` is below 1 - `level`; an end at 0 then belongs to the excluded side. `mde` then is that of
+    alpha over the number of estimates, which is what plans count on.
     """
 
     metric: str

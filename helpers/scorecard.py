@@ -10,7 +10,7 @@ from helpers import decision, diversity, inference, logs, moments, preflight, su
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT, Moments
-from helpers.results import Check, Claim, Estimate, NotEstimable
+from helpers.results import SUCCESS, Check, Claim, Estimate, NotEstimable
 from helpers.robust import events
 from helpers.study import Study
 from helpers.units import STRATUM
@@ -68,7 +68,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
             return [NotEstimable(metric=p.metric.name, reason=reason) for p in asked]
         return [estimate(data, read, p.metric, treatment=treatment, adjust=adjust, level=level) for p in asked]
 
-    family = [p for p in plan if p.role in decision.SUCCESS]
+    family = [p for p in plan if p.role in SUCCESS]
     corrected = inference.adjust_family(
         compare(family), method=data.launch.decision.correction, at=lambda level: compare(family, level=level)
     )

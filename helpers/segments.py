@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special, stats
 
-from helpers import decision, inference, scorecard, units
+from helpers import inference, scorecard, units
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import holm
 from helpers.metrics import Metric
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import SUCCESS, Check, Estimate, NotEstimable
 from helpers.study import Study
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def targets(data: Study, *, treatment: str = "") -> list[str]:
     The tests of whether levels differ are corrected together over all success metrics and attributes.
     """
     read = scorecard.sliced(data, data.launch.segments)
-    plan = [p for p in units.measurable(data) if p.role in decision.SUCCESS]
+    plan = [p for p in units.measurable(data) if p.role in SUCCESS]
     found = [(p, a) for p in plan for a in _effects(data, p.metric, read, treatment)]
     adjusted = corrected([a for _, a in found])
     return [

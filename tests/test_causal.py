@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from scipy import stats
 from helpers import causal, cli, inference, launch, metrics, moments, study
 from helpers.errors import DataError, ParameterError
 from helpers.metrics import UNITS_TABLE, Measure, Metric
-from helpers.results import NotEstimable
+from helpers.results import Check, NotEstimable
 
 EXACT = 1e-9  # relative
 
@@ -177,7 +179,7 @@ def test_where_nobody_is_moved_the_interval_has_no_end_and_the_words_say_so():
     assert "no end" in got.reason
     nobody = complier(rows().assign(taken=0.0))
     assert isinstance(nobody, NotEstimable)
-    assert "+0.0 percentage points (F = 0.0)" in nobody.reason
+    assert nobody.reason == "nobody took part in either arm"
     ratio = Metric(
         name="r", title="", kind="ratio", numerator=Y.numerator, denominator=TAKEN.numerator, better="higher", unit=""
     )
@@ -230,6 +232,7 @@ def flagged(tmp_path):
     frame["seen"] = frame["would"] * early
     frame["y"] += frame["seen"]
     frame["differs"] = np.where(early, frame["would"], (rng.random(len(frame)) < 0.3).astype(float))
+    frame["nobody"] = 0.0
     frame.to_csv(tmp_path / "players.csv", index=False)
     (tmp_path / "flagged.yaml").write_text(FLAGGED)
     return frame, study.open(launch.load(tmp_path / "flagged.yaml"))
@@ -276,10 +279,28 @@ def test_a_trigger_that_the_assignment_moves_or_control_does_not_log_is_refused(
         assert np.isnan(causal.table(found)["diff"].iloc[1])
     found = causal.readings(data, y)  # event tables are what "show_start_rate" needs
     assert [isinstance(r.answer, NotEstimable) for r in found] == [False, True, True, True]
-    with pytest.raises(DataError, match="cannot be measured on these data: it needs the event table"):
-        causal.readings(data, metrics.get("hours_per_account_week"))
     with pytest.raises(ParameterError, match="y is a mean; it must be a proportion"):
         causal.readings(data, y, taken=metric("y"))
+
+
+def test_what_cannot_be_read_says_so_and_leaves_the_rest(flagged):
+    _, data = flagged
+    y, taken = data.launch.plan[0].metric, metric("taken", "proportion")
+    broken = Check(name="Arm counts", passed=False, detail="")
+    for what, checks, words in (
+        (metrics.get("hours_per_account_week"), [], "it needs the event table"),
+        (metrics.get("play_delay_ms_p95"), [], "it needs the event table"),
+        (replace(y, kind="quantile", quantile=0.5), [], "a quantile is no mean over accounts"),
+        (y, [broken], "the check 'Arm counts' failed"),
+    ):
+        found = causal.readings(data, what, taken=taken, seen=taken, checks=checks)
+        assert all(isinstance(r.answer, NotEstimable) and words in r.words for r in found)
+        assert causal.table(found)[["diff", "low", "high"]].isna().all(axis=None)
+    nobody = replace(taken, numerator=replace(taken.numerator, column="nobody"))
+    found = causal.readings(data, y, taken=nobody, seen=taken)
+    assert [isinstance(r.answer, NotEstimable) for r in found] == [False, False, True, True]
+    assert "nobody took part in either arm" in found[2].words
+    assert "nobody in early took part" in found[3].words
 
 
 def test_a_simulated_launch_shows_the_planted_effects_and_the_fallacy_misses(tmp_path):
@@ -306,4 +327,9 @@ def test_a_simulated_launch_shows_the_planted_effects_and_the_fallacy_misses(tmp
     ):
         assert abs(got.diff - want) < 4 * got.se
     assert part.uptake == pytest.approx(truth["show_start_rate"], abs=0.03)
+    beside = causal.planted(found, truth).set_index("comparison")
+    want = [planted, planted / truth["show_reach"], planted / truth["show_start_rate"]]
+    assert list(beside.index) == ["assigned", "exposed", "took part"]  # the fallacy has no truth
+    assert beside["truth"].tolist() == pytest.approx(want, rel=1e-12)
+    assert causal.planted(found, {}).empty
     assert fallacy.low > planted / truth["show_start_rate"]  # the keen start, and watch more anyway

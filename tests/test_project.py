@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "robust": {"errors", "inference", "metrics", "moments", "results", "study", "units"},
     "decomposition": {"metrics", "results", "scorecard", "study", "units"},
     "report": {"errors", "results", "wording"},
-    "prospect": {"decision", "errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "sequential", "study", "units"},
+    "prospect": {"errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "sequential", "study", "units"},
     "calculator": {"errors", "power", "prospect", "report"},
     "brief": {"inference", "launch", "metrics", "power", "prospect", "report", "results", "scorecard", "study", "units"},
     "plots": {"quadrant", "report", "results"},

@@ -1,5 +1,7 @@
 """From a launch to claims: the launch's own question answered, blanked where the data cannot be trusted."""
 
+import datetime as dt
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,10 +9,10 @@ import tea_tasting as tt
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
-from helpers import brief, decision, launch, plots, prospect, roster, sampling, scorecard, study
+from helpers import brief, decision, launch, linter, plan, plots, prospect, roster, sampling, scorecard, study
 from helpers.errors import ParameterError
 from helpers.prospect import words
-from helpers.report.readout import Readout
+from helpers.report.readout import Readout, percent
 from helpers.results import Estimate, NotEstimable
 
 
@@ -115,18 +117,32 @@ def test_slices_pool_to_the_whole(card):
     np.testing.assert_allclose(again.scatter, whole.scatter, rtol=1e-9)
 
 
-def test_what_can_be_seen_is_the_power_of_the_test_it_speaks_of(card):
-    # Replay: with a true difference of `mde`, a two-sided 5 % z-test finds it with 80 % power.
-    data, _, got = card
-    hours = by_name(c.estimate for c in got.claims)["hours"]
-    z = hours.mde / hours.se
-    power = stats.norm.sf(stats.norm.isf(0.025) - z)
-    assert power == pytest.approx(0.8, abs=1e-6)
-    # The brief corrects for two success metrics beforehand, and takes the spread from the control alone.
+def test_what_can_be_seen_is_the_same_before_and_after_and_on_the_plan(card, players):
+    (path, _), (data, _, got) = players, card
+    claims = {c.metric: c.estimate for c in got.claims}
+    alphas = {"hours": 0.025, "per_session": 0.025, "kept": 0.05}  # two success metrics share 5 %; a guardrail has it
+    for name, alpha in alphas.items():  # replay: a true difference of `mde` is found by a z-test with 80 % power
+        z = claims[name].mde / claims[name].se
+        assert stats.norm.sf(stats.norm.isf(alpha / 2) - z) == pytest.approx(0.8, abs=1e-6)
+    assert {p.metric.name: data.launch.alpha(p) for p in data.launch.plan} == alphas
+    # Beforehand the spread is that of the control alone: two per cent are room for it, the correction is 8.8 %.
     table = brief.sensitivity(data)
-    corrected = (stats.norm.isf(0.0125) + stats.norm.ppf(0.8)) / (stats.norm.isf(0.025) + stats.norm.ppf(0.8))
-    assert float(table.loc[0, "smallest visible change"]) == pytest.approx(corrected * hours.mde, rel=0.02)
+    assert float(table.loc[0, "smallest visible change"]) == pytest.approx(claims["hours"].mde, rel=0.02)
     assert table["asked"].tolist() == ["plausible +1%", "target +2%", "margin −10%"]
+
+    hours = claims["hours"]
+    sd = hours.se / np.sqrt(2 / 2_000)
+    text = path.read_text().replace("name: hours,", f"name: hours, detect: +0.5%, baseline: {hours.control}, sd: {sd},")
+    path.write_text(text + "sampling: {n: {old: 2_000, new: 2_000}}\n")
+    again = launch.load(path)
+    power = stats.norm.cdf(0.005 * hours.control / hours.se - stats.norm.isf(0.0125))
+    page = plan.render(again, [], dt.date(2026, 9, 1))
+    assert percent(hours.mde / hours.control) in page
+    assert percent(power, digits=0) in page
+    (said,) = (f.what for f in linter.lint(again) if f.rule == "R7")
+    assert f"would be found in {power:.0%} of cases" in said
+    path.write_text(path.read_text() + "decision: {correction: none}\n")
+    assert launch.load(path).alpha(again.plan[0]) == 0.05
 
 
 def test_the_brief_shows_no_effect(card):

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from scipy import stats
 
-from helpers import decision, quadrant, scorecard
+from helpers import quadrant, scorecard
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import Metric
 from helpers.power import belief
 from helpers.report.readout import percent
-from helpers.results import Check, Claim, Estimate, NotEstimable
+from helpers.results import SUCCESS, Check, Claim, Estimate, NotEstimable
 from helpers.scorecard import Scorecard
 from helpers.study import Study
 
@@ -36,7 +36,7 @@ def divergence(claims: Sequence[Claim], plan: Sequence[Planned]) -> Check:
     pairs = [
         (by_name[p.metric.name], by_name[other])
         for p in plan
-        if p.role in decision.SUCCESS
+        if p.role in SUCCESS
         for other in dict.fromkeys([*([p.counter] if p.counter in by_name else []), *liked])
     ]
     read = [q for a, b in pairs if not isinstance(q := quadrant.read(a, b), NotEstimable)]
@@ -119,7 +119,7 @@ def curse(claims: Iterable[Claim], prior: float) -> Check:
     told = []
     for c in claims:
         e = c.estimate
-        if c.role not in decision.SUCCESS or not isinstance(e, Estimate) or e.rel is None or not _differs(e):
+        if c.role not in SUCCESS or not isinstance(e, Estimate) or e.rel is None or not _differs(e):
             continue
         se = e.se / abs(e.control)
         left = e.rel * prior**2 / (prior**2 + se**2)

@@ -9,7 +9,7 @@ import numpy as np
 from helpers import decision, scorecard, units
 from helpers.detectors.effects import MOVED
 from helpers.launch.entry import Planned
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import SUCCESS, Check, Estimate, NotEstimable
 from helpers.scorecard import Scorecard
 from helpers.study import Study
 
@@ -22,7 +22,7 @@ def composition(data: Study, card: Scorecard) -> Check:
     """
     name = "Composition of the arms"
     plain = {e.metric: e for e in card.plain if isinstance(e, Estimate) and not e.low <= 0 <= e.high}
-    success = [p for p in data.launch.plan if p.role in decision.SUCCESS and p.metric.name in plain]
+    success = [p for p in data.launch.plan if p.role in SUCCESS and p.metric.name in plain]
     if not data.launch.segments or not success:
         why = (
             "the launch names no segments" if not data.launch.segments else "no success metric differs between the arms"

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers import corpus, decision, units
+from helpers import corpus, units
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure
 from helpers.register import Opening
-from helpers.results import Check
+from helpers.results import SUCCESS, Check
 from helpers.study import Study
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def proxy_decay(launch: Launch) -> Check:
     kept: list[str] = []
     for p in launch.plan:
         rows = archive[archive["metric"] == p.metric.name].sort_values("ended")
-        if p.role not in decision.SUCCESS or len(rows) < LEAST:
+        if p.role not in SUCCESS or len(rows) < LEAST:
             continue
         now, low, high = agreement(*_effects(rows.tail(WINDOW)))
         then, *_ = agreement(*_effects(rows.head(WINDOW)))

@@ -49,7 +49,7 @@ def adjust_family(
       do not. The intervals are the bounds that belong to it (Guilbaud 2008; Strassburger and Bretz 2008, sec. 4): with
       s hypotheses left on one side, what is left has its limit at 1 - alpha / s; what is claimed has 0 for its limit
       towards 0, and more only when everything is claimed. That is the price of Holm's power: a claim, and not how far
-      from 0. The far limits are Bonferroni's. No dependence between the metrics breaks it.
+      from 0. The far limits are Bonferroni's, and so is `mde`. No dependence between the metrics breaks it.
     - *bonferroni*: p times the number of tests, intervals at 1 - alpha / number (Dunn 1961).
     - *bh*: the smallest share of false discoveries at which an estimate would be listed (Benjamini and Hochberg 1995),
       without intervals. It is for a list that is searched, not for a decision.
@@ -103,6 +103,7 @@ def adjust_family(
             high_adjusted=limit(i, "high", low=False),
             rel_low_adjusted=limit(i, "rel_low", low=True),
             rel_high_adjusted=limit(i, "rel_high", low=False),
+            mde=wide[n][i].mde,
         )
         if isinstance(e, Estimate)
         else e

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,8 @@ from helpers.launch.context import (
 )
 from helpers.launch.entry import Column, Plan, Planned, Section, Slug
 from helpers.launch.sampling import Arm, Sampling
-from helpers.metrics import UNITS_TABLE
+from helpers.metrics import CATALOGUE, UNITS_TABLE
+from helpers.results import SUCCESS
 
 _PROSE = {  # words about a metric, and numbers to plan with, that change no conclusion
     "title", "definition", "owner", "harm", "on_breach", "drives", "customer", "family", "detect", "baseline", "sd",
@@ -280,6 +282,25 @@ class Launch(Section):
     def plan(self) -> tuple[Planned, ...]:
         """List all metrics with their role, north star first."""
         return self.metrics.planned
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Map each metric of the catalogue and the plan to its title, for tables."""
+        known = {m.name: m.title for m in CATALOGUE.values()}
+        return known | {p.metric.name: p.metric.title for p in self.plan}
+
+    def successes(self, among: Sequence[Planned] | None = None) -> int:
+        """Count the success metrics that share alpha, of the plan or of those that can be measured; at least 1."""
+        planned = self.plan if among is None else among
+        return 1 if self.decision.correction == "none" else max(1, sum(p.role in SUCCESS for p in planned))
+
+    def alpha(self, p: Planned, among: Sequence[Planned] | None = None) -> float:
+        """Give the two-sided error rate at which it is tested whether a metric moved at all.
+
+        Success metrics share alpha in equal parts (Bonferroni's; Holm's procedure begins there, and may end with more).
+        Every other metric, and every margin, has all of it.
+        """
+        return self.decision.alpha / (self.successes(among) if p.role in SUCCESS else 1)
 
     @property
     def attributes(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import get_args
 from helpers.launch.context import UNITS
 from helpers.launch.entry import Planned
 from helpers.linter.rule import Hit, Rule, Subject, power, size
-from helpers.results import Decision
+from helpers.results import SUCCESS, Decision
 
 HOPELESS = 0.8  # a guardrail whose standard error is more than so much of its margin can hardly pass
 PAST_LIFT = 0.05  # where the launch does not say which lifts its past has seen
@@ -24,7 +24,7 @@ _IDENTIFIER = re.compile(
 
 
 def _success(s: Subject) -> list[Planned]:
-    return [p for p in s.launch.plan if p.role in ("north_star", "supporting")]
+    return [p for p in s.launch.plan if p.role in SUCCESS]
 
 
 def _unwritten(s: Subject, key: str) -> bool:
@@ -99,7 +99,7 @@ def _powered(s: Subject) -> Iterator[Hit]:
             "give 'baseline:' and 'sd:' from earlier weeks, or lint with --data",
         )
     else:
-        chance = power(size(asked, spread.baseline), spread.se, s.launch.decision.alpha)
+        chance = power(size(asked, spread.baseline), spread.se, s.launch.alpha(star))
         if chance < 0.8:
             yield Hit(
                 "E" if chance < 0.5 else "W",

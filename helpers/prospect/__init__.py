@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from helpers import inference, power, scorecard, sequential, units
-from helpers.decision import SUCCESS
 from helpers.errors import DataError, ParameterError
 from helpers.launch.entry import Planned
 from helpers.metrics import Bound, Metric, Window
@@ -18,7 +17,7 @@ from helpers.moments import Moments
 from helpers.power import outcome
 from helpers.power.design import Design
 from helpers.power.outcome import Outcome
-from helpers.results import Aim, Estimate, NotEstimable, Power
+from helpers.results import SUCCESS, Aim, Estimate, NotEstimable, Power
 from helpers.study import Study
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         guardrails=max(1, roles.count("guardrail")),
         inflation=_price(data),
     )
-    successes = 1 if launch.decision.correction == "none" else max(1, sum(r in SUCCESS for r in roles))
+    successes = launch.successes(units.measurable(data))
     found = []
     for p in launch.plan:
         prospect = _start(data, p, arms, treatment)

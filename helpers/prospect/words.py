@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from helpers.decision import SUCCESS
 from helpers.prospect import Prospect
 from helpers.report.readout import percent
-from helpers.results import Aim, NotEstimable
+from helpers.results import SUCCESS, Aim, NotEstimable
 
 
 def table(prospects: Sequence[Prospect]) -> pd.DataFrame:

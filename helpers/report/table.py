@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,11 @@ class Table:
         return self.text
 
 
-def show(frame: pd.DataFrame, columns: Sequence[str] | None = None) -> Table:
+def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, titles: Mapping[str, str] | None = None) -> Table:
     """Write a table with the given columns, or all; a value that is missing is a dash, an empty table says so.
+
+    With `titles`, by name, the column `metric` reads in words, what stands after a colon too: names are for merging,
+    titles for people.
 
     >>> import pandas as pd
     >>> print(show(pd.DataFrame({"metric": ["churn <28d>"], "diff": [0.0012345]})).html)
@@ -51,6 +54,9 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None) -> Table:
     chosen = frame if columns is None else frame.reindex(columns=list(columns))
     if chosen.empty:
         return Table(html="<p><em>Nothing to show: these data do not hold it.</em></p>", text="(nothing to show)")
+    if titles and "metric" in chosen:
+        parts = chosen["metric"].str.split(": ")
+        chosen = chosen.assign(metric=parts.map(lambda names: ": ".join(titles.get(n, n) for n in names)))
     words = {"True": "yes", "False": "no", "None": None}
     flags = [c for c in chosen if chosen[c].dtype in ("bool", "object")]
     chosen = chosen.assign(**{str(c): chosen[c].map(lambda v: words.get(str(v), v)) for c in flags})
