@@ -164,7 +164,8 @@ def decide(
         text += f" Worse already: {_names(worse)}." if worse else ""
         return _verdict("HOLD", text, reasons)
     if won and lost:
-        text = f"Hold: {_names(won)} improved, but {_names(lost)} got worse; find out why before going on."
+        hollow = ": hollow engagement" if any(c.role == "satisfaction" for c in lost) else ""
+        text = f"Hold: {_names(won)} improved, but {_names(lost)} got worse{hollow}; find out why before going on."
         return _verdict("HOLD", text, reasons)
     if won and (doubts := [c for c in trust if c.passed is False]):
         doubt = _short(doubts[0].name if wording.unplain(doubts[0].detail) else doubts[0].detail, 200)

@@ -170,6 +170,15 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
+def titled(name: str, titles: Mapping[str, str]) -> str:
+    """Write the name of a metric as its title, before or after a colon too; a name without a title stays.
+
+    >>> titled("hours: late", {"hours": "Hours watched"})
+    'Hours watched: late'
+    """
+    return ": ".join(titles.get(part, part) for part in name.split(": "))
+
+
 def to_frame(answers: Iterable[Estimate | NotEstimable | Check | Claim]) -> pd.DataFrame:
     """Lay answers out as a table, one row each, for display or export.
 

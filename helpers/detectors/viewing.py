@@ -110,16 +110,16 @@ def displacement(data: Study, card: Scorecard) -> Check:
         new = place == "of the launch"  # what it takes from the others is always told
         if isinstance(part, Estimate) and isinstance(rest, Estimate) and part.low > 0 and (new or rest.high < 0):
             said = (
-                f"{part.diff:+.2f} h ({part.low:+.2f} to {part.high:+.2f}) an account for the {way} '{place}', "
+                f"{part.diff:+.2f} ({part.low:+.2f} to {part.high:+.2f}) for the {way} '{place}', "
                 f"{rest.diff:+.2f} ({rest.low:+.2f} to {rest.high:+.2f}) elsewhere"
             )
             mainly = isinstance(most, Estimate) and most.high < 0 and net.low <= 0
             (told if mainly else kept).append(said)
-    in_all = f"{net.diff:+.2f} ({net.low:+.2f} to {net.high:+.2f})"
+    in_all = f"net {net.diff:+.2f} ({net.low:+.2f} to {net.high:+.2f}) hours an account"
     if told:
-        return Check(name=name, passed=False, detail=f"Hours moved rather than rose: {'; '.join(told)}; net {in_all}.")
-    detail = f"By {', '.join(ways)}, no gain is mainly a loss elsewhere; net {in_all} h an account."
-    return Check(name=name, passed=True, detail=detail + (f" In detail: {'; '.join(kept)}." if kept else ""))
+        return Check(name=name, passed=False, detail=f"Hours moved rather than rose: {'; '.join(told)}; {in_all}.")
+    detail = f"Parted by {', '.join(ways)}, no gain is certain to be mainly a loss elsewhere; {in_all}."
+    return Check(name=name, passed=True, detail=detail + (f" Gained: {'; '.join(kept)}." if kept else ""))
 
 
 _OF_A_PART = ("part", "rest", "most")

@@ -6,12 +6,12 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from helpers.errors import ParameterError
 from helpers.report import theme
-from helpers.results import Check, Claim, Decision, Estimate, NotEstimable, Verdict
+from helpers.results import Check, Claim, Decision, Estimate, NotEstimable, Verdict, titled
 from helpers.wording import FIRST_SCREEN_WORDS, unplain
 
 MIME = "application/vnd.premiere.readout+json"
@@ -39,7 +39,8 @@ class Readout:
     `headline` is one sentence for the index. `answer` is one to three plain sentences, with the verdict's at most 120
     words in all, without the jargon of `wording`; a difference that was not found is never "no effect". "Unchanged" is
     said of a passed equivalence among the claims, and with its margin.
-    `decision` defaults to the verdict's, `estimates` to those of the claims.
+    `decision` defaults to the verdict's, `estimates` to those of the claims. The page
+    shows `titles`, by metric, instead of names.
 
     Raises:
         ParameterError: the answer is too long or not plain, the decision contradicts the verdict, or a number is
@@ -56,6 +57,7 @@ class Readout:
     estimates: tuple[Estimate | NotEstimable, ...] = ()
     checks: tuple[Check, ...] = ()
     verdict: Verdict | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.answer, str) or not 1 <= len(self.answer) <= 3:
@@ -109,7 +111,7 @@ class Readout:
                 tone=DECISIONS[self.decision][0] if self.decision else "plain",
                 meaning=DECISIONS[self.decision][1] if self.decision else "",
                 interval=f"{levels.pop():.0%} interval" if len(levels) == 1 else "Interval",
-                rows=[_row(estimate, claim) for estimate, claim in shown],
+                rows=[_row(estimate, claim, self.titles) for estimate, claim in shown],
                 statuses=STATUSES,
             )
         )
@@ -188,17 +190,17 @@ def describe(estimate: Estimate, unit: str) -> dict[str, str]:
     return words
 
 
-def _row(estimate: Estimate | NotEstimable, claim: Claim | None) -> dict[str, Any]:
+def _row(estimate: Estimate | NotEstimable, claim: Claim | None, titles: Mapping[str, str]) -> dict[str, Any]:
     """Prepare one line of the scorecard."""
     unit = claim.unit if claim else ""
     row: dict[str, Any] = {
-        "title": claim.title if claim else estimate.metric,
+        "title": claim.title if claim else titled(estimate.metric, titles),
         "role": ROLES.get(claim.role, claim.role) if claim else "",
         "unit": "" if unit in ("share", "%") else unit,
         "slice": ", ".join(f"{key}: {value}" for key, value in estimate.slice.items()),
         "claim": claim,
         "asked": _asked(claim) if claim else "",
-        "words": _minus(claim.meaning or claim.words) if claim and not isinstance(estimate, NotEstimable) else "",
+        "words": minus(claim.meaning or claim.words) if claim and not isinstance(estimate, NotEstimable) else "",
     }
     if isinstance(estimate, NotEstimable):
         return row | {"reason": estimate.reason}
@@ -232,10 +234,10 @@ def _asked(claim: Claim) -> str:
     return text if not text or text.startswith(kind) else f"{kind} {text}"
 
 
-def _minus(text: str) -> str:
+def minus(text: str) -> str:
     """Write the minus signs of numbers as such.
 
-    >>> _minus("within the margin of -2%, read-only")
+    >>> minus("within the margin of -2%, read-only")
     'within the margin of −2%, read-only'
     """
     return re.sub(r"(?<!\w)-(?=\d)", "−", text)

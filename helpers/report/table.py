@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from helpers import results
 from helpers.report import readout
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ class Table:
 def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, titles: Mapping[str, str] | None = None) -> Table:
     """Write a table with the given columns, or all; a value that is missing is a dash, an empty table says so.
 
-    With `titles`, by name, the column `metric` reads in words, what stands after a colon too: names are for merging,
-    titles for people.
+    With `titles`, by name, the column `metric` reads in words: names are for merging, titles for people.
 
     >>> import pandas as pd
     >>> print(show(pd.DataFrame({"metric": ["churn <28d>"], "diff": [0.0012345]})).html)
@@ -55,15 +55,19 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, titles: Mapp
     if chosen.empty:
         return Table(html="<p><em>Nothing to show: these data do not hold it.</em></p>", text="(nothing to show)")
     if titles and "metric" in chosen:
-        parts = chosen["metric"].str.split(": ")
-        chosen = chosen.assign(metric=parts.map(lambda names: ": ".join(titles.get(n, n) for n in names)))
-    words = {"True": "yes", "False": "no", "None": None}
-    flags = [c for c in chosen if chosen[c].dtype in ("bool", "object")]
-    chosen = chosen.assign(**{str(c): chosen[c].map(lambda v: words.get(str(v), v)) for c in flags})
+        chosen = chosen.assign(metric=chosen["metric"].map(lambda name: results.titled(name, titles)))
+    flags = [c for c in chosen if chosen[c].dtype in ("bool", "object", "str")]
+    chosen = chosen.assign(**{str(c): chosen[c].map(_cell) for c in flags})
     formats: dict[Any, Any] = {c: readout.p_value for c in chosen if c in ("p", "p_adjusted", "q")}
     with pd.option_context("display.max_colwidth", None):
         html = chosen.to_html(index=False, border=0, na_rep="–", float_format=_number, formatters=formats)
     return Table(html=html, text=chosen.to_string(index=False))
+
+
+def _cell(value: Any) -> Any:
+    """Write a flag as a word and a text with true minus signs; anything else is left as it is."""
+    words = {"True": "yes", "False": "no", "None": None}
+    return readout.minus(value) if isinstance(value, str) else words.get(str(value), value)
 
 
 def _number(value: float) -> str:
