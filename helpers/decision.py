@@ -338,7 +338,7 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
 
 
 def _missing(claims: Sequence[Claim]) -> str:
-    """Say how many accounts would tell harm from harmlessness.
+    """Say how many treated accounts would tell harm from harmlessness, each with as many controls as now.
 
     Where the design is too small, assume no harm: the interval clears the margin with the power of the design once
     `mde` equals the margin. Where it is large enough and chance was unkind, assume the difference found: its interval
@@ -347,7 +347,7 @@ def _missing(claims: Sequence[Claim]) -> str:
     read = [(c.estimate, c.bound) for c in claims if isinstance(c.estimate, Estimate) and c.bound]
     if len(read) < len(claims) or any(c.aim == "equivalence" for c in claims):
         return ""
-    n = max(e.n_control + e.n_treatment for e, _ in read)
+    n = max(e.n_treatment for e, _ in read)
     if all(e.mde > abs(bound) for e, bound in read):
         factor, condition = max((e.mde / bound) ** 2 for e, bound in read), "if there is none"
     elif all(e.low < 0 < e.high and e.diff / bound < 1 for e, bound in read):
@@ -355,7 +355,8 @@ def _missing(claims: Sequence[Claim]) -> str:
         condition = "if the difference stays as it is"
     else:
         return ""
-    return f"; {condition}, about {float(f'{n * factor:.2g}'):,.0f} accounts instead of {n:,} would show it"
+    accounts = f"{float(f'{n * factor:.2g}'):,.0f} treated accounts instead of {n:,}"
+    return f"; {condition}, about {accounts}, controls in proportion, would show it"
 
 
 def _names(claims: Sequence[Claim]) -> str:

@@ -73,9 +73,8 @@ def _has_frame(data: Study) -> bool:
 def why_no_redraw(data: Study) -> str:
     """Say why the launch's draw cannot be made from these data; empty when it can."""
     if not _has_frame(data):
-        return (
-            "The data hold no population frame or the launch no 'sampling', so the draw cannot be repeated from them."
-        )
+        lacking = "launch has no 'sampling'" if data.launch.sampling is None else "data hold no population frame"
+        return f"The {lacking}, so the draw cannot be repeated."
     try:
         assignment.plan(data.launch, data.tables["accounts"])
     except PremiereError as error:

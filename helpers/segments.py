@@ -220,7 +220,8 @@ def standing_out(attributes: Sequence[Attribute], metric: Metric, *, alpha: floa
     """Ask whether any group stands out, in one sentence; None where no attribute could be tested."""
     name, asked = "Groups", [a for a in attributes if a.p_adjusted is not None]
     if not asked:
-        detail = "No effects by group: the launch names no segments, or none with two levels that could be compared."
+        why = "of its segments none has two levels that could be compared" if attributes else "it names no segments"
+        detail = f"The launch shows no effects by group: {why}."
         return Check(name=name, passed=None, detail=detail)
     worst = min(asked, key=lambda a: a.p_adjusted or 0.0)
     levels = sum(isinstance(s.estimate, Estimate) for a in asked for s in a.segments)

@@ -326,12 +326,12 @@ def test_an_invalid_launch_gives_no_effect_among_its_reasons():
 
 
 def test_an_undecided_guardrail_says_how_many_accounts_would_decide():
-    # mde is 0.35 / 1.4 = 25% of control against a margin of 10 %: 6.25 times the 20,000 accounts
+    # mde is 0.35 / 1.4 = 25% of control against a margin of 10 %: 6.25 times the 10,000 treated accounts
     open_ = claim("guardrail", -0.1, 0.25, bound=UP10, better="lower", title="Churn")
     verdict = decision.decide([], [open_])
     assert verdict.decision == "HOLD"
     assert "Churn" in verdict.sentence
-    assert "about 120,000 accounts instead of 20,000" in verdict.sentence  # 125,000 to two digits
+    assert "about 62,000 treated accounts instead of 10,000" in verdict.sentence  # 62,500 to two digits
 
 
 def test_a_guardrail_that_a_large_enough_sample_left_open_asks_for_no_more_accounts():
@@ -352,7 +352,10 @@ def test_a_conflict_is_named():
     claims = [claim("north_star", 0.05, 0.1), claim("satisfaction", -0.2, -0.1, title="Survey score")]
     verdict = decision.decide([], claims)
     assert verdict.decision == "HOLD"
-    assert verdict.sentence == "Hold: Hours watched improved, but Survey score got worse; find out why before going on."
+    assert (
+        verdict.sentence
+        == "Hold: Hours watched improved, but Survey score got worse: hollow engagement; find out why before going on."
+    )
 
 
 @given(titles=st.lists(st.text(min_size=1, max_size=300), min_size=1, max_size=12))
@@ -389,7 +392,7 @@ def test_an_unlucky_guardrail_says_how_many_accounts_would_clear_it_at_the_same_
     margin = Bound(value=0.25, relative=True, text="+25%")
     open_ = decision.read(metric("lower", "Churn"), estimate(-0.05, 0.31, mde=2.0), role="guardrail", margin=margin)
     assert (
-        "if the difference stays as it is, about 45,000 accounts instead of 20,000"
+        "if the difference stays as it is, about 22,000 treated accounts instead of 10,000"
         in decision.decide([], [open_]).sentence
     )
 

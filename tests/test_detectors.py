@@ -330,7 +330,7 @@ def test_what_a_new_title_takes_from_others_is_told_though_more_is_left(places):
     plays = data.table("plays").execute().merge(data.assignments.execute(), on="account")
     hours = plays.groupby(["arm", "title"])["watch_minutes"].sum() / 60 / 1_500
     gained, lost = (hours["new", t] - hours["old", t] for t in ("t1", "t0"))
-    assert f"{gained:+.2f} h (" in found.detail
+    assert f"Gained: {gained:+.2f} (" in found.detail
     assert f"{lost:+.2f} (" in found.detail
     assert f"net {gained + lost:+.2f} (" in found.detail
 

@@ -263,7 +263,7 @@ class Launch(Section):
         self._lines = (context or {}).get("lines", {})
 
     def line(self, *at: str | int) -> int:
-        """Say on which line of the file a key stands, or the nearest key around it."""
+        """Say on which line of the file a key stands, or the nearest key around it; 0 where it has none of them."""
         return strict_yaml.line(self._lines, at)
 
     def judged(self, treatment: str = "") -> str:
@@ -375,9 +375,8 @@ def _sentence(path: Path, error: Any, lines: strict_yaml.Lines) -> str:
     at: tuple[str | int, ...] = error["loc"]
     if error["type"] == "unknown_key":
         at = (*at, error["ctx"]["key"])
-    line = strict_yaml.line(lines, at)
-    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".") or "the file"
+    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".")
     message = _EXPECTED.get(error["type"], error["msg"].replace("Input should", "it should"))
     found = error["input"]
     shown = "" if isinstance(found, dict | list | tuple) or error["type"] == "missing" else f" is {_shown(found)}"
-    return f"{path}, line {line}, {key}{shown}: {message}"
+    return f"{path}, {strict_yaml.where(lines, at)}, {key}{shown}: {message}" if at else f"{path}: {message}"

@@ -38,12 +38,24 @@ Lines = dict[tuple[str | int, ...], int]
 
 
 def line(lines: Lines, place: tuple[str | int, ...]) -> int:
-    """Say on which line a key stands, or the nearest key around it; 1 where nothing is known.
+    """Say on which line a key stands, or the nearest key around it; 0 where the file has none of them.
 
     >>> line({(): 1, ("metrics",): 4}, ("metrics", "north_star"))
     4
     """
-    return next((lines[place[:i]] for i in range(len(place), -1, -1) if place[:i] in lines), 1)
+    return next((lines[place[:i]] for i in range(len(place), 0, -1) if place[:i] in lines), 0)
+
+
+def where(lines: Lines, place: tuple[str | int, ...]) -> str:
+    """Say where a key stands: on its line, or in which section it is missing.
+
+    >>> known = {(): 1, ("metrics",): 4}
+    >>> where(known, ("metrics",)), where(known, ("metrics", "north_star")), where(known, ("arms",))
+    ('line 4', 'in the section of line 4', 'at the top level')
+    """
+    if not (found := line(lines, place)):
+        return "at the top level"
+    return f"line {found}" if place in lines else f"in the section of line {found}"
 
 
 def read(path: Path) -> tuple[Any, Lines]:

@@ -125,7 +125,8 @@ def to_text(launch: str, findings: Sequence[Finding]) -> str:
         return f"{launch}: nothing to object."
     lines = []
     for f in findings:
-        lines.append(f"{f.severity} {f.rule:<4} {launch}, line {f.line}, {f.place}: {f.what}")
+        where = f"line {f.line}" if f.line else "at the top level"
+        lines.append(f"{f.severity} {f.rule:<4} {launch}, {where}, {f.place}: {f.what}")
         lines += [f"       why: {f.why}", f"       fix: {f.fix}", f"       see: {f.section}"]
         lines += [f"       overridden: {f.overridden}"] if f.overridden else []
     counts = ", ".join(f"{sum(f.severity == s for f in findings)} {s}" for s in ORDER)

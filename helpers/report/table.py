@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from helpers import results
 from helpers.report import readout
+from helpers.results import titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, titles: Mapp
     if chosen.empty:
         return Table(html="<p><em>Nothing to show: these data do not hold it.</em></p>", text="(nothing to show)")
     if titles and "metric" in chosen:
-        chosen = chosen.assign(metric=chosen["metric"].map(lambda name: results.titled(name, titles)))
+        chosen = chosen.assign(metric=chosen["metric"].map(lambda name: titled(name, titles)))
     flags = [c for c in chosen if chosen[c].dtype in ("bool", "object", "str")]
     chosen = chosen.assign(**{str(c): chosen[c].map(_cell) for c in flags})
     formats: dict[Any, Any] = {c: readout.p_value for c in chosen if c in ("p", "p_adjusted", "q")}
