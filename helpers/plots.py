@@ -12,6 +12,7 @@ from helpers.results import Claim, Estimate, NotEstimable, Replay
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from helpers.quadrant import Quadrant
 
@@ -24,15 +25,50 @@ def _axes(width: float, height: float) -> Axes:
     return plt.subplots(figsize=(width, height))[1]
 
 
-def forest(claims: Sequence[Claim]) -> Axes:
+def forest(claims: Sequence[Claim]) -> Figure:
     """Draw relative effects with their intervals, and the target or margin of each as a tick, two for equivalence.
 
-    A thin line is the interval that holds for all metrics of a family at once.
+    A thin line is the interval that holds for all metrics of a family at once. What reaches three times as far as the
+    metric in the middle stands below, on a scale of its own: it would squeeze the others to dots.
 
     Metrics without a relative effect, or not estimable at all, are left to the scorecard.
     """
-    rows = [c for c in claims if isinstance(c.estimate, Estimate) and c.estimate.rel_low is not None][::-1]
-    ax = _axes(8.6, 0.9 + 0.42 * len(rows))
+    import matplotlib.pyplot as plt
+
+    figure.use_theme()
+    reach = {
+        i: _reach(c)
+        for i, c in enumerate(claims)
+        if isinstance(c.estimate, Estimate) and c.estimate.rel_low is not None
+    }
+    limit = 3 * sorted(reach.values())[len(reach) // 2] if reach else 0.0
+    near, far = ([claims[i] for i, at in reach.items() if (at > limit) == wide] for wide in (False, True))
+    panels = [rows[::-1] for rows in (near, far) if rows] or [[]]
+    heights = [1 + len(rows) for rows in panels]
+    drawn, axes = plt.subplots(
+        len(panels),
+        figsize=(8.6, 0.6 + 0.46 * sum(heights)),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax, rows in zip(axes[:, 0], panels, strict=True):
+        _forest(ax, rows)
+    axes[-1, 0].set_xlabel("Change against control, % (tick: target or margin)")
+    return drawn
+
+
+def _reach(claim: Claim) -> float:
+    """Say how far from no change a claim's interval or bound lies, relative."""
+    e = claim.estimate
+    if not isinstance(e, Estimate):
+        return 0.0
+    ends = [e.rel_low, e.rel_high, e.rel_low_adjusted, e.rel_high_adjusted, (claim.bound or 0) / (e.control or 1)]
+    return max(abs(end) for end in ends if end is not None)
+
+
+def _forest(ax: Axes, rows: Sequence[Claim]) -> None:
+    """Draw one panel, the first claim at its bottom."""
     colours = {
         "met": figure.GOOD,
         "better": figure.GOOD,
@@ -56,8 +92,6 @@ def forest(claims: Sequence[Claim]) -> Axes:
     ax.set_yticks(range(len(rows)), [c.title for c in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.grid(visible=False, axis="y")
-    ax.set_xlabel("Change against control, % (tick: target or margin)")
-    return ax
 
 
 def survival(curves: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:

@@ -148,6 +148,12 @@ def test_the_embedded_launch_runs_through_all_notebooks_and_finds_the_planted_tr
         assert abs(e["diff"] - truth[e["metric"]]) < 5 * e["se"] + 1e-12, e["metric"]
     assert read["not_estimable"] == []
     assert "Planted truth" in (folder / "04_analysis.html").read_text()
+    names = {p.metric.name for p in launch.load(small_launch).plan}
+    for number in ("04", "05", "06", "07"):  # tables name metrics by their titles, for people
+        (page,) = folder.glob(f"{number}_*.html")
+        cells = re.findall(r"<t[dh][^>]*>\s*([\w:, ]+)", page.read_text())
+        assert cells
+        assert not [cell for cell in cells if names & set(re.split(r"\W+", cell))], page.name
 
 
 def test_running_again_differs_in_dates_and_times_only(small_launch, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """From a launch to claims: the launch's own question answered, blanked where the data cannot be trusted."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -196,8 +197,12 @@ def test_an_own_table_has_no_draw_to_repeat_but_can_be_compared(card):
 
 def test_charts_draw_what_they_are_given(card):
     data, _, got = card
-    ax = plots.forest(got.claims)
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["Kept", "Per session", "Hours"]
+    wide = replace(got.claims[0], title="Wide", estimate=replace(got.claims[0].estimate, rel_low=-0.9, rel_high=0.9))
+    near, far = plots.forest([wide, *got.claims]).axes
+    assert [t.get_text() for t in near.get_yticklabels()] == ["Kept", "Per session", "Hours"]
+    assert [t.get_text() for t in far.get_yticklabels()] == ["Wide"]
+    assert max(map(abs, near.get_xlim())) < 30
+    assert len(plots.forest([]).axes) == 1
     balance = sampling.balance(roster.frame(data), roster.assigned(data), roster.attributes(data))
     assert len(plots.love(balance, limit=0.1).lines) == 2 + 3
     empty = plots.quantiles(roster.past(data), label="x")
@@ -242,7 +247,7 @@ def test_what_is_to_stay_as_it_is_is_read_drawn_and_shown_with_both_margins(play
     data = study.open(launch.load(path))
     claim = scorecard.measure(data).claims[2]
     assert (claim.status, claim.aim, claim.meaning) == ("passed", "equivalence", "unchanged within ±20%")
-    ticks = [x for line in plots.forest([claim]).lines if line.get_marker() == "|" for x in line.get_xdata()]
+    ticks = [x for line in plots.forest([claim]).axes[0].lines if line.get_marker() == "|" for x in line.get_xdata()]
     assert sorted(ticks) == pytest.approx([-20, 20])
     html = Readout(headline="One.", answer=("Two.",), claims=(claim,)).to_html()
     assert html.count('class="bound bad"') == 2

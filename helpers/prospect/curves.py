@@ -14,7 +14,7 @@ from helpers import inference, power, units
 from helpers.errors import ParameterError
 from helpers.moments import Moments
 from helpers.power import outcome
-from helpers.power.design import error_gain
+from helpers.power.design import Design, error_gain
 from helpers.power.replay import Replay, replay
 from helpers.prospect import Prospect, words
 from helpers.report.readout import percent
@@ -59,17 +59,22 @@ def grid(prospects: Sequence[Prospect], *, sizes: Sequence[int]) -> pd.DataFrame
 def formulas(prospects: Sequence[Prospect]) -> pd.DataFrame:
     """Compare what several formulas say of the plan's proportions: accounts of each arm, alone and in equal numbers.
 
+    Alpha and power are the launch's.
+
     The exact power is that of the pooled z-test with the accounts that the pooled formula asks for, by enumeration.
     """
     rows = []
     for p in prospects:
         if p.outcome is None or p.outcome.kind != "proportion" or p.bound is None:
             continue
+        design = Design() if p.design is None else Design(alpha=p.design.alpha, power=p.design.power)
         n = {
-            test: power.sample_size(replace(p.outcome, test=test), effect=p.bound).n_treatment
+            test: power.sample_size(replace(p.outcome, test=test), effect=p.bound, design=design).n_treatment
             for test in ("pooled", "unpooled", "arcsine")
         }
-        chance = power.exact(p.outcome.value, p.bound, n_treatment=n["pooled"], n_control=n["pooled"])
+        chance = power.exact(
+            p.outcome.value, p.bound, n_treatment=n["pooled"], n_control=n["pooled"], alpha=design.alpha
+        )
         counts = {test: f"{accounts:,}" for test, accounts in n.items()}
         rows.append(
             {"metric": p.planned.metric.title, "change": p.bound.text.replace("-", "−")}
