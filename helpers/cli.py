@@ -277,7 +277,7 @@ def _report(args: argparse.Namespace) -> int:
             remarks=(*standing.why, *linter.overridden(findings)),
         )
     jobs = runner.plan(subjects, NOTEBOOKS, given, args.only)
-    for one in launches:
+    for one in (one for one in launches if one.context):
         plan.write(one, args.out / index.PLANS / f"{one.name}.html")
     return runner.run(jobs, out=args.out, date=date, workers=args.jobs, replace=args.replace)
 

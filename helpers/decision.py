@@ -192,9 +192,13 @@ def decide(
     if success and all(c.status in ("not met", "worse") for c in success):
         text = f"Delay and rework: the gain that was asked for is ruled out for {_names(success)}."
         return _verdict("DELAY/REWORK", text, reasons)
-    if not success:
+    blind = [c for c in success if isinstance(c.estimate, NotEstimable)]
+    unsure = [c for c in success if c not in blind]
+    if not unsure:
         return _verdict("HOLD", "Hold: the launch names no success metric that could be read.", reasons)
-    return _verdict("HOLD", f"Hold: a gain is neither shown nor ruled out for {_names(success)}.", reasons)
+    text = f"Hold: a gain is neither shown nor ruled out for {_names(unsure)}."
+    text += f" Not estimable: {_names(blind)}." if blind else ""
+    return _verdict("HOLD", text, reasons)
 
 
 def answer(verdict: Verdict, claims: Sequence[Claim], basis: str) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from helpers.study import Study
 from helpers.units.query import anchor
 
 ATTRIBUTES = ("device", "region", "tenure", "age_band", "engagement")
-LEVELS = 100  # an attribute with more is an id rather than a slice
 RECENT_DAYS = 7  # whoever was seen this shortly before the launch is expected back
 SEEN = ["regulars", "again", "rows"]
 LOGS = {"app_opens": (), "sessions": ("device", "app_version"), "plays": ("profile",)}  # and what may lack values
@@ -63,7 +62,7 @@ def slices(data: Study) -> pd.DataFrame:
     widths = assigned.aggregate(**{name: assigned[name].nunique() for name in names}).execute().iloc[0] if names else {}
     whole = _planned(data)
     parts = []
-    for name in (n for n in names if 1 < widths[n] <= LEVELS):
+    for name in (n for n in names if 1 < widths[n] <= units.MOST_LEVELS):
         counted = assigned.aggregate(by=[name, "arm", *keys], n=_.count()).execute().rename(columns={name: "level"})
         total = counted.groupby(["level", *keys])["n"].sum()
         cells = total.to_frame("total").reset_index().merge(whole.to_frame("share").reset_index(), how="cross")

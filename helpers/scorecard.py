@@ -52,11 +52,8 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
     """
     treatment = data.launch.judged(treatment)
     read, plan = pooled(data), data.launch.plan
-    before = [
-        _compare(data, read, past, treatment=treatment)
-        for p in units.measurable(data)
-        if (past := _past(data, p.metric)) is not None
-    ]
+    pasts = {past.name: past for p in units.measurable(data) for past in _pasts(data, p.metric)}
+    before = [_compare(data, read, past, treatment=treatment) for past in pasts.values()]
     checks = (arm_counts(data, read), *preflight.checks(data), validity.pre_period(before), *event_logs(data))
     failed = next((c.name for c in checks if c.passed is False), "")
 
@@ -140,12 +137,18 @@ def estimate(
     """
     if reason := units.why_not(data, metric):
         return NotEstimable(metric=metric.name, reason=reason)
-    if metric.kind == "quantile":
-        return events.compare(data, metric, treatment=treatment, level=level)
-    if metric.event:
-        return survival.compare(data, metric, treatment=treatment, level=level)[0]
-    if metric.over is not None:
-        return diversity.compare(data, metric, treatment=treatment, level=level)
+    if metric.kind == "quantile" or metric.event or metric.over:
+        answer = (
+            events.compare(data, metric, treatment=treatment, level=level)
+            if metric.kind == "quantile"
+            else survival.compare(data, metric, treatment=treatment, level=level)[0]
+            if metric.event
+            else diversity.compare(data, metric, treatment=treatment, level=level)
+        )
+        if isinstance(answer, Estimate) and adjust and data.launch.decision.poststratify:
+            note = "; ".join(filter(None, (answer.note, f"a {metric.kind.replace('_', ' ')} is not post-stratified")))
+            return replace(answer, note=note)
+        return answer
     past = data.launch.decision.adjust and bool(units.covariates(data, metric))
     return _compare(data, read, metric, treatment=treatment, adjust=adjust and past, planned=adjust, level=level)
 
@@ -248,21 +251,19 @@ def arm_counts(data: Study, read: Moments) -> Check:
     return replace(equal, passed=None, detail=detail)
 
 
-def _past(data: Study, metric: Metric) -> Metric | None:
-    """Turn a metric into itself before the assignment, where the data have that; the pre-period is then its window."""
-    if metric.covariates != "own" or not units.covariates(data, metric):
-        return None
-    read_pre = [
-        Measure(table=UNITS_TABLE, agg="value", column=metric.column(m, "pre"), scale=m.scale) for m in metric.measures
-    ]
-    return replace(
-        metric,
-        numerator=read_pre[0],
-        denominator=None if metric.denominator is None else read_pre[1],
-        window_days=data.launch.pre_days,
-        covariates=(),
-        cap=None,
-    )
+def _pasts(data: Study, metric: Metric) -> list[Metric]:
+    """Turn a metric into what the data have of it from before the assignment: itself, or each of its covariates."""
+
+    def value(measure: Measure) -> Measure:
+        return Measure(table=UNITS_TABLE, agg="value", column=metric.column(measure, "pre"), scale=measure.scale)
+
+    known = units.covariates(data, metric)
+    past = replace(metric, window_days=max(data.launch.pre_days, 1), covariates=(), cap=None)
+    if metric.covariates == "own":
+        top, *bottom = map(value, known) if known else (None,)
+        return [replace(past, numerator=top, denominator=next(iter(bottom), None))] if top else []
+    one = replace(past, kind="mean", denominator=None, per_week=False, event=None, unit="")
+    return [replace(one, name=str(m), title=str(m), numerator=value(m)) for m in known]
 
 
 def _basis(data: Study, read: Moments, treatment: str) -> str:

@@ -192,7 +192,7 @@ def missing(nulls: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
     name = "Missing values"
     pairs = _against(nulls, control, by="column")
     if pairs.empty:
-        return Check(name=name, passed=None, detail="No column was looked at that may lack values.")
+        return Check(name=name, passed=None, detail="Nothing to ask: no column of these data may lack values.")
     worst, p = _farthest(pairs, TOLERATED)
     said = f"{worst['column']}, {worst['share']:.2%} in {worst['arm']} and {worst['share_control']:.2%} in {control}"
     if p >= alpha:

@@ -197,6 +197,12 @@ def test_what_keeps_a_plan_from_being_loaded_is_found_in_the_file(write, at, val
         launch.load(path)
 
 
+def test_an_equivalence_stands_in_place_of_a_margin(write):
+    spec = changed((*GUARDS, 0, "margin"))
+    spec["metrics"]["guardrails"][0]["equivalence"] = "±30%"
+    assert "G3" not in {f.rule for f in linter.lint_file(write(spec), MEASURED)}
+
+
 def test_findings_name_line_place_and_a_chapter_that_exists(write):
     path = write(changed((*GUARDS, 0, "owner"), None))
     (finding,) = linter.lint_file(path, MEASURED)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import launch, preflight, study, validity
+from helpers import launch, preflight, study, units, validity
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
 LAUNCH = """\
@@ -189,7 +189,7 @@ def test_a_launch_without_a_planned_split_is_asked_whether_its_slices_are_alike(
 
 
 def test_attributes_with_too_many_levels_are_left_out(tables, opened, monkeypatch):
-    monkeypatch.setattr(preflight, "LEVELS", 2)
+    monkeypatch.setattr(units, "MOST_LEVELS", 2)
     assert set(preflight.slices(opened(tables))["attribute"]) == {"device"}
 
 

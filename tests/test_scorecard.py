@@ -257,3 +257,18 @@ def test_what_is_to_stay_as_it_is_is_read_drawn_and_shown_with_both_margins(play
     assert "change of" in words.table([told])["harm ruled out"][0]
     shown = Readout(headline="One.", answer=("Two.",), claims=scorecard.measure(data).claims[:1]).to_html()
     assert "holds for all success metrics at once" in shown
+
+
+def test_covariates_of_an_own_table_are_compared_before_any_effect_is_read(players):
+    path, table = players
+    card = scorecard.measure(study.open(launch.load(path)))
+    (before,) = card.before
+    by_arm = [table.loc[table["version"] == arm, "history"] for arm in ("new", "old")]
+    expected = stats.ttest_ind(*by_arm, equal_var=False)
+    assert [before.diff, before.p] == pytest.approx([by_arm[0].mean() - by_arm[1].mean(), expected.pvalue], rel=1e-9)
+    assert next(c for c in card.checks if c.name == "Before the launch").passed
+    shifted = table.assign(history=table["history"] + 1.5 * (table["version"] == "new"))
+    shifted.to_csv(path.parent / "players.csv", index=False)
+    failed = scorecard.measure(study.open(launch.load(path)))
+    assert [c.name for c in failed.checks if c.passed is False] == ["Before the launch"]
+    assert all(isinstance(c.estimate, NotEstimable) for c in failed.claims)

@@ -522,3 +522,28 @@ def test_units_of_two_parts_of_a_launch_add_up(players):
     both = parts[0] + parts[1]
     np.testing.assert_allclose(both.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(both.scatter, whole.scatter, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("segments", "sentence"),
+    [
+        ("hours", "'segments' names 'hours', which is measured after the assignment"),
+        ("version", "'segments' names 'version', which tells accounts or arms apart"),
+        ("history", "'segments' names 'history', which is a covariate"),
+        ("country, country", "'segments' names 'country', twice"),
+        ("user", "'segments' names 'user', which tells accounts or arms apart"),
+    ],
+)
+def test_a_segment_that_is_no_attribute_is_refused(players, segments, sentence):
+    path, _ = players
+    path.write_text(path.read_text().replace("segments: [country]", f"segments: [{segments}]"))
+    with pytest.raises(PremiereError, match=sentence):
+        launch.load(path)
+
+
+def test_a_segment_with_a_level_for_nearly_each_account_is_refused(players):
+    path, table = players
+    table.assign(code=np.arange(len(table)) // 8).to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text().replace("segments: [country]", "segments: [country, code]"))
+    with pytest.raises(DataError, match=r"attribute 'code' has 500 levels; .* at most 100 are compared"):
+        units.load(study.open(launch.load(path)))

@@ -209,7 +209,7 @@ class Launch(Section):
                 raise PydanticCustomError(
                     "match", "a matched control needs one treatment, and one, two, three … times its accounts"
                 )
-        self._check_poststrata()
+        self._check_attributes()
         if self.data.source == "simulate":
             if self.sampling is None or self.dates is None:
                 raise PydanticCustomError("sampling", "a simulated launch needs 'sampling' with 'n' for every arm")
@@ -221,22 +221,28 @@ class Launch(Section):
                 )
         return self
 
-    def _check_poststrata(self) -> None:
-        """Refuse post-strata that cannot have been known before the assignment."""
-        names = self.decision.poststratify
-        measured = {b.column for p in self.plan for m in p.metric.measures for b in m.bases if b.table == UNITS_TABLE}
-        for name in names:
-            faults = {
-                "twice": names.count(name) > 1,
-                "which is measured after the assignment": name in measured,
-                "which tells accounts or arms apart": name in {self.data.account, self.data.arm},
-            }
-            for fault in (f for f, found in faults.items() if found):
-                raise PydanticCustomError(
-                    "poststratify",
-                    f"'decision.poststratify' names '{name}', {fault}; name attributes known before the assignment, "
-                    "each once, such as those under 'segments'",
-                )
+    def _check_attributes(self) -> None:
+        """Refuse attributes that cannot have been known before the assignment, or that stand for something else."""
+        own = [p.metric for p in self.plan]
+        measured = {b.column for m in own for one in m.measures for b in one.bases if b.table == UNITS_TABLE}
+        measured |= {str(m.event.column) for m in own if m.event}
+        named = (m.covariates for m in own if isinstance(m.covariates, tuple))
+        past = {c.column for measures in named for c in measures if c.table == UNITS_TABLE}
+        drawn = {self.data.account, self.data.arm, self.data.weight}
+        for key, names in (("segments", self.segments), ("decision.poststratify", self.decision.poststratify)):
+            for name in names:
+                faults = {
+                    "twice": names.count(name) > 1,
+                    "which is measured after the assignment": name in measured,
+                    "which is a covariate, and no attribute with a few levels": name in past,
+                    "which tells accounts or arms apart": name in drawn,
+                }
+                for fault in (f for f, found in faults.items() if found):
+                    raise PydanticCustomError(
+                        "attributes",
+                        f"'{key}' names '{name}', {fault}; name attributes known before the assignment, each once, "
+                        "such as a device or a country",
+                    )
 
     def _check_past(self) -> None:
         """Refuse files of the past that are not there, and targets that have no past."""

@@ -197,7 +197,7 @@ def _raw(data: Any, lines: strict_yaml.Lines) -> list[Finding]:
         hits.append(("O2", Hit("E", at, f"there are {n} north stars", "choose one; what drives it is 'supporting'")))
     guardrails = plan.get("guardrails")
     for i, entry in enumerate(guardrails if isinstance(guardrails, list) else ()):
-        if not isinstance(entry, dict) or entry.get("margin") is None:
+        if not isinstance(entry, dict) or (entry.get("margin") is None and entry.get("equivalence") is None):
             name = (entry.get("metric") or entry.get("name")) if isinstance(entry, dict) else entry
             fix = "say under 'margin' how much harm is just not accepted"
             hits.append(("G3", Hit("E", ("metrics", "guardrails", i), f"guardrail '{name}' has no margin", fix)))

@@ -29,6 +29,7 @@ from helpers.units import query
 from helpers.units.query import STRATUM, Cell, anchor, design, drawn, near, values
 
 __all__ = [
+    "MOST_LEVELS",
     "STRATUM",
     "Cell",
     "anchor",
@@ -47,6 +48,7 @@ __all__ = [
     "why_not",
 ]
 
+MOST_LEVELS = 100  # of an attribute: one with more is a number or an id
 HOURS = {
     "h": 1.0,
     "h/week": 1.0,
@@ -169,6 +171,7 @@ def check(data: Study) -> pd.DataFrame:
                 raise DataError(f"{launch.data.units}: has no column {column!r}; {did_you_mean(column, own.columns)}")
     else:
         _refuse(launch, [fault for name, table in data.tables.items() for fault in schema.faults(name, table)])
+    _check_levels(data)
     _check_arms(data)
     for name in ("sessions", "plays"):
         if name in data.tables:
@@ -184,6 +187,20 @@ def check(data: Study) -> pd.DataFrame:
 def _refuse(launch: Launch, faults: list[str]) -> None:
     if faults:
         raise DataError("\n".join(f"{launch.name}: {fault}" for fault in faults[:6]))
+
+
+def _check_levels(data: Study) -> None:
+    """Refuse an attribute with so many levels that it is a number or an id, and its groups are single accounts."""
+    table = data.tables.get(UNITS_TABLE, data.tables.get("accounts"))
+    names = [name for name in data.launch.attributes if table is not None and name in table.columns]
+    if table is None or not names:
+        return
+    for name, n in table.aggregate(**{name: table[name].nunique() for name in names}).execute().iloc[0].items():
+        if n > MOST_LEVELS:
+            raise DataError(
+                f"{data.launch.name}: attribute {str(name)!r} has {n:,} levels; groups need accounts, so at most "
+                f"{MOST_LEVELS} are compared: name one with fewer, or cut this one into bands first"
+            )
 
 
 def _check_arms(data: Study) -> None:
