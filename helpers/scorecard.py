@@ -244,9 +244,9 @@ def arm_counts(data: Study, read: Moments) -> Check:
     if data.launch.sampling:
         return validity.srm(counts, data.launch.sampling.n)
     equal = validity.srm(counts, dict.fromkeys(counts, 1))
-    if equal.passed is not False:
-        return equal
     sizes = ", ".join(f"{arm} {n:,}" for arm, n in counts.items())
+    if equal.passed is not False:
+        return replace(equal, detail=f"The arms are equally large, within chance ({sizes}); the launch plans no split.")
     detail = f"The arms are not equal ({sizes}); say under 'sampling: {{n: …}}' which split was planned."
     return replace(equal, passed=None, detail=detail)
 
