@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.errors import ParameterError, ReportError
-from helpers.report import figure, index, kernels, page, params, readout, record, runner, theme
+from helpers.report import figure, index, kernels, page, params, readout, record, runner, table, theme
 from helpers.report.readout import Readout
 from helpers.results import Check, Claim, Estimate, NotEstimable, Verdict
 
@@ -431,6 +431,23 @@ def test_headings_make_contents_with_anchors_of_their_own():
     anchors = re.findall(r'<h[23] id="([^"]+)"', made)
     assert links == anchors
     assert len(set(anchors)) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *(("share", dtype) for dtype in ("object", "str", "string", "boolean", "Float64", "Int64", "category")),
+        *(("p", dtype) for dtype in ("object", "float64", "Float64")),
+    ],
+)
+@pytest.mark.parametrize("values", [[None, 1], [None, None]])
+def test_a_missing_cell_is_a_dash_whatever_its_type(name, dtype, values):
+    known = {"str": "1", "string": "1", "boolean": True}.get(dtype, 1)
+    column = pd.Series([None if v is None else known for v in values], dtype=dtype)
+    shown = table.show(pd.DataFrame({"method": ["mean", "median"], name: column}))
+    for text in (shown.html, shown.text):
+        assert text.count("–") == values.count(None)
+        assert not {"None", "NaN", "nan", "NA"} & set(re.findall(r"\w+", text))
 
 
 def test_tables_lose_random_ids_and_headers_that_head_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -56,17 +57,17 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, titles: Mapp
         return Table(html="<p><em>Nothing to show: these data do not hold it.</em></p>", text="(nothing to show)")
     if titles and "metric" in chosen:
         chosen = chosen.assign(metric=chosen["metric"].map(lambda name: titled(name, titles)))
-    flags = [c for c in chosen if chosen[c].dtype in ("bool", "object", "str")]
-    chosen = chosen.assign(**{str(c): chosen[c].map(_cell) for c in flags})
+    mixed = [c for c in chosen if str(chosen[c].dtype) not in ("int64", "float64")]  # these know of None or NA
+    chosen = chosen.assign(**{str(c): chosen[c].astype(object).map(_cell) for c in mixed})
     formats: dict[Any, Any] = {c: readout.p_value for c in chosen if c in ("p", "p_adjusted", "q")}
     with pd.option_context("display.max_colwidth", None):
         html = chosen.to_html(index=False, border=0, na_rep="–", float_format=_number, formatters=formats)
-    return Table(html=html, text=chosen.to_string(index=False))
+    return Table(html=html, text=chosen.to_string(index=False, na_rep="–"))
 
 
 def _cell(value: Any) -> Any:
-    """Write a flag as a word and a text with true minus signs; anything else is left as it is."""
-    words = {"True": "yes", "False": "no", "None": None}
+    """Write a flag as a word and a text with true minus signs; what is missing is one kind of missing."""
+    words = {"True": "yes", "False": "no", "None": math.nan, "<NA>": math.nan}
     return readout.minus(value) if isinstance(value, str) else words.get(str(value), value)
 
 
