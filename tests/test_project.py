@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "reception": {"inference", "launch", "metrics", "moments", "power", "results", "schema", "study", "units"},
     "trust": {"detectors", "register", "results", "retention", "robust", "scorecard", "study", "timeline", "units"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units"},
-    "robust": {"errors", "inference", "metrics", "moments", "results", "study", "units"},
+    "robust": {"errors", "inference", "metrics", "moments", "report", "results", "study", "units"},
     "decomposition": {"metrics", "results", "scorecard", "study", "units"},
     "report": {"errors", "results", "wording"},
     "prospect": {"errors", "inference", "launch", "metrics", "moments", "power", "report", "results", "scorecard", "sequential", "study", "units"},

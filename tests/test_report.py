@@ -241,6 +241,16 @@ def test_scorecard_escapes_names_marks_the_bound_and_says_why_a_number_is_missin
     assert "no effect" not in made.text.lower()
 
 
+def test_an_estimate_without_a_claim_has_the_title_with_its_suffix_and_the_unit():
+    late = Readout(
+        headline="One.", answer=("Two.",), estimates=(replace(estimate(), metric="hours: late"),),
+        titles={"hours": "Hours watched"}, unit="h/week",
+    )  # fmt: skip
+    assert "Hours watched: late<small>h/week</small>" in late.to_html()
+    share = Readout(headline="One.", answer=("Two.",), estimates=(estimate(diff=0.02, low=0.01, high=0.03),), unit="share")
+    assert "+2.0 pp" in Markup(share.to_html()).text
+
+
 @pytest.mark.parametrize(
     ("better", "bound", "tone", "right"),
     [("higher", 0.3, "good", True), ("lower", 0.3, "bad", True), ("higher", -0.3, "bad", False), ("lower", -0.3, "good", False)],

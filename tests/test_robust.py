@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import re
 import textwrap
 from dataclasses import replace
 
@@ -611,13 +612,18 @@ def test_heavy_viewers_who_are_the_target_stay_and_the_words_and_the_primary_cha
     assert (plain.passed, meant.passed) == (False, True)
     assert "as intended" in meant.detail
     first = [influence.primary(arms, heavy_viewers_are_target=t) for t in (False, True)]
-    assert [r[0].name for r in first] == ["capped mean", "mean"]
-    assert first[1][0].estimate == estimators.mean(arms)
+    assert [r[0].name for r in first] == ["mean capped at the 99% quantile", "mean"]
+    assert first[1][0].estimate == replace(estimators.mean(arms), metric="hours: mean")
     assert first[1][1].estimate.n_control < 0.15 * arms.n[0]
     words = [
         influence.answer(arms, c, r[0], heavy_viewers_are_target=t)
         for c, r, t in zip((plain, meant), first, (False, True), strict=True)
     ]
+    assert re.fullmatch(
+        r"hours \(mean capped at the 99% quantile\): \+(\d\.\d+) \(between −?(\d\.\d+) and \+(\d\.\d+)\); "
+        r"by this measure (a rise|neither a rise nor a fall) stands out from chance\.",
+        words[0][1],
+    )
     assert "Do not tell it as a gain for everybody" in words[0][2]
     assert "keep every one of them in" in words[1][2]
 
@@ -649,7 +655,11 @@ def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     assert influence.check(replace(kept, weighted=True)).detail.endswith(
         "Each account counts once here, whatever its weight."
     )
-    (only,) = influence.primary(kept)
+    (only,) = influence.primary(replace(kept, title="Stayed", weighted=True))
+    assert only.estimate.metric == "value: mean, each account once"
+    told = influence.answer(replace(kept, title="Stayed"), influence.check(replace(kept, weighted=True)), only)
+    assert told[0].endswith("cannot carry it.")
+    assert told[1].startswith("Stayed (mean, each account once): ")
     assert "percentage points" in influence.answer(kept, influence.check(kept), only)[1]
     few = accounts.of(hours(rng, 100), hours(rng, 100))
     assert influence.check(few).passed is None

@@ -40,7 +40,7 @@ class Readout:
     words in all, without the jargon of `wording`; a difference that was not found is never "no effect". "Unchanged" is
     said of a passed equivalence among the claims, and with its margin.
     `decision` defaults to the verdict's, `estimates` to those of the claims. The page
-    shows `titles`, by metric, instead of names.
+    shows `titles`, by metric, instead of names, and `unit` with estimates that no claim gives one.
 
     Raises:
         ParameterError: the answer is too long or not plain, the decision contradicts the verdict, or a number is
@@ -58,6 +58,7 @@ class Readout:
     checks: tuple[Check, ...] = ()
     verdict: Verdict | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
+    unit: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.answer, str) or not 1 <= len(self.answer) <= 3:
@@ -111,7 +112,7 @@ class Readout:
                 tone=DECISIONS[self.decision][0] if self.decision else "plain",
                 meaning=DECISIONS[self.decision][1] if self.decision else "",
                 interval=f"{levels.pop():.0%} interval" if len(levels) == 1 else "Interval",
-                rows=[_row(estimate, claim, self.titles) for estimate, claim in shown],
+                rows=[_row(estimate, claim, self.titles, self.unit) for estimate, claim in shown],
                 statuses=STATUSES,
             )
         )
@@ -190,9 +191,11 @@ def describe(estimate: Estimate, unit: str) -> dict[str, str]:
     return words
 
 
-def _row(estimate: Estimate | NotEstimable, claim: Claim | None, titles: Mapping[str, str]) -> dict[str, Any]:
+def _row(
+    estimate: Estimate | NotEstimable, claim: Claim | None, titles: Mapping[str, str], unit: str
+) -> dict[str, Any]:
     """Prepare one line of the scorecard."""
-    unit = claim.unit if claim else ""
+    unit = claim.unit if claim else unit
     row: dict[str, Any] = {
         "title": claim.title if claim else titled(estimate.metric, titles),
         "role": ROLES.get(claim.role, claim.role) if claim else "",

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from helpers.errors import ParameterError
+from helpers.report import readout
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.robust import accounts, estimators, values
 from helpers.robust.accounts import Arms
@@ -28,6 +29,7 @@ TOPS = (0.001, 0.005, 0.01)
 LEFT_OUT = (0.0, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05)
 HALF = 0.5  # of the effect: more than that from the top is concentrated
 LEAST = 10  # accounts in the top; fewer have no average worth a name
+_ONCE = " Each account counts once here, whatever its weight."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +187,7 @@ def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = Fal
     told and whether it will repeat, not whether the data may be read.
     """
     passed, detail = _asked(arms, top, heavy_viewers_are_target, level)
-    unweighted = " Each account counts once here, whatever its weight." if arms.weighted else ""
-    return Check(name="Concentration", passed=passed, detail=detail + unweighted)
+    return Check(name="Concentration", passed=passed, detail=detail + _ONCE * arms.weighted)
 
 
 def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | None, str]:
@@ -201,7 +202,7 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
     if found.heavy.share is None:
         return (
             None,
-            "Cannot tell: the effect does not stand out from chance, so that it cannot be divided among accounts.",
+            "Cannot tell: the difference of plain means does not stand out from chance, so that it cannot be divided.",
         )
     limit = f"{found.above:,.4g} {arms.unit}".rstrip()
     brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of the effect"
@@ -267,7 +268,9 @@ def primary(
 
     Where heavy viewers are the target, nobody is capped: the mean over all accounts comes first, then the mean among
     those who were heavy before the launch, where that is known. Where they are not, the capped mean comes first.
+    An estimate bears the name of its method behind the metric's.
     """
+    once = ", each account once" * arms.weighted
     limit = estimators.cap_at(arms.pooled, cap) if (arms.pooled > 0).any() else np.inf
     target = audience(arms)
     everybody = Reading(
@@ -276,7 +279,7 @@ def primary(
         estimate=estimators.mean(arms, level=level),
     )
     limited = Reading(
-        name="capped mean",
+        name=f"mean capped at the {_percent(cap)} quantile",
         estimand=f"what it gains when no account counts for more than {limit:,.4g} {arms.unit}".rstrip(),
         estimate=estimators.capped(arms, limit, level=level),
     )
@@ -287,22 +290,27 @@ def primary(
         if target is None
         else estimators.mean(target, level=level),
     )
-    if arms.shares:
-        return [everybody]
-    return [everybody, heavy, limited] if heavy_viewers_are_target else [limited, everybody, heavy]
+    found = [everybody, heavy, limited] if heavy_viewers_are_target else [limited, everybody, heavy]
+    return [
+        replace(r, estimate=replace(r.estimate, metric=f"{arms.metric}: {r.name}{once}"))
+        for r in ([everybody] if arms.shares else found)
+    ]
 
 
 def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target: bool = False) -> tuple[str, str, str]:
-    """Say in three plain sentences what the primary reading is, who brings it, and what to do."""
+    """Say in three plain sentences who brings the effect, what the primary reading is, and what to do."""
     e = first.estimate
-    title = arms.title or arms.metric
+    title = f"{arms.title or arms.metric} ({e.metric.removeprefix(f'{arms.metric}: ')})"
     if isinstance(e, NotEstimable):
         told = f"{title} could not be estimated: {e.reason}."
     else:
-        scale, unit = (100, " percentage points") if arms.shares else (1, f" {arms.unit}" if arms.unit else "")
-        low, diff, high = (f"{scale * x:+.3g}".replace("-", "−") for x in (e.low, e.diff, e.high))
-        open_ = "" if e.low > 0 or e.high < 0 else "; neither a gain nor a loss can be told from chance"
-        told = f"{title}, {first.name}: {diff}{unit} (between {low} and {high}){open_}."
+        size = readout.describe(e, "share" if arms.shares else arms.unit)
+        unit = "percentage points" if arms.shares else arms.unit
+        way = "a rise" if e.low > 0 else "a fall" if e.high < 0 else "neither a rise nor a fall"
+        told = (
+            f"{title}: {size['change']} {unit}".rstrip() + f" (between {size['low']} and {size['high']}); "
+            f"by this measure {way} stands out from chance."
+        )
     if found.passed is None:
         act = "Quote the plain mean and the capped mean together, and say that more accounts are needed to tell."
     elif arms.shares:
@@ -313,7 +321,7 @@ def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target
         act = "Judge it by what these viewers gain, and keep every one of them in."
     else:
         act = "The result speaks for most accounts: the plain mean may be read as it is."
-    return found.detail, told, act
+    return found.detail.removesuffix(_ONCE), told, act
 
 
 def two_stories(arms: Arms, *, rng: np.random.Generator, few: float = 0.005, errors: float = 4.0) -> tuple[Arms, Arms]:
