@@ -227,10 +227,12 @@ _SIGNS = {"eq": "=", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥"
 
 
 def _where(conditions: tuple[Condition, ...]) -> list[str]:
-    """Write conditions as formulas."""
+    """Write conditions as formulas, and what is true or false in words."""
     return [
         f"{c.column} is {'' if c.value else 'not '}missing"
         if c.op == "missing"
+        else f"{c.column} is {'not ' * (c.op == 'ne')}{str(c.value).lower()}"
+        if isinstance(c.value, bool)
         else f"{c.column} {_SIGNS[c.op]} {', '.join(map(str, c.value)) if isinstance(c.value, tuple) else c.value}"
         for c in conditions
     ]

@@ -18,7 +18,7 @@ from helpers.linter.rule import Subject, power, size
 from helpers.metrics import Bound
 from helpers.report import index, theme
 from helpers.report.readout import DECISIONS, number, percent
-from helpers.results import Decision
+from helpers.results import Decision, titled
 
 
 class Framing(NamedTuple):
@@ -125,7 +125,8 @@ def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
         "kind": m.kind.replace("_", " ") + (f", capped at the {m.cap:.1%} quantile of both arms" if m.cap else ""),
         "asked": "" if asked is None else p.asked,
         "both": "" if asked is None else _both_ways(asked, p.baseline, m.unit),
-        "drives": p.drives or (launch.plan[0].metric.name if p.role == "supporting" else ""),
+        "drives": titled(p.drives or (launch.plan[0].metric.name if p.role == "supporting" else ""), launch.titles),
+        "counter": titled(p.counter, launch.titles),
         "family": linter.family(p) if p.role == "guardrail" else "",
         "power": "",
         "visible": "",
@@ -160,7 +161,7 @@ def _both_ways(bound: Bound, baseline: float | None, unit: str) -> str:
 
 def _risk(launch: Launch, risk: str, metric: str, accepted: str) -> tuple[str, str]:
     if metric:
-        return risk, f"Watched: {launch.titles.get(metric, metric)}"
+        return risk, f"Watched: {titled(metric, launch.titles)}"
     return risk, f"Accepted {accepted}" if accepted else "Neither watched nor accepted"
 
 

@@ -139,6 +139,16 @@ def test_netflix_and_prime_differ_in_framing_and_in_the_harm_they_watch():
     assert "effort" in pages["prime_recommendations"]
 
 
+def test_a_plan_names_other_metrics_by_their_titles_and_conditions_in_words():
+    one = launch.load(LAUNCHES / "show_premiere.yaml")
+    page = plan.render(one, [], DAY)
+    counter, driven = (one.titles[m] for m in ("intentional_start_share", one.plan[0].metric.name))
+    assert f"<dt>Counter-metric</dt><dd>{counter}</dd>" in page
+    assert f"<dt>Drives</dt><dd>{driven}</dd>" in page
+    assert "is_launch_title is true" in page
+    assert "= True" not in page
+
+
 def test_markup_in_a_plan_is_text(gate, tmp_path):
     evil = "<script>alert(1)</script>"
     one = gate("feature: a gate", f"feature: '{evil}'")

@@ -620,7 +620,7 @@ def test_heavy_viewers_who_are_the_target_stay_and_the_words_and_the_primary_cha
         for c, r, t in zip((plain, meant), first, (False, True), strict=True)
     ]
     assert re.fullmatch(
-        r"hours \(mean capped at the 99% quantile\): \+(\d\.\d+) \(between −?(\d\.\d+) and \+(\d\.\d+)\); "
+        r"hours \(mean capped at the 99% quantile\): \+(\d\.\d+) \(between [+−](\d\.\d+) and \+(\d\.\d+)\); "
         r"by this measure (a rise|neither a rise nor a fall) stands out from chance\.",
         words[0][1],
     )
