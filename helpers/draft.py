@@ -15,6 +15,10 @@ from helpers.errors import DataError, LaunchError
 ARM_NAMES = ("arm", "variant", "version", "group", "treatment", "cell", "bucket", "test_group", "segment")
 CONTROL_NAMES = ("control", "ctrl", "a", "0", "old", "baseline", "placebo", "off", "false", "none")
 PAST_WORDS = {"before", "pre", "past", "prior", "previous", "history", "baseline"}  # columns that sharpen, not measure
+WEIGHT_WORDS = {"weight", "weights", "pw", "w"}
+TIME_WORDS = {"tenure", "time", "duration", "lifetime", "days", "weeks", "months"}
+EVENT_STEMS = ("left", "churn", "cancel", "event")
+LOWER_STEMS = ("refund", "churn", "cancel", "left", "crash", "error", "ticket", "complaint")  # the fewer the better
 MAX_ARMS = 6
 MAX_LEVELS = 12
 MAX_METRICS = 12
@@ -62,8 +66,9 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
     )
     others = [c for c in columns if c.name not in {account, arm}]
     counted = [c for c in others if c.type.is_numeric() or c.type.is_boolean()]
-    past = [c.name for c in counted if set(re.split(r"[^a-z]+", c.name.lower())) & PAST_WORDS]
-    numbers = [c for c in counted if c.name not in past][:MAX_METRICS]
+    weights = [c.name for c in counted if not c.binary and WEIGHT_WORDS & _words(c)]
+    past = [c.name for c in counted if PAST_WORDS & _words(c) and c.name not in weights]
+    numbers = [c for c in counted if c.name not in {*past, *weights}][:MAX_METRICS]
     if not numbers:
         raise DataError(f"{path}: has no numeric or true/false column to measure besides account and arm")
     segments = [c.name for c in others if c.type.is_string() and 2 <= c.levels <= MAX_LEVELS]
@@ -71,7 +76,8 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
     where = table_path(path, out)
     quoted, treatments = json.dumps, [a for a in arms if a != control]
     found = ", ".join(f"{a} ({k:,})" for a, k in zip(sizes["level"], sizes["n"], strict=True))
-    first, *rest = numbers
+    first, *rest = sorted(numbers, key=lambda c: _starts(c, LOWER_STEMS))
+    parts = ", ".join(f"{quoted(a)}: 1" for a in (control, *treatments))
     lines = [
         f"# Drafted from {_comment(path.name)}: {n:,} rows. Every line is a guess: read it, correct it.",
         f"name: {name}",
@@ -82,10 +88,11 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
         "# show: {format: limited, episodes: 4}   # where a title is launched; 'limited' ends by itself",
         "",
         f"data: {{units: {quoted(where)}, account: {quoted(account)}, arm: {quoted(arm)}}}",
+        *(f"# does each account stand for several? then add to 'data': weight: {quoted(w)}" for w in weights),
         f"# arms found: {_comment(found)}; accounts in other arms are left out",
-        f"arms: {{control: {quoted(control)}, treatment: {quoted(treatments[0])}}}",
+        f"arms: {{control: {quoted(control)}, treatment: {quoted(treatments if treatments[1:] else treatments[0])}}}",
         "# the planned split, in accounts or parts, against which the arms are counted:",
-        f"# sampling: {{n: {{{quoted(control)}: 1, {quoted(treatments[0])}: 1}}}}",
+        f"# sampling: {{n: {{{parts}}}}}",
         "",
         "metrics:",
         "  # one north star: the number that the launch is for; better is a guess, turn it where lower is better;",
@@ -96,7 +103,7 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
         lines += [
             "  # what drives the north star; add 'target: +5%' where one was promised, 'cap: 0.999' against outliers"
         ]
-        lines += ["  supporting:", *(f"    - {_entry(c, past)}" for c in rest)]
+        lines += ["  supporting:", *(f"    - {_entry(c, past)}" for c in rest), *_time(numbers)]
     lines += [
         "  # what must not break: move metrics here and say how much harm is just not accepted, for example",
         "  # guardrails:",
@@ -151,11 +158,33 @@ def _rank(name: str, known: tuple[str, ...]) -> int:
     return known.index(name) if name in known else len(known)
 
 
+def _words(column: Column) -> set[str]:
+    return set(re.split(r"[^a-z]+", column.name.lower()))
+
+
+def _starts(column: Column, stems: tuple[str, ...]) -> bool:
+    return any(word.startswith(stems) for word in _words(column))
+
+
 def _entry(column: Column, past: list[str]) -> str:
     name = "".join(ch if ch.isascii() and ch.isalnum() else "_" for ch in column.name.lower()).strip("_-") or "metric"
     kind = "proportion" if column.binary else "mean"
+    better = "lower" if _starts(column, LOWER_STEMS) else "higher"
     before = f", covariates: [{', '.join(map(json.dumps, past))}]" if past else ""
-    return f"{{name: {name[:64]}, kind: {kind}, column: {json.dumps(column.name)}, better: higher{before}}}"
+    return f"{{name: {name[:64]}, kind: {kind}, column: {json.dumps(column.name)}, better: {better}{before}}}"
+
+
+def _time(numbers: list[Column]) -> list[str]:
+    """Suggest a time to an event where one column may be how long, and another whether it came."""
+    time = next((c.name for c in numbers if not c.binary and TIME_WORDS & _words(c)), None)
+    event = next((c.name for c in numbers if c.binary and _starts(c, EVENT_STEMS)), None)
+    if time is None or event is None:
+        return []
+    return [
+        "    # a time, and whether the event came then (1) or the account was only last seen (0)? then instead of both:",
+        f"    # - {{name: time_to_event, kind: time_to_event, column: {json.dumps(time)}, event: {json.dumps(event)}, "
+        "better: higher}",
+    ]
 
 
 def _comment(text: str) -> str:

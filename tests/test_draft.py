@@ -1,5 +1,7 @@
 """A drafted launch file is valid, guesses the obvious, and stays harmless whatever the table holds."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -7,10 +9,10 @@ from helpers import draft, launch, study, units
 from helpers.errors import DataError, LaunchError
 
 
-def drafted(tmp_path, table, suffix="csv"):
+def drafted(tmp_path, table, suffix="csv", out="players.yaml"):
     path = tmp_path / f"players.{suffix}"
     table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
-    return draft.write(path, tmp_path / "players.yaml")
+    return draft.write(path, tmp_path / out)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -30,6 +32,47 @@ def test_the_draft_runs_as_it_stands(tmp_path, players, suffix):
 def test_the_control_is_the_arm_that_sounds_like_one(tmp_path):
     table = pd.DataFrame({"id": range(8), "variant": ["treated", "control"] * 4, "y": [0, 1] * 4})
     assert launch.load(drafted(tmp_path, table)).arms.control == "control"
+
+
+def test_three_arms_are_a_control_and_two_treatments(tmp_path):
+    table = pd.DataFrame({"id": range(9), "variant": ["red", "control", "blue"] * 3, "y": range(9)})
+    path = drafted(tmp_path, table)
+    path.write_text(path.read_text().replace("# sampling:", "sampling:"))
+    read = launch.load(path)
+    assert (read.arms.control, read.arms.treatment) == ("control", ("blue", "red"))
+    assert read.sampling.n == {"control": 1, "blue": 1, "red": 1}
+
+
+def test_what_counts_harm_is_better_lower_and_leaves_the_north_star_to_the_others(tmp_path):
+    harm = ["refunds", "Churned", "n_cancelled", "crash_rate", "errors", "support_tickets", "complaint"]
+    fine = ["terrors", "hours"]  # a stem starts a word
+    table = pd.DataFrame({"id": range(8), "arm": ["a", "b"] * 4} | {c: range(8) for c in [*harm, *fine]})
+    found = {p.metric.numerator.column: p.metric.better for p in launch.load(drafted(tmp_path, table)).plan}
+    assert found == dict.fromkeys(fine, "higher") | dict.fromkeys(harm, "lower")
+    assert next(iter(found)) == "terrors"
+
+
+@pytest.mark.parametrize("weight", ["pw", "weight", "w", "sampling_weight"])
+def test_a_weight_is_no_metric_and_works_as_suggested(tmp_path, weight):
+    table = pd.DataFrame({"id": range(8), "arm": ["a", "b"] * 4, weight: [1.5, 2.5] * 4, "y": range(8)})
+    path = drafted(tmp_path, table)
+    assert [p.metric.name for p in launch.load(path).plan] == ["y"]
+    (told,) = re.findall(r"# does each .*: (weight: .*)", path.read_text())
+    path.write_text(path.read_text().replace('arm: "arm"}', f'arm: "arm", {told}}}'))
+    assert launch.load(path).data.weight == weight
+
+
+@pytest.mark.parametrize("event", ["left", "churned", "cancelled", "event"])
+def test_a_time_to_an_event_is_suggested_and_works_as_it_stands(tmp_path, event):
+    table = pd.DataFrame(
+        {"id": range(8), "arm": ["a", "b"] * 4, "y": range(8), "tenure": range(8), event: [0, 0, 1, 1] * 2}
+    )
+    path = drafted(tmp_path, table)
+    assert "time_to_event" not in {p.metric.kind for p in launch.load(path).plan}
+    path.write_text(re.sub(r"# (- \{name: time_to_event)", r"\1", path.read_text()))
+    (stay,) = (p.metric for p in launch.load(path).plan if p.metric.kind == "time_to_event")
+    assert (stay.numerator.column, stay.event.column, stay.better) == ("tenure", event, "higher")
+    assert "time_to_event" not in drafted(tmp_path, table.drop(columns="tenure"), out="other.yaml").read_text()
 
 
 def test_hostile_names_stay_text(tmp_path):

@@ -247,7 +247,9 @@ def test_an_estimate_without_a_claim_has_the_title_with_its_suffix_and_the_unit(
         titles={"hours": "Hours watched"}, unit="h/week",
     )  # fmt: skip
     assert "Hours watched: late<small>h/week</small>" in late.to_html()
-    share = Readout(headline="One.", answer=("Two.",), estimates=(estimate(diff=0.02, low=0.01, high=0.03),), unit="share")
+    share = Readout(
+        headline="One.", answer=("Two.",), estimates=(estimate(diff=0.02, low=0.01, high=0.03),), unit="share"
+    )
     assert "+2.0 pp" in Markup(share.to_html()).text
 
 

@@ -346,6 +346,7 @@ def test_an_outlook_says_in_words_what_it_cannot_give():
     assert shown["effect"].iloc[1] == pytest.approx(0.1)
     gone = NotEstimable(metric="hours", reason="no times")
     assert "no times" in fading.words(gone, gone, unit="")
+    assert "no times" not in fading.words(gone, gone, unit="", told=f"Cannot tell: {gone.reason}.")
     assert isinstance(results.to_frame(fading.parts(gone)), pd.DataFrame)
     assert isinstance(fading.late(weekly([1, 1, 1, 1])), Estimate)
 

@@ -290,11 +290,12 @@ def outlook(course: Course | NotEstimable, *, days: Sequence[int]) -> pd.DataFra
     return frame
 
 
-def words(moved: Estimate | NotEstimable, remains: Estimate | NotEstimable, *, unit: str) -> str:
-    """Say the late effect, and how much larger it was early, in one sentence."""
+def words(moved: Estimate | NotEstimable, remains: Estimate | NotEstimable, *, unit: str, told: str = "") -> str:
+    """Say the late effect, and how much larger it was early, in one sentence; a reason that was `told` only once."""
     if isinstance(moved, NotEstimable) or isinstance(remains, NotEstimable):
         reason = getattr(moved, "reason", "") or getattr(remains, "reason", "")
-        return f"The course of the effect could not be read: {reason}."
+        said_before = bool(reason) and reason in told
+        return f"The course of the effect could not be read{' for that reason' if said_before else f': {reason}'}."
 
     def said(e: Estimate) -> str:
         values = (e.diff, e.low, e.high)
