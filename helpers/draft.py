@@ -181,7 +181,7 @@ def _time(numbers: list[Column]) -> list[str]:
     if time is None or event is None:
         return []
     return [
-        "    # a time, and whether the event came then (1) or the account was only last seen (0)? then instead of both:",
+        "    # a time, and whether the event came then (1) or the account was last seen (0)? then instead of both:",
         f"    # - {{name: time_to_event, kind: time_to_event, column: {json.dumps(time)}, event: {json.dumps(event)}, "
         "better: higher}",
     ]

@@ -202,7 +202,8 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
     if found.heavy.share is None:
         return (
             None,
-            "Cannot tell: the difference of plain means does not stand out from chance, so that it cannot be divided.",
+            "Cannot tell: the difference of plain means does not stand out from chance, "
+            "so that it cannot be divided among accounts.",
         )
     limit = f"{found.above:,.4g} {arms.unit}".rstrip()
     brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of the effect"
