@@ -87,7 +87,7 @@ def early_minus_late(course: Course | NotEstimable) -> Estimate | NotEstimable:
     and `mde` says how much would have been seen.
     """
     if isinstance(course, NotEstimable):
-        return course
+        return replace(course, metric=f"{course.metric}: early minus late")
     if course.after.sum() < 2:
         return NotEstimable(metric=course.metric, reason="fewer than two periods since the launch", slice=course.slice)
     early, late = halves(course)
@@ -97,7 +97,7 @@ def early_minus_late(course: Course | NotEstimable) -> Estimate | NotEstimable:
 def late(course: Course | NotEstimable) -> Estimate | NotEstimable:
     """Estimate the effect over the second half of the window."""
     if isinstance(course, NotEstimable):
-        return course
+        return replace(course, metric=f"{course.metric}: late")
     return contrast(course, mean_of(halves(course)[1]), name=f"{course.metric}: late")
 
 
