@@ -4,7 +4,8 @@ import ibis
 import numpy as np
 import pandas as pd
 import pytest
-from test_sampling import people, reference
+from reference import case
+from test_sampling import people
 
 from helpers import sampling
 from helpers.errors import ParameterError
@@ -12,7 +13,7 @@ from helpers.errors import ParameterError
 
 def test_standard_errors_of_designs_are_those_of_r():
     # R 4.2.2 on 27,285 short-video users in four strata; the sizes before rounding, as there.
-    case = reference("sampling__kuairand_strata_follow_num")["expected"]
+    case = case("sampling__kuairand_strata_follow_num")["expected"]
     size, spread = pd.Series(case["N"]), pd.Series(case["sd"])
     for name, n in (
         ("neyman", case["neyman"]),
@@ -33,13 +34,13 @@ def test_standard_errors_of_designs_are_those_of_r():
 
 
 def test_an_oversampled_mean_s_error_is_that_of_r():
-    case = reference("sampling__oversample_heavy_viewers")
+    case = case("sampling__oversample_heavy_viewers")
     size, n, spread = (pd.Series(case["inputs"][k], dtype=float) for k in ("N", "n", "sd"))
     assert sampling.standard_error(size, spread, n) == pytest.approx(case["expected"]["se_fpc"], rel=1e-6)
 
 
 def test_kish_is_that_of_r_and_of_the_published_example():
-    cells = reference("raking__api_srs_stype_schwide")["expected"]
+    cells = case("raking__api_srs_stype_schwide")["expected"]
     weights = np.repeat(cells["cells"]["weight"], cells["cells"]["n"])
     assert sampling.kish(weights) == pytest.approx(cells["kish_neff"], rel=1e-6)
 
