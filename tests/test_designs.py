@@ -13,30 +13,30 @@ from helpers.errors import ParameterError
 
 def test_standard_errors_of_designs_are_those_of_r():
     # R 4.2.2 on 27,285 short-video users in four strata; the sizes before rounding, as there.
-    case = case("sampling__kuairand_strata_follow_num")["expected"]
-    size, spread = pd.Series(case["N"]), pd.Series(case["sd"])
+    c = case("sampling__kuairand_strata_follow_num")["expected"]
+    size, spread = pd.Series(c["N"]), pd.Series(c["sd"])
     for name, n in (
-        ("neyman", case["neyman"]),
-        ("prop", case["proportional"]),
+        ("neyman", c["neyman"]),
+        ("prop", c["proportional"]),
         ("equal", dict.fromkeys(size.index, 250)),
     ):
         got = sampling.standard_error(size, spread, pd.Series(n, dtype=float))
-        assert got == pytest.approx(case[f"se_{name}"], rel=1e-6)
-    mean = pd.Series(case["mean"])
+        assert got == pytest.approx(c[f"se_{name}"], rel=1e-6)
+    mean = pd.Series(c["mean"])
     cells = pd.DataFrame(
         {"size": size, "mean": mean, "variance": spread**2 * (size - 1) / size, "audience": [True, *[False] * 3]}
     )
     table = sampling.compare(cells, 1_000).set_index("design")
-    assert table.loc["simple random", "population_width"] / 1.959964 == pytest.approx(case["se_srs"], rel=1e-6)
+    assert table.loc["simple random", "population_width"] / 1.959964 == pytest.approx(c["se_srs"], rel=1e-6)
     # Whole accounts instead of fractions move the error in the fifth digit.
-    assert table.loc["Neyman", "population_width"] / 1.959964 == pytest.approx(case["se_neyman"], rel=1e-4)
-    assert table.loc["in proportion", "population_width"] / 1.959964 == pytest.approx(case["se_prop"], rel=1e-4)
+    assert table.loc["Neyman", "population_width"] / 1.959964 == pytest.approx(c["se_neyman"], rel=1e-4)
+    assert table.loc["in proportion", "population_width"] / 1.959964 == pytest.approx(c["se_prop"], rel=1e-4)
 
 
 def test_an_oversampled_mean_s_error_is_that_of_r():
-    case = case("sampling__oversample_heavy_viewers")
-    size, n, spread = (pd.Series(case["inputs"][k], dtype=float) for k in ("N", "n", "sd"))
-    assert sampling.standard_error(size, spread, n) == pytest.approx(case["expected"]["se_fpc"], rel=1e-6)
+    c = case("sampling__oversample_heavy_viewers")
+    size, n, spread = (pd.Series(c["inputs"][k], dtype=float) for k in ("N", "n", "sd"))
+    assert sampling.standard_error(size, spread, n) == pytest.approx(c["expected"]["se_fpc"], rel=1e-6)
 
 
 def test_kish_is_that_of_r_and_of_the_published_example():
