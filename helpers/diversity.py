@@ -184,17 +184,7 @@ def reach(
     and x accounts expected to reach an item, the jackknife gives x c^2 / (1 - exp(-x c^2)) times the variance: nearly
     1 for the rare items that decide, but too much where c is near 1.)
 
-    Args:
-        control: its groups, each with the number of accounts that reached every item.
-        treatment: likewise, the items in the same order.
-        catalogue: the number of items that could be reached, k or more.
-        what: what the items are, in words.
-        metric: its name.
-        level: confidence level.
-        power: with which `mde` would be found.
-
-    Raises:
-        ParameterError: `level` or `power` is out of range, or the catalogue is smaller than what was reached.
+    Arguments and errors are those of `inequality`, but that the items of the arms hold how many accounts reached them.
     """
     if (few := _few(control, treatment, catalogue, metric, level, power)) is not None:
         return few

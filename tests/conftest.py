@@ -2,13 +2,10 @@
 
 import os
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(autouse=True, scope="session")

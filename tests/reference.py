@@ -9,22 +9,23 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "reference"
 
 
-def _there(*names):
-    path = FOLDER.joinpath(*names)
-    if not path.exists():
-        pytest.skip(f"the reference is not here: {path.name}")
-    return path
+def path(*names):
+    """Find a file, or skip the test that needs it."""
+    found = FOLDER.joinpath(*names)
+    if not found.exists():
+        pytest.skip(f"the reference is not here: {found.name}")
+    return found
 
 
 def case(name):
     """Read a case: inputs, expected values and the tolerance within which they are to be met."""
-    return json.loads(_there("cases", f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads(path("cases", f"{name}.json").read_text(encoding="utf-8"))
 
 
 def data(of):
     """Read a data set by its file name, or that of a case."""
-    path = _there("data", (of if isinstance(of, str) else of["data"]["file"]).removeprefix("data/"))
-    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    file = path("data", (of if isinstance(of, str) else of["data"]["file"]).removeprefix("data/"))
+    return pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
 
 
 def near(c, expected):

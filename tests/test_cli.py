@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import SHARED
+import reference
 
 from helpers import cli, launch, study
 
@@ -101,12 +101,11 @@ def test_a_report_on_an_own_table_from_first_to_last(players, monkeypatch):
     assert sorted(p.stem for p in folder.glob("*.html")) == [p.stem for p in sorted(cli.NOTEBOOKS.glob("*.ipynb"))]
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the reference data are not beside the project")
 def test_cookie_cats_gives_the_published_numbers(tmp_path, monkeypatch):
     # Published: 7-day retention 19.02 % against 18.20 %, z-test p 0.0016, interval -1.33 to -0.31 percentage points.
     (tmp_path / "gate_test.yaml").write_text(f"""\
 name: gate_test
-data: {{units: {SHARED / "reference/data/cookie_cats.csv"}, account: userid, arm: version}}
+data: {{units: {reference.path("data", "cookie_cats.csv")}, account: userid, arm: version}}
 arms: {{control: gate_30, treatment: gate_40}}
 metrics:
   north_star: {{name: retention_7, kind: proportion, column: retention_7, better: higher}}
@@ -119,7 +118,7 @@ metrics:
     kept, rounds, _ = read["estimates"]
     assert (round(kept["control"], 4), round(kept["treatment"], 4), round(kept["p"], 4)) == (0.1902, 0.1820, 0.0016)
     assert (round(100 * kept["low"], 2), round(100 * kept["high"], 2)) == (-1.33, -0.31)
-    case = json.loads((SHARED / "reference/cases/welch_t__cookiecats_rounds_all.json").read_text())["expected"]
+    case = reference.case("welch_t__cookiecats_rounds_all")["expected"]
     assert rounds["diff"] == pytest.approx(case["diff"], rel=1e-9)
     assert [rounds["low"], rounds["high"]] == pytest.approx(case["ci"], rel=1e-9)
 

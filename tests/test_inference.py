@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tea_tasting as tt
+from columns import column, metric
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import case, data, near
@@ -19,30 +20,12 @@ from statsmodels.stats import multitest, proportion
 from helpers import decision, inference, metrics, moments
 from helpers.errors import DataError, ParameterError
 from helpers.inference import limits
-from helpers.metrics import UNITS_TABLE, Bound, Measure, Metric
+from helpers.metrics import Bound, Measure, Metric
 from helpers.moments import Moments
 from helpers.results import Estimate, NotEstimable
 
 EXACT = 1e-9  # relative
 CONTROL, TREATMENT = "control", "early"
-
-
-def column(name: str) -> Measure:
-    return Measure(table=UNITS_TABLE, agg="value", column=name)
-
-
-def metric(kind: str = "mean", *, numerator="y", denominator=None, covariates=(), **more) -> Metric:
-    return Metric(
-        name="m",
-        title="M",
-        kind=kind,
-        numerator=column(numerator),
-        denominator=None if denominator is None else column(denominator),
-        better="higher",
-        unit="h",
-        covariates=tuple(column(c) for c in covariates),
-        **more,
-    )
 
 
 MEAN, SHARE = metric(), metric("proportion", numerator="opened")

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import reference
 import statsmodels.formula.api as smf
+from columns import metric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import near
@@ -16,28 +17,11 @@ from statsmodels.stats.proportion import proportion_confint
 from helpers import inference, launch, moments, scorecard, study
 from helpers.errors import DataError, LaunchError
 from helpers.inference.adjusted import FEWEST
-from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.results import NotEstimable
 
 EXACT = 1e-9  # relative
 CONTROL, TREATMENT = "control", "early"
-
-
-def metric(kind="mean", *, numerator="y", denominator=None, covariates=()) -> Metric:
-    def column(name):
-        return Measure(table=UNITS_TABLE, agg="value", column=name)
-
-    return Metric(
-        name="m",
-        title="M",
-        kind=kind,
-        numerator=column(numerator),
-        denominator=None if denominator is None else column(denominator),
-        better="higher",
-        unit="h",
-        covariates=tuple(column(c) for c in covariates),
-    )
 
 
 MEAN, SHARE, RATIO = metric(), metric("proportion", numerator="kept"), metric("ratio", denominator="sessions")

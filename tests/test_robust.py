@@ -1,7 +1,6 @@
 """Heavy tails: quantiles, bootstrap, ranks and concentration against scipy, tea-tasting, R and simulation."""
 
 import functools
-import json
 import math
 import re
 import textwrap
@@ -10,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -22,9 +21,6 @@ from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.report import figure
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.robust import accounts, bootstrap, estimators, events, influence, quantiles, ranks, readings, values
-
-CASES = SHARED / "reference" / "cases"
-COOKIE_CATS = SHARED / "reference" / "data" / "cookie_cats.csv"
 
 
 def made(seed):
@@ -39,17 +35,13 @@ few_examples = settings(max_examples=40, deadline=None)
 
 
 def case(name):
-    if not CASES.exists():
-        pytest.skip("the reference numbers lie outside the project")
-    found = json.loads((CASES / f"{name}.json").read_text())
+    found = reference.case(name)
     return found["inputs"], found["expected"], found["tolerance"]
 
 
 @functools.cache
 def rounds():
-    if not COOKIE_CATS.exists():
-        pytest.skip("the reference data lie outside the project")
-    table = pd.read_csv(COOKIE_CATS)
+    table = reference.data("cookie_cats.csv")
     return tuple(table.loc[table["version"] == arm, "sum_gamerounds"].to_numpy(float) for arm in ("gate_30", "gate_40"))
 
 

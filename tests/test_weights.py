@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+import reference
+from columns import metric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import inference, launch, moments, scorecard, study, units
 from helpers.errors import DataError, LaunchError, ParameterError
-from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.results import Estimate, NotEstimable
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 EXACT = 1e-9  # relative
-
-
-def metric(kind="mean", *, numerator="y", denominator=None, covariates=()) -> Metric:
-    def column(name):
-        return Measure(table=UNITS_TABLE, agg="value", column=name)
-
-    return Metric(
-        name="m",
-        title="M",
-        kind=kind,
-        numerator=column(numerator),
-        denominator=None if denominator is None else column(denominator),
-        better="higher",
-        unit="h",
-        covariates=tuple(column(c) for c in covariates),
-    )
 
 
 def rows(n=600, seed=5) -> pd.DataFrame:
@@ -175,16 +156,9 @@ def test_kish_of_a_fivefold_oversample_of_a_fifth():
     assert worth == pytest.approx(6_600, rel=0.03)
 
 
-@pytest.fixture
-def api():
-    if not (SHARED / "reference").exists():
-        pytest.skip("the reference data are not beside the project")
-    return SHARED / "reference"
-
-
-def test_population_averages_equal_r(api):
-    case = json.loads((api / "cases" / "sampling__api_srs_mean.json").read_text())["expected"]
-    frame = pd.read_csv(api / "data" / "survey_apisrs.csv").assign(arm="a", stratum="all", y=lambda f: f["api00"])
+def test_population_averages_equal_r():
+    case = reference.case("sampling__api_srs_mean")["expected"]
+    frame = reference.data("survey_apisrs.csv").assign(arm="a", stratum="all", y=lambda f: f["api00"])
     frame[WEIGHT] = frame["pw"]
     read_ = read(frame, ["y"])
     asked = {"of": "a", "stratum": "stratum", "days": 28}
@@ -196,9 +170,9 @@ def test_population_averages_equal_r(api):
     assert (within.value, within.se) == pytest.approx((case["mean_api00"]["est"], case["mean_api00"]["se"]), rel=1e-6)
 
 
-def test_stratified_averages_equal_r(api):
+def test_stratified_averages_equal_r():
     """662.29 (SE 9.4089) is what R's documentation of survey::svymean prints for `apistrat`, with fpc."""
-    frame = pd.read_csv(api / "data" / "survey_apistrat.csv").assign(arm="a", y=lambda f: f["api00"])
+    frame = reference.data("survey_apistrat.csv").assign(arm="a", y=lambda f: f["api00"])
     frame[WEIGHT], frame["stratum"] = frame["pw"], frame["stype"]
     read_ = read(frame, ["y"])
     share = (frame.groupby("stype").size() / frame.groupby("stype")["fpc"].first()).to_numpy()
@@ -206,8 +180,8 @@ def test_stratified_averages_equal_r(api):
     assert (got.value, got.se) == pytest.approx((662.29, 9.4089), abs=0.005)
 
 
-def test_oversampled_viewers_equal_r(api):
-    case = json.loads((api / "cases" / "sampling__oversample_heavy_viewers.json").read_text())
+def test_oversampled_viewers_equal_r():
+    case = reference.case("sampling__oversample_heavy_viewers")
     given_, expected = case["inputs"], case["expected"]
     size, n, mean, sd = (np.array(given_[k], float) for k in ("N", "n", "mean", "sd"))
     weight = size / n
