@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import combinations_with_replacement
+from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -147,16 +149,21 @@ class Moments:
         Raises:
             DataError: the group column does not exist, or a label does not occur in it.
         """
-        rest = [c for c in self.groups if c != column]
-        code, groups = _codes(self.groups[rest])
+        _known([column], self.groups, "group column")
+        code, groups = _codes(self.groups[[c for c in self.groups if c != column]])
 
-        def aligned(part: Moments) -> Moments:
-            rows = code[(self.groups[column] == part.groups[column].iloc[0]).to_numpy()]
-            n, mean, scatter = (np.full((len(groups), *a.shape[1:]), np.nan) for a in (part.n, part.mean, part.scatter))
-            n[:], n[rows], mean[rows], scatter[rows] = 0, part.n, part.mean, part.scatter
+        def aligned(label: object) -> Moments:
+            mine = np.flatnonzero(self.groups[column] == label)
+            if not mine.size:
+                self.select(**{column: label})  # says what does occur
+            parts = (self.n, self.mean, self.scatter)
+            n, mean, scatter = (np.full((len(groups), *a.shape[1:]), np.nan) for a in parts)
+            n[:] = 0
+            for whole, part in zip((n, mean, scatter), parts, strict=True):
+                whole[code[mine]] = part[mine]
             return Moments(groups=groups, columns=self.columns, n=n, mean=mean, scatter=scatter)
 
-        return tuple(aligned(self.select(**{column: label})) for label in labels)
+        return tuple(map(aligned, labels))
 
 
 def from_table(
@@ -196,8 +203,9 @@ def from_table(
         number = (table[c].cast("int64") if kind.is_boolean() else table[c]).cast("float64")
         x[f"x{i}"] = number * table[WEIGHT] if weighted and c != WEIGHT else number
     rows = table.select(**{f"g{i}": table[c] for i, c in enumerate(by)}, **x)
-    asked = {f"valid{i}": rows[f"x{i}"].count() for i in where.values()}
-    asked |= {f"mean{i}": rows[f"x{i}"].mean() for i in where.values()}
+    asked = {f"mean{i}": rows[f"x{i}"].mean() for i in where.values()}
+    valid = {f"valid{i}": reduce(add, [rows[c] for c in list(x)[i : i + 16]]).count() for i in range(0, len(x), 16)}
+    asked |= valid  # a sum with a missing part is missing, so one count serves many columns
     for i, j in wanted:
         one, other = rows[f"x{i}"], rows[f"x{j}"]
         asked[f"cov{i}_{j}"] = one.var(how="pop") if i == j else one.cov(other, how="pop")
@@ -215,7 +223,7 @@ def from_table(
         if unlabelled := n[frame[f"g{i}"].isna()].sum():
             raise DataError(f"group column {c!r} is missing in {unlabelled:,.0f} rows; fill it or drop them first")
     told = frame[list(asked)].to_numpy(np.float64)
-    if not np.isfinite(told).all() or (told[:, : len(where)] != n[:, None]).any():
+    if not np.isfinite(told).all() or (frame[list(valid)].to_numpy() != n[:, None]).any():
         _refuse_values(rows, where)
     k = len(where)
     scatter = np.full((len(n), k, k), np.nan)

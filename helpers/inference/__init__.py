@@ -446,6 +446,8 @@ def _arms(
     if poststrata:
         moments = moments.select(**{arm: names[0]}) + moments.select(**{arm: names[1]})
     whole = _pooled(moments, stratum, *poststrata).split(arm, names)
+    if not poststrata and stratum is None:
+        return whole, whole, joined
     if poststrata:
         moments, joined = poststratified(moments, poststrata, arm=arm, stratum=stratum, ddof=ddof)
     return whole, (moments if stratum is None else moments.within(stratum)).split(arm, names), joined
