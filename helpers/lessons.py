@@ -11,7 +11,7 @@ import pandas as pd
 from ibis import _
 from scipy import stats
 
-from helpers import scorecard, study
+from helpers import clock, scorecard, study
 from helpers.launch import Launch
 from helpers.metrics import UNITS_TABLE
 from helpers.results import Estimate
@@ -74,7 +74,7 @@ def _day(data: Study, events: ibis.Table) -> ibis.Value:
     """Count whole days from the launch's first midnight (UTC)."""
     start = data.launch.dates.start if data.launch.dates else dt.date.min
     midnight = dt.datetime.combine(start, dt.time(), tzinfo=dt.UTC)
-    return (events.started_at.epoch_seconds() - int(midnight.timestamp())) // 86_400
+    return (clock.seconds(events.started_at) - int(midnight.timestamp())) // 86_400
 
 
 def _fast_starts(data: Study) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ibis import _
 from scipy import stats
 from statsmodels.duration import survfunc
 
-from helpers import reception, schema, segments, units
+from helpers import clock, reception, schema, segments, units
 from helpers.errors import ParameterError
 from helpers.inference import holm
 from helpers.metrics import UNITS_TABLE, Condition, Measure
@@ -407,7 +407,7 @@ def _people(data: Study, arm: ibis.Table, seen: ibis.Table, *, episodes: int, vi
 
 def _since(events: ibis.Table) -> Any:
     """Give the time of each event in days from its account's assignment."""
-    return (events["at"].epoch_seconds() - events.anchor.epoch_seconds()) / _DAY
+    return (clock.seconds(events["at"]) - clock.seconds(events.anchor)) / _DAY
 
 
 def _weeks(data: Study, people: ibis.Table, *, days: int) -> pd.DataFrame:

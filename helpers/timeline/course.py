@@ -15,6 +15,7 @@ from ibis import _
 from scipy import stats
 
 from helpers import moments, units
+from helpers.clock import seconds
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import Form
 from helpers.metrics import UNITS_TABLE, Measure, Metric
@@ -413,7 +414,7 @@ def _timed(data: Study, measure_: Measure, zero: ibis.Table | None, clock: Clock
         events = events.mutate(zero=_launch_day(data))
     else:
         events = events.mutate(zero=_.anchor)
-    period = (_["at"].epoch_seconds() - _.zero.epoch_seconds()) / (_DAY * step_days)
+    period = (seconds(events["at"]) - seconds(events.zero)) / (_DAY * step_days)
     return events.mutate(period=period.floor().cast("int64"), value=_.value.cast("float64"))
 
 

@@ -196,7 +196,7 @@ def forecast(course: Course | NotEstimable, day: float) -> Forecast | NotEstimab
     if not full_rank(since.effect_cov):
         return NotEstimable(metric=course.metric, reason=_FLAT, slice=course.slice)
     profile = _profile(np.array(since.starts, dtype=float), since.effect, since.effect_cov, course.step_days)
-    at = np.column_stack([np.ones(_GRID), [_shape(np.array([day]), tau, course.step_days)[0] for tau in profile.tau]])
+    at = np.column_stack([np.ones(_GRID), _shape(np.array(day), profile.tau, course.step_days)])
     best = int(np.argmin(profile.misfit))
     q = float(stats.chi2.ppf(course.level, 1))
     low, high = _limits(profile, at, q, 1.0)
@@ -395,9 +395,10 @@ class _Profile:
     misfit: Floats
 
 
-def _shape(day: Floats, tau: float, step_days: int) -> Floats:
-    """Average exp(-day / tau) over the days of each period."""
-    return np.exp(-(day[:, None] + np.arange(step_days)) / tau).mean(axis=1)
+def _shape(day: Floats, tau: Floats | float, step_days: int) -> Floats:
+    """Average exp(-day / tau) over the days of each period that begins on `day`."""
+    within = np.exp(-np.arange(step_days) / np.asarray(tau)[..., None]).mean(axis=-1)
+    return within * np.exp(-day / tau)
 
 
 def _profile(day: Floats, effect: Floats, cov: Floats, step_days: int) -> _Profile:
@@ -405,7 +406,7 @@ def _profile(day: Floats, effect: Floats, cov: Floats, step_days: int) -> _Profi
     tau = np.geomspace(step_days / 2, _LONGEST * (day[-1] + step_days - day[0]), _GRID)
     root = np.linalg.cholesky(cov)
     y = np.linalg.solve(root, effect)
-    shapes = np.array([_shape(day, t, step_days) for t in tau])
+    shapes = _shape(day, tau[:, None], step_days)
     x = np.linalg.solve(root, np.stack([np.ones_like(shapes), shapes], axis=-1))
     inverse = np.linalg.inv(np.einsum("tia,tib->tab", x, x))
     beta = np.einsum("tab,tib,i->ta", inverse, x, y)
