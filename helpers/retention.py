@@ -37,7 +37,8 @@ class Viewers:
     (whether they did not) and any segment, with `viewers`. A viewer leaves after an episode when so many further
     `visits` hold no later one; one whose visits had not yet been so many is censored there. Counting visits, not days,
     keeps those who come seldom from looking like those who lost interest. `weeks` has hours by week of the launch.
-    `states` counts what became of all. `elsewhere` began in another episode than the first and are not read.
+    `states` counts what became of all. `elsewhere` began in another episode than the first and are not read. `level` is
+    that of all intervals made from it.
     """
 
     counts: pd.DataFrame
@@ -46,6 +47,7 @@ class Viewers:
     episodes: int
     visits: int
     elsewhere: int
+    level: float = 0.95
 
 
 def read(
@@ -110,6 +112,7 @@ def read(
         episodes=episodes,
         visits=visits,
         elsewhere=viewers - first,
+        level=1 - launch.decision.alpha,
     )
 
 
@@ -117,7 +120,7 @@ def curve(viewers: Viewers | NotEstimable) -> pd.DataFrame:
     """Estimate the survival of all viewers from episode to episode; no rows where there are none. See `survival`."""
     if isinstance(viewers, NotEstimable):
         return pd.DataFrame(columns=_SURVIVAL)
-    return survival(viewers.counts, viewers.episodes)
+    return survival(viewers.counts, viewers.episodes, level=viewers.level)
 
 
 def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_least: int = 10) -> pd.DataFrame:
@@ -180,23 +183,26 @@ def by_segment(viewers: Viewers | NotEstimable, segment: str) -> pd.DataFrame:
         three levels on), p_adjusted.
     """
     columns = ["level", "viewers", "finish", "low", "high", "shrunken", "shrunken low", "shrunken high", "p_adjusted"]
+    if isinstance(viewers, NotEstimable) or segment not in viewers.counts:
+        return pd.DataFrame(columns=columns)
     rows: list[dict[str, Any]] = []
-    if isinstance(viewers, Viewers) and segment in viewers.counts:
-        for level, counts in viewers.counts.groupby(segment):
-            reached = survival(counts, viewers.episodes)
-            if len(reached) == viewers.episodes:
-                end, n = reached.iloc[-1], int(counts["viewers"].sum())
-                rows.append({"level": level, "viewers": n, **dict(end[["low", "high"]]), "finish": end["reached"]})
+    for level, counts in viewers.counts.groupby(segment):
+        reached = survival(counts, viewers.episodes, level=viewers.level)
+        if len(reached) == viewers.episodes:
+            end, n = reached.iloc[-1], int(counts["viewers"].sum())
+            rows.append({"level": level, "viewers": n, **dict(end[["low", "high"]]), "finish": end["reached"]})
     frame = pd.DataFrame(rows, columns=columns)
     if len(frame) < 2:
         return frame
     y = frame["finish"].to_numpy(dtype=float)
-    se = (frame["high"] - frame["low"]).to_numpy(dtype=float) / (2 * stats.norm.isf(0.025))
+    se = (frame["high"] - frame["low"]).to_numpy(dtype=float) / (2 * stats.norm.isf((1 - viewers.level) / 2))
     rest = (se**-2).sum() - se**-2
     others = ((se**-2) @ y - y * se**-2) / rest
     frame["p_adjusted"] = holm(2 * stats.norm.sf(np.abs(y - others) / np.sqrt(se**2 + 1 / rest)))
     if len(frame) >= segments.FEWEST:
-        frame["shrunken"], frame["shrunken low"], frame["shrunken high"] = segments.shrink(y.tolist(), se.tolist())
+        frame["shrunken"], frame["shrunken low"], frame["shrunken high"] = segments.shrink(
+            y.tolist(), se.tolist(), level=viewers.level
+        )
     return frame
 
 
@@ -220,7 +226,7 @@ def cohorts(viewers: Viewers | NotEstimable) -> pd.DataFrame:
         return pd.DataFrame(columns=["week", "viewers", "episode", "reached", "low", "high"])
     parts = []
     for week, rows in viewers.counts.groupby(viewers.counts["start_day"] // 7):
-        reached = survival(rows, viewers.episodes)
+        reached = survival(rows, viewers.episodes, level=viewers.level)
         if len(reached):
             parts.append(reached.assign(week=int(str(week)) + 1, viewers=int(rows["viewers"].sum())))
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["week", "viewers", *_SURVIVAL])
@@ -278,7 +284,7 @@ def finishing(viewers: Viewers | NotEstimable, launch: Launch) -> Check | None:
     return Check(name=name, passed=standing != "under", detail=f"{detail}, {words[standing]} usual ({titles}).")
 
 
-def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "", level: float = 0.95) -> Check:
+def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "") -> Check:
     """Ask whether viewers go on less, the later they began (log-rank test for trend).
 
     The trend is in what would be left of a launch's excitement on the start day if it halved every week: a show that is
@@ -309,7 +315,7 @@ def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "", level: float
     shares = (
         f"episode {episode} is reached by {first:.0%} of those who began in the first week, {later:.0%} of the others"
     )
-    if p < 1 - level:
+    if p < 1 - viewers.level:
         way = "less" if z > 0 else "longer"
         detail = f"The later viewers began, the {way} they go on: {shares}."
         return Check(name=name, passed=z < 0, detail=detail, p=p)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 Clock = Literal["assignment", "calendar", "visit"]
-_ADDS_UP = ("sum", "count", "any")
+_ADDS_UP = ("sum", "count")
 _DAY = 86_400
 _FRAME = ["from_day", "control", "treatment", "effect", "low", "high", "joint_low", "joint_high"]
 LOG_RATIO = "log ratio"
@@ -44,7 +44,7 @@ class Course:
 
     `starts` (w) are the periods' first days, counted from the clock's zero; before it they are negative. `mean` (2, w)
     holds control, then treatment; `cov` (2, w, w) the covariances of these means, because the same accounts are
-    in every period. `n` counts the accounts of each arm.
+    in every period. `n` counts the accounts of each arm; `level` is that of all intervals made from it.
     """
 
     metric: str
@@ -102,7 +102,7 @@ def measure(
 
     Args:
         data: the study; its launch says the window.
-        metric: a mean, proportion, count or ratio whose measures add up over events.
+        metric: a mean, count or ratio whose measures add up over events.
         treatment: the arm to judge; empty means the launch's first.
         step_days: length of a period, at least 1; what is left at the end of the window is not read.
         clock: from where periods count: each account's assignment, the calendar (the launch's first midnight), or its
@@ -152,7 +152,9 @@ def measure(
     over = WEIGHT if weighted else None
     forms = [_form(metric, [columns[m.name()][start] for m in metric.measures], scale, over) for start in starts]
     covariate = _form(metric, [before[m.name()] for m in metric.measures], 1.0, over) if before else None
-    return _courses(read, arms, metric, forms, covariate, starts=starts, step_days=step_days, by=by, clock=clock)
+    found = _courses(read, arms, metric, forms, covariate, starts=starts, step_days=step_days, by=by, clock=clock)
+    level = 1 - launch.decision.alpha
+    return {name: replace(one, level=level) if isinstance(one, Course) else one for name, one in found.items()}
 
 
 def contrast(
@@ -263,8 +265,7 @@ def levels(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
     parts = []
     for nth, measure_ in enumerate(metric.measures):
         events = _timed(data, measure_, None, "assignment", step_days)
-        value = _.value.max() if measure_.agg == "any" else _.value.sum()
-        each = events.aggregate(by=["account", "period"], value=value)
+        each = events.aggregate(by=["account", "period"], value=_.value.sum())
         parts.append(each.select("account", "period", **{x: _.value if x == names[nth] else 0.0 for x in names}))
     each = ibis.union(*parts).aggregate(by=["account", "period"], **{x: _[x].sum() for x in names})
     each = each.join(data.assignments.select("account", "arm"), "account")
@@ -336,6 +337,11 @@ def _obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
         )
     if reason := units.why_not(data, replace(metric, window_days=None)):
         return reason
+    if any(m.agg == "any" for m in metric.measures):
+        return (
+            "it asks whether an account ever did something within the window: the weeks of such a share do not add up "
+            "to it, and fall once everybody has; ask a sum or a count, such as days on which it was done"
+        )
     if metric.kind in ("quantile", "time_to_event") or any(m.agg not in _ADDS_UP for m in metric.measures):
         return "it is no sum over events, so that its periods cannot be read from means and covariances"
     if clock == "visit" and "sessions" not in data.tables:
@@ -397,11 +403,9 @@ def _per_period(
     """Add one measure up by account and period."""
     events = _timed(data, measure_, zero, clock, step_days)
 
-    def added(where: Any) -> Any:
-        return events.value.max(where=where) if measure_.agg == "any" else events.value.sum(where=where)
-
-    periods = {name: added(events.period == start // step_days) for start, name in named.items()}
-    past = {before: added(events["at"] < events.anchor)} if before else {}
+    value = events.value
+    periods = {name: value.sum(where=events.period == start // step_days) for start, name in named.items()}
+    past = {before: value.sum(where=events["at"] < events.anchor)} if before else {}
     return events.aggregate(by="account", **periods, **past)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from helpers.errors import ParameterError
-from helpers.report.readout import digits, number, percent
+from helpers.report.readout import describe
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.timeline.course import LOG_RATIO, Course, contrast, full_rank, mean_of
 
@@ -298,14 +298,10 @@ def words(moved: Estimate | NotEstimable, remains: Estimate | NotEstimable, *, u
         return f"The course of the effect could not be read{' for that reason' if said_before else f': {reason}'}."
 
     def said(e: Estimate) -> str:
-        values = (e.diff, e.low, e.high)
+        told = describe(e, unit)
         if unit == LOG_RATIO:
-            step = digits(*(100 * math.expm1(v) for v in values[1:]))
-            effect, low, high = (percent(math.expm1(v), signed=True, digits=step) for v in values)
-        else:
-            step = digits(*values[1:])
-            effect, low, high = (f"{number(v, step, signed=True)} {unit}".rstrip() for v in values)
-        return f"{effect} ({low} to {high})"
+            return f"{told['relative']} ({told['relative_interval']})"
+        return f"{told['change']} {told['step'] or unit} ({told['low']} to {told['high']})"
 
     return f"In the second half of the window the effect was {said(remains)}; early minus late, it was {said(moved)}."
 
@@ -327,10 +323,11 @@ def verdict(
 
     The effect of a show falls as its episodes get watched, also where nobody loses interest: if its later viewers go on
     like the first, that is no alarm. Otherwise the alarm is raised when the effect moves to the worse from early to
-    late and what remains late cannot be told from 0, or when later viewers of a show go on less than its first. Each is
+    late and what remains late is no certain gain, or when later viewers of a show go on less than its first. Each is
     raised by chance in 2.5 %, so that a steady launch is left alone at least nineteen times out of twenty. It is never
     raised because the hours of a limited series fall: they must. Its benchmark is who finishes, and only that, or its
-    later viewers, speaks against it.
+    later viewers, speaks against it. That an effect holds is said only where a change as large as the effect itself
+    would have been seen (with the power of `mde`): an interval too wide for that shows nothing.
 
     Args:
         moved: early minus late.
@@ -352,33 +349,46 @@ def verdict(
         reason = moved.reason if isinstance(moved, NotEstimable) else getattr(remains, "reason", "")
         return Check(name=name, passed=None, detail=f"Cannot tell: {reason}.")
     good = 1 if better == "higher" else -1
-    p, moves = moved.p, not moved.low <= 0 <= moved.high
+    at_first = good * (remains.diff + moved.diff)
     worst, best = sorted((good * remains.low, good * remains.high))
-    if moves and good * moved.diff > 0:
-        if finishing:
-            detail = "Ends: the effect is smaller late than early, as it must be when a limited series ends. "
-            detail += f"That alone says nothing against it; what counts is who finishes. {finishing.detail}"
-            return Check(name=name, passed=finishing.passed, detail=detail, p=p)
-        if viewers and viewers.passed:
-            detail = "Runs out: the effect is smaller late than early, as with any title whose episodes get watched; "
-            detail += "those who began later go on like the first."
-            return Check(name=name, passed=None, detail=detail, p=p)
-        if worst > 0:
-            detail = "Settles lower: the effect is smaller late than early, and late it still stands out from chance."
-            return Check(name=name, passed=True, detail=detail, p=p)
-        detail = "Fades: the effect is smaller late than early, and late it cannot be told from nothing."
-        return Check(name=name, passed=False, detail=detail, p=p)
+    worse, moves = good * moved.diff > 0, not moved.low <= 0 <= moved.high
+
+    def say(passed: bool | None, detail: str) -> Check:
+        return Check(name=name, passed=passed, detail=detail, p=moved.p)
+
+    if moves and worse and finishing:
+        text = "Ends: the effect is smaller late than early, as it must be when a limited series ends"
+        text += ", and late it is a loss. " if best < 0 else ". "
+        text += f"That alone says nothing against it; what counts is who finishes. {finishing.detail}"
+        return say(finishing.passed, text)
+    if moves and worse and best < 0:
+        if at_first > 0:
+            return say(False, "Turns: what was a gain early is a loss late, and the loss stands out from chance.")
+        return say(False, "Gets worse: the loss is larger late than early.")
+    if moves and worse and viewers and viewers.passed:
+        text = "Runs out: the effect is smaller late than early, as with any title whose episodes get watched; "
+        return say(None, text + "those who began later go on like the first.")
+    if moves and worse and worst > 0:
+        text = "Settles lower: the effect is smaller late than early, and late it still stands out from chance."
+        return say(True, text)
+    if moves and worse:
+        return say(False, "Fades: the effect is smaller late than early, and late it cannot be told from nothing.")
+    if moves and best < 0:
+        return say(None, "Shrinks: the loss is smaller late than early, and late it still stands out from chance.")
+    if moves and at_first < 0 and worst <= 0:
+        return say(None, "The loss fades: it is smaller late than early, and late it cannot be told from nothing.")
     if moves:
-        detail = "Grows: the effect is better late than early; people needed time, and an early look understates it."
-        return Check(name=name, passed=True, detail=detail, p=p)
-    if worst > 0:
-        detail = "Holds: late in the window the gain stands out from chance, and no fading from early to late was seen."
-        return Check(name=name, passed=True, detail=detail, p=p)
-    if best < 0:
-        detail = "Holds, as a loss: late in the window it is still there, and it did not get smaller."
-        return Check(name=name, passed=True, detail=detail, p=p)
-    detail = "Cannot tell: neither a late effect nor a change from early to late stands out from chance."
-    return Check(name=name, passed=None, detail=detail, p=p)
+        text = "Grows: the effect is better late than early; people needed time, and an early look understates it."
+        return say(True, text)
+    if worst <= 0 <= best:
+        text = "Cannot tell: neither a late effect nor a change from early to late stands out from chance."
+        return say(None, text)
+    what = "gain" if worst > 0 else "loss"
+    if moved.mde >= abs(remains.diff):
+        text = f"Cannot tell: late in the window the {what} stands out from chance, but a change from early to late as "
+        return say(None, text + "large as itself would probably not have been seen.")
+    text = f"late in the window the {what} stands out from chance, and a change as large as itself was not seen."
+    return say(True, f"Holds{', as a loss' if worst <= 0 else ''}: {text}")
 
 
 def _lower(sentence: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +64,7 @@ class Followed:
         return _course(self.mean + noise, cov, n)
 
 
+@cache
 def follow(scenario: str, *, accounts: int = ACCOUNTS, weeks: int = WEEKS, seed: int = 20261121) -> Followed:
     """Live the accounts of a scenario through so many weeks, with and without its idea.
 
@@ -116,20 +118,24 @@ def held(
         index = [fading.surrogate(c, early_periods=4) for c in drawn]
         predicted = [s.predicted if isinstance(s, fading.Surrogate) else s for s in index]
         rows.append(_held(idea, f"surrogate index, weeks 5 to {len(followed.truth)}", truth, predicted))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["effect", "forecast", "truth", "low", "high", "covers"])
 
 
 def agreement(
-    ideas: Sequence[str] = tuple(IDEAS), *, n: tuple[int, int] = (30_000, 10_000), launches: int = 500, seed: int = 7
-) -> tuple[float, float]:
+    ideas: Sequence[str] = tuple(IDEAS), *, n: tuple[int, int] = (30_000, 10_000), launches: int = 200, seed: int = 7
+) -> pd.DataFrame:
     """Say how often the surrogate index and the later measurement agree that a launch moved the later weeks.
 
     Each launch brings one of the ideas to a random share of its accounts, or takes it away.
 
     Returns:
-        recall, of the launches whose later weeks were then measured to differ, the share that the index from four weeks
-        had called so and in that direction; precision, of those that it called so, the share that was then measured so.
+        A row, or none without ideas: launches; differed, those whose later weeks were then measured to differ; recall,
+        the share of these that the index from four weeks had called so and in that direction; called, those that it
+        called so; precision, the share of these that was then measured so.
     """
+    columns = ["launches", "differed", "recall", "called", "precision"]
+    if not ideas:
+        return pd.DataFrame(columns=columns)
     rng = np.random.default_rng(seed)
     lived = [follow(idea) for idea in ideas]
     said = np.zeros((launches, 2))
@@ -138,8 +144,10 @@ def agreement(
         found = fading.surrogate(relative(idea.launch(n, rng)), early_periods=4)
         if isinstance(found, fading.Surrogate):
             row[:] = [np.sign(e.diff) * (e.p < 0.05) for e in (found.predicted, found.measured)]
-    both = (said[:, 0] == said[:, 1]) & (said[:, 0] != 0)
-    return float(both.sum() / (said[:, 1] != 0).sum()), float(both.sum() / (said[:, 0] != 0).sum())
+    both = ((said[:, 0] == said[:, 1]) & (said[:, 0] != 0)).sum()
+    called, differed = (said != 0).sum(axis=0)
+    recall, precision = (float(both / n) if n else np.nan for n in (differed, called))
+    return pd.DataFrame([(launches, int(differed), recall, int(called), precision)], columns=columns)
 
 
 def _moments(arms: Sequence[npt.NDArray[np.floating]]) -> tuple[Floats, Floats]:
