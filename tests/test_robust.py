@@ -706,8 +706,32 @@ def test_a_slow_tail_breaches_the_margin_of_a_far_quantile_and_passes_that_of_th
     assert found["play_delay_ms_p99"].rel == pytest.approx(0.4, abs=0.15)  # planted: the slow networks 40 % slower
     assert abs(found["play_delay_ms_p50"].rel) < 0.06
     assert events.compare(data, metrics.get("hours_per_account_week"), treatment="treated").reason.endswith(
-        "no quantile of events"
+        "is no quantile"
     )
+
+
+def test_a_quantile_of_accounts_on_an_own_table_is_that_of_its_column(tmp_path):
+    rows = pd.DataFrame(
+        {"id": range(2_000), "arm": ["c", "t"] * 1_000, "hours": np.random.default_rng(5).gamma(2, 5, 2_000)}
+    )
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        textwrap.dedent("""\
+            name: own
+            data: {units: rows.csv, account: id, arm: arm}
+            arms: {control: c, treatment: t}
+            metrics:
+              north_star: {name: hours, kind: mean, column: hours, better: higher}
+              supporting:
+                - {name: middle, kind: quantile, quantile: 0.5, column: hours, better: higher}
+            sampling: {n: {c: 1, t: 1}}
+            """)
+    )
+    found = {c.estimate.metric: c.estimate for c in scorecard.measure(study.open(load(path))).claims}["middle"]
+    middle = rows.groupby("arm")["hours"].median()  # pandas
+    assert (found.control, found.treatment) == pytest.approx((middle["c"], middle["t"]))
+    assert found.low < found.diff < found.high
 
 
 def test_a_slow_tail_is_seen_in_quantiles_and_missed_by_a_mean_that_hanging_sessions_carry():
