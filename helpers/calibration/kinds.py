@@ -183,11 +183,14 @@ def _of_arm(question: Literal["inequality", "reach"]) -> Kind:
 
     def value(world: World, n: int) -> float:
         """Give what n accounts have on average: Gini of every n in turn, or the chance that a quarter of them miss."""
-        who = np.repeat(np.arange(world.accounts), np.diff(world.first))
-        parts = items(world, np.arange(len(who)), who, np.arange(world.accounts) // (n if gini else world.accounts))
+        parts = []
+        for first in range(0, world.accounts, n):  # a part at a time: all plays at once would fill the memory
+            plays = world.first[first : first + n + 1]
+            who = np.repeat(np.arange(len(plays) - 1), np.diff(plays))
+            parts.append(items(world, np.arange(plays[0], plays[-1]), who, np.zeros(len(plays) - 1, dtype=np.int64))[0])
         if gini:
-            return float(diversity.gini(parts[: world.accounts // n]).mean())
-        return float(1 - ((1 - parts[0] / world.accounts) ** max(n // 4, 1)).mean())
+            return float(diversity.gini(np.array(parts[: world.accounts // n])).mean())
+        return float(1 - ((1 - np.sum(parts, axis=0) / world.accounts) ** max(n // 4, 1)).mean())
 
     return Kind(compare=compare, truth=lambda control, treatment, n: value(treatment, n) - value(control, n))
 
