@@ -93,6 +93,30 @@ def _rows(arms: Mapping[str, Floats], columns: list[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def _relative(metric: Metric) -> Kind:
+    """Try the relative change of a metric that Moments answer."""
+    plain = _averaged(metric)
+
+    def compare(control: Samples, treatment: Samples) -> Answers:
+        return [_as_relative(e) for e in plain.compare(control, treatment)]
+
+    def truth(control: World, treatment: World, n: int) -> float:
+        nothing = replace(
+            control, columns={c: 0 * x for c, x in control.columns.items()}
+        )  # a difference to it is a level
+        return plain.truth(control, treatment, n) / plain.truth(nothing, control, n)
+
+    return Kind(compare=compare, truth=truth)
+
+
+def _as_relative(e: Estimate | NotEstimable) -> Estimate | NotEstimable:
+    if isinstance(e, NotEstimable):
+        return e
+    if e.rel is None or e.rel_low is None or e.rel_high is None:
+        return NotEstimable(metric=e.metric, reason=e.note)
+    return replace(e, diff=e.rel, low=e.rel_low, high=e.rel_high, se=e.se / e.control)
+
+
 def _capped(metric: Metric, cap: float) -> Kind:
     """Try a mean of amounts up to a quantile of both arms together: each experiment finds its own cap, as a launch."""
     column = metric.column(metric.numerator)
@@ -251,12 +275,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "mean: hours": _averaged(_metric("mean", "hours")),
         "mean, adjusted: hours by hours before": _averaged(_metric("mean", "hours", past="hours_before")),
         f"mean, capped at {CAP:.0%}: hours": _capped(_metric("mean", "hours"), CAP),
+        "mean, relative change: hours": _relative(_metric("mean", "hours")),
         "count: sessions": _averaged(_metric("count", "sessions")),
         "count, rare: tickets": _averaged(_metric("count", "tickets")),
         "mean, post-stratified: hours by hours before": _averaged(_metric("mean", "hours"), by="stratum"),
         "ratio: hours per session": _averaged(_metric("ratio", "hours", per="sessions")),
         "proportion: a session a day": _averaged(_metric("proportion", "daily")),
         "proportion, small: cancelled": _averaged(_metric("proportion", "cancelled")),
+        "proportion, relative change: cancelled": _relative(_metric("proportion", "cancelled")),
         f"proportion, rare: over {RARE} hours": _averaged(_metric("proportion", "rare")),
         "quantile: median hours": _quantile("hours", 0.5),
         "quantile: 95th percentile of hours": _quantile("hours", 0.95),
