@@ -30,6 +30,7 @@ SLOW = 10.0  # seconds; what takes longer is run once
 RESAMPLES = 2_000
 DRAWN = 10_000
 DRAW = f"a stratified draw of {DRAWN:,}"
+QUANTILES = "median and 90th percentile of a million amounts in memory"
 COLUMNS = [f"m{i}" for i in range(METRICS)]
 SEGMENTS, LEVELS = [f"s{i}" for i in range(5)], 5
 
@@ -213,6 +214,42 @@ def scipy_bootstrap(path: str) -> None:
     stats.bootstrap(arms(path), difference, n_resamples=RESAMPLES, method="percentile", batch=8, rng=1)
 
 
+def arch_bootstrap(path: str) -> None:
+    """Resample the difference of medians and of 90th percentiles with arch."""
+    from arch.bootstrap import IndependentSamplesBootstrap
+
+    def difference(c: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return np.quantile(t, [0.5, 0.9]) - np.quantile(c, [0.5, 0.9])
+
+    IndependentSamplesBootstrap(*arms(path), seed=1).conf_int(difference, reps=RESAMPLES, method="percentile")
+
+
+def coverage(path: str, accounts: int = 1_000, experiments: int = 400) -> None:
+    """Say how often intervals of 95 % hold a difference of 90th percentiles, by order statistics and by resampling."""
+    from scipy import stats
+
+    from helpers.robust import quantiles
+
+    pool, rng, held = tail(path)[0], np.random.default_rng(2), np.zeros(2)
+    for _ in range(experiments):
+        pair = [rng.choice(pool, accounts) for _ in range(2)]
+        (ours,) = quantiles.difference(*pair, [0.9])
+        theirs = stats.bootstrap(
+            pair,
+            lambda c, t, axis: np.quantile(t, 0.9, axis=axis) - np.quantile(c, 0.9, axis=axis),
+            n_resamples=RESAMPLES // 4,
+            method="percentile",
+            batch=100,
+            rng=rng,
+        ).confidence_interval
+        held += [limits.low <= 0 <= limits.high for limits in (ours, theirs)]  # both arms are drawn from one pool
+    for name, share in zip(("order statistics", "percentile bootstrap"), held / experiments, strict=True):
+        error = (share * (1 - share) / experiments) ** 0.5
+        print(
+            f"  coverage by {name:<22} {share:6.1%} ± {1.96 * error:.1%}, {experiments} experiments of 2 x {accounts:,}"
+        )
+
+
 def premiere_bootstrap_mean(path: str) -> None:
     """Resample a mean on counts of blocks."""
     _premiere_bootstrap(arms(path), "MEAN")
@@ -257,11 +294,12 @@ CONTESTS: dict[str, list[Callable[[str], object]]] = {
         sklearn_stratified_split,
         stochatreat_assignment,
     ],
-    "median and 90th percentile of a million amounts in memory": [
+    QUANTILES: [
         numpy_partition,
         premiere_quantiles,
         tea_tasting_bootstrap,
         scipy_bootstrap,
+        arch_bootstrap,
     ],
     f"{RESAMPLES:,} resamples of a million amounts in memory": [
         premiere_bootstrap_mean,
@@ -306,6 +344,9 @@ def main(rows: int, word: str = "") -> None:
                 got = json.loads(done.stdout)
                 first = first or got
                 print(line(contestant.__name__, got, first), flush=True)
+        if word in QUANTILES:
+            print("\nwhat the limits of quantiles are worth")
+            coverage("")
         if word not in DRAW:
             return
         print(f"\n{DRAW}: what it gives, tried on 100,000 accounts, with the rows as they are and shuffled")
@@ -342,4 +383,4 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["--write"]:
         write(Path(sys.argv[2]), int(sys.argv[3]))
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000, *sys.argv[2:])
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000, *sys.argv[2:])
