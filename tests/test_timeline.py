@@ -14,6 +14,7 @@ from scipy import stats
 
 from helpers import launch, metrics, results, study
 from helpers.errors import DataError, ParameterError
+from helpers.inference import regression
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.segments import Attribute, Segment
 from helpers.timeline import clusters, course, did, factorial, fading, geo, later, practice, seasons
@@ -421,80 +422,6 @@ def test_an_invented_launch_before_the_real_one_has_no_effect():
     assert "two whole periods" in did.placebo_in_time(known(1.0).since()).reason
 
 
-def fitted(y, x, **how):
-    found = clusters.regress(y, x, **how).set_index("term")
-    return found["value"], found["se"]
-
-
-def test_differences_in_differences_of_card_and_krueger_agree_with_r():
-    _, expected, tolerance = case("did__card_krueger")
-    wide = reference.data("card_krueger_njmin3.csv").dropna(subset=["fte"])
-    x = {"nj": wide["nj"], "d": wide["d"], "did": wide["nj"] * wide["d"]}
-    for errors in ("classic", "HC0", "HC1", "HC2", "HC3"):
-        value, se = fitted(wide["fte"], x, errors=errors)
-        assert value["did"] == pytest.approx(expected["did"]["est"], rel=tolerance["rel"])
-        named = "se_const" if errors == "classic" else f"se_{errors}"
-        assert se["did"] == pytest.approx(expected["did"][named], rel=tolerance["rel"])
-
-
-def test_the_incinerator_agrees_with_r():
-    _, expected, tolerance = case("did__kielmc_incinerator")
-    house = reference.data("kielmc_did.csv")
-    x = {"y81": house["y81"], "nearinc": house["nearinc"], "did": house["y81"] * house["nearinc"]}
-    aged = x | {"age": house["age"], "age2": house["age"] ** 2}
-    for key, y, columns in (
-        ("did", house["rprice"], x), ("did_age", house["rprice"], aged), ("did_log", np.log(house["rprice"]), x),
-    ):  # fmt: skip
-        for errors in ("classic", "HC3"):
-            value, se = fitted(y, columns, errors=errors)
-            assert value["did"] == pytest.approx(expected[key]["est"], rel=tolerance["rel"])
-            named = "se_const" if errors == "classic" else f"se_{errors}"
-            assert se["did"] == pytest.approx(expected[key][named], rel=tolerance["rel"])
-
-
-def test_two_way_fixed_effects_with_clustered_errors_agree_with_r():
-    _, expected, tolerance = case("did__mpdta_twfe")
-    panel = reference.data("mpdta.csv")
-    treated = ((panel["first.treat"] > 0) & (panel["year"] >= panel["first.treat"])).astype(float)
-
-    def within(column):
-        by = [column.groupby(panel[key]).transform("mean") for key in ("countyreal", "year")]
-        return column - by[0] - by[1] + column.mean()  # balanced: as good as a dummy for each county and year
-
-    value, se = fitted(within(panel["lemp"]), {"D": within(treated)}, errors="cluster", clusters=panel["countyreal"])
-    n, counties, years = len(panel), panel["countyreal"].nunique(), panel["year"].nunique()
-    assert value["D"] == pytest.approx(expected["est"], rel=tolerance["rel"])
-    dummies_counted = np.sqrt((n - 2) / (n - counties - years))  # R's k holds them, ours two columns
-    assert se["D"] * dummies_counted == pytest.approx(expected["se_CR1"], rel=tolerance["rel"])
-
-
-def test_clustered_errors_agree_with_r_and_petersen():
-    _, expected, tolerance = case("clustered_se__petersen")
-    firms = reference.data("petersen_cl.csv")
-    both = firms[["firm", "year"]].to_numpy()
-    for named, how in {
-        "se_ols": {"errors": "classic"}, "se_white_HC1": {"errors": "HC1"},
-        "se_firm": {"errors": "cluster", "clusters": firms["firm"]},
-        "se_year": {"errors": "cluster", "clusters": firms["year"]},
-        "se_both": {"errors": "cluster", "clusters": both},
-    }.items():  # fmt: skip
-        value, se = fitted(firms["y"], {"x": firms["x"]}, **how)
-        assert value["x"] == pytest.approx(expected["est"], rel=tolerance["rel"])
-        assert se["x"] == pytest.approx(expected[named], rel=tolerance["rel"]), named
-
-
-def test_clustered_errors_of_a_trial_by_cable_systems_agree_with_r():
-    _, expected, tolerance = case("clustered_se__rock_the_vote_tv_ads")
-    systems = reference.data("rock_the_vote.csv")
-    voters = systems.loc[systems.index.repeat(systems["n"])].reset_index()
-    votes = (voters.groupby("index").cumcount() < voters["r"]).astype(float)
-    wanted = expected["individual_level"]
-    value, se = fitted(votes, {"treated": voters["treated"]}, errors="cluster", clusters=voters["index"])
-    naive = fitted(votes, {"treated": voters["treated"]}, errors="classic")[1]
-    assert (value["treated"], se["treated"]) == pytest.approx((wanted["est"], wanted["se_CR1"]), rel=tolerance["rel"])
-    assert naive["treated"] == pytest.approx(wanted["se_naive"], rel=tolerance["rel"])
-
-
 def brute_force(y, x, z, code, v):
     """Refit every bootstrap sample with statsmodels: the wild cluster bootstrap as its definition says."""
     import statsmodels.api as sm
@@ -531,8 +458,8 @@ def test_few_clusters_reject_too_often_with_their_errors_and_not_with_the_wild_b
     naive, robust, wild = [], [], []
     for _ in range(150):
         y = rng.standard_normal(8)[code] + rng.standard_normal(200)
-        naive.append(clusters.regress(y, {"treated": treated}, errors="HC1")["p"].iloc[1])
-        robust.append(clusters.regress(y, {"treated": treated}, errors="cluster", clusters=code)["p"].iloc[1])
+        naive.append(regression.regress(y, {"treated": treated}, errors="HC1")["p"].iloc[1])
+        robust.append(regression.regress(y, {"treated": treated}, errors="cluster", clusters=code)["p"].iloc[1])
         wild.append(clusters.wild(y, {"treated": treated}, "treated", code, rng=rng, draws=399).p)
     assert np.mean(np.array(naive) < 0.05) > 0.4
     assert np.mean(np.array(wild) < 0.05) < 0.12  # three standard errors of 150 runs above 5 %
@@ -554,18 +481,18 @@ def test_the_wild_interval_is_where_its_test_does_not_reject():
     with pytest.raises(DataError, match="one cluster"):
         clusters.wild(y, {"x": x}, "x", np.zeros(200), rng=rng)
     with pytest.raises(DataError, match="repeats"):
-        clusters.regress(y, {"x": x, "again": 2 * x})
+        regression.regress(y, {"x": x, "again": 2 * x})
     with pytest.raises(ParameterError, match="need 'clusters'"):
-        clusters.regress(y, {"x": x}, errors="cluster")
+        regression.regress(y, {"x": x}, errors="cluster")
     with pytest.raises(ParameterError, match="did you mean 'HC2'"):
-        clusters.regress(y, {"x": x}, errors="HC22")
+        regression.regress(y, {"x": x}, errors="HC22")
 
 
 def test_a_factorial_experiment_recovers_both_effects_and_the_interaction():
     rows = practice.factorial(np.random.default_rng(1), n=4_000, show=1.0, marketing=0.5, interaction=2.0)
     found = factorial.two_by_two(rows, factors=("show", "marketing"), outcome="hours")
     both = rows["show"] & rows["marketing"]
-    saturated = clusters.regress(
+    saturated = regression.regress(
         rows["hours"], {"show": rows["show"], "marketing": rows["marketing"], "both": both}, errors="HC2"
     ).set_index("term")
     assert (found[2].diff, found[2].se) == pytest.approx((saturated["value"]["both"], saturated["se"]["both"]))
@@ -578,10 +505,12 @@ def test_a_factorial_experiment_recovers_both_effects_and_the_interaction():
 
 def test_adjusting_for_impressions_that_follow_the_treatment_takes_part_of_the_effect_away():
     rows = practice.impressions(np.random.default_rng(3), n=40_000, direct=0.2, by_impressions=0.3)
-    total = fitted(rows["hours"], {"treated": rows["treated"], "spend": rows["spend"]})
-    adjusted = fitted(rows["hours"], {"treated": rows["treated"], "impressions": rows["impressions"]})
-    assert abs(total[0]["treated"] - 0.5) < 3 * total[1]["treated"]
-    assert adjusted[0]["treated"] < 0.2 - 3 * adjusted[1]["treated"]  # worse than direct: seen is keen
+    asked = {"total": "spend", "adjusted": "impressions"}
+    models = {name: {"treated": rows["treated"], also: rows[also]} for name, also in asked.items()}
+    shown = clusters.in_models(rows["hours"], models, "treated").set_index("model")
+    total, adjusted = (shown.loc[name, ["value", "se"]].tolist() for name in asked)
+    assert abs(total[0] - 0.5) < 3 * total[1]
+    assert adjusted[0] < 0.2 - 3 * adjusted[1]  # worse than direct: seen is keen
 
 
 def test_a_synthetic_control_finds_the_mixture_that_made_a_region():

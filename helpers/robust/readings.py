@@ -103,6 +103,12 @@ def readings(
             power,
         ),
     ]
+    if arms.control_before.shape[1]:
+        same = "the mean again; the past taken out by"
+        answers[1:1] = [
+            ("mean (ANCOVA)", f"{same} one slope within both arms", estimators.regression(arms, "common", level=level)),
+            ("mean (Lin)", f"{same} a slope for each arm", estimators.regression(arms, "own", level=level)),
+        ]
     return [Reading(name=name, estimand=estimand, estimate=e) for name, estimand, e in answers]
 
 

@@ -1,17 +1,17 @@
-"""Regression where errors go together: robust and clustered errors, and the wild bootstrap for few clusters."""
+"""Where errors go together: one coefficient in several models, with clustered errors, and by the wild bootstrap."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import statsmodels.api as sm
-from scipy import optimize, stats
+from scipy import optimize
 
 from helpers.errors import DataError, ParameterError, did_you_mean
+from helpers.inference.regression import design, regress
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-Errors = Literal["classic", "HC0", "HC1", "HC2", "HC3", "cluster"]
 FEW = 12  # clusters below which two signs give too few bootstrap samples, and Webb's six weights are used
 _WEBB = tuple(sign * np.sqrt(k / 2) for sign in (-1, 1) for k in (1, 2, 3))
 
@@ -35,71 +34,6 @@ class Wild:
     clusters: int
     draws: int
     weights: str
-
-
-def regress(
-    y: Sequence[float] | Floats,
-    x: Mapping[str, Sequence[float] | Floats],
-    *,
-    errors: Errors = "HC2",
-    clusters: Sequence[Any] | npt.NDArray[Any] | None = None,
-    level: float = 0.95,
-) -> pd.DataFrame:
-    """Regress an outcome on columns and a constant by least squares (statsmodels).
-
-    `cluster` is CR1 (Liang and Zeger 1986), with t of one degree of freedom less than there are clusters; two columns
-    of clusters give two-way errors (Cameron, Gelbach and Miller 2011). With fewer than about forty clusters they are
-    too small; see `wild`. A coefficient is an effect only of what was drawn by chance, and only if nothing in `x`
-    follows it.
-
-    Args:
-        y: (n,).
-        x: named columns (n,), without the constant.
-        errors: which standard errors.
-        clusters: (n,) or (n, 2) labels, for `cluster` alone.
-        level: of the intervals.
-
-    Returns:
-        A row per term: term, value, se, low, high, p.
-
-    Raises:
-        DataError: a column repeats others, so that its coefficient is not determined.
-        ParameterError: the kind of errors is not known, or clusters are missing.
-    """
-    import pandas as pd
-
-    if errors not in get_args(Errors):
-        raise ParameterError(f"errors is {errors!r}; {did_you_mean(errors, get_args(Errors))}")
-    model = sm.OLS(np.asarray(y, dtype=np.float64), _design(x))
-    if errors == "cluster":
-        if clusters is None:
-            raise ParameterError("clustered errors need 'clusters', a label for every row")
-        cov, df = _clustered(model, np.asarray(clusters))
-    else:
-        cov = model.fit(cov_type="nonrobust" if errors == "classic" else errors).cov_params()
-        df = model.df_resid
-    value, se = model.fit().params, np.sqrt(np.diag(cov))
-    half = stats.t.isf((1 - level) / 2, df) * se
-    p = 2 * stats.t.sf(np.abs(value) / se, df)
-    columns = {"value": value, "se": se, "low": value - half, "high": value + half, "p": p}
-    return pd.DataFrame({"term": ["constant", *x], **columns})
-
-
-def _clustered(model: Any, labels: npt.NDArray[Any]) -> tuple[Floats, int]:
-    """Give the covariance by one or two columns of clusters, and the degrees of freedom of the fewer.
-
-    Two ways: those of either, less those of the clusters that are alike in both, which get no correction of their own.
-    """
-    columns = [np.unique(column, return_inverse=True)[1] for column in labels.reshape(len(labels), -1).T]
-
-    def cov(groups: npt.NDArray[np.intp], *, correct: bool = True) -> Floats:
-        how = {"groups": groups, "use_correction": correct}
-        return model.fit(cov_type="cluster", cov_kwds=how).cov_params()
-
-    total = sum(cov(column) for column in columns)
-    if len(columns) == 2:
-        total = total - cov(columns[0] * (columns[1].max() + 1) + columns[1], correct=False)
-    return np.asarray(total), int(min(column.max() for column in columns))
 
 
 def in_models(
@@ -170,23 +104,23 @@ def wild(
     groups = len(names)
     if groups < 2:
         raise DataError("there is one cluster only; errors that go together need at least two")
-    design, outcome = _design(x), np.asarray(y, dtype=np.float64)
+    columns, outcome = design(x), np.asarray(y, dtype=np.float64)
     at = 1 + list(x).index(term)
-    others = np.delete(design, at, axis=1)
+    others = np.delete(columns, at, axis=1)
 
     def left(values: Floats, by: Floats) -> Floats:
         rest: Floats = values - by @ np.linalg.lstsq(by, values, rcond=None)[0]
         return rest
 
-    own = left(design[:, at], others)
+    own = left(columns[:, at], others)
     member = np.eye(groups)[code]
-    inverse = np.linalg.inv(design.T @ design)
-    towards = (member * own[:, None]).T @ design @ inverse
+    inverse = np.linalg.inv(columns.T @ columns)
+    towards = (member * own[:, None]).T @ columns @ inverse
 
     def pieces(residual: Floats) -> tuple[Floats, Floats]:
         each = member * residual[:, None]
         score = own @ each
-        return score, np.diag(score) - towards @ (design.T @ each)
+        return score, np.diag(score) - towards @ (columns.T @ each)
 
     of_y, of_x = pieces(left(outcome, others)), pieces(own)
     few = groups < FEW
@@ -196,7 +130,7 @@ def wild(
     else:
         v = rng.choice(choices, (groups, draws))
     value = float(own @ outcome) / float(own @ own)
-    residual = left(outcome, design)
+    residual = left(outcome, columns)
     spread, total = float(np.sqrt(((own @ (member * residual[:, None])) ** 2).sum())), float(own @ own)
 
     def p_at(null: float) -> float:
@@ -220,12 +154,3 @@ def _end(p_at: Any, value: float, step: float, alpha: float) -> float | None:
         if p_at(far) < alpha:
             return float(optimize.bisect(lambda null: p_at(null) - alpha, value, far, xtol=abs(step) * 1e-4))
     return None
-
-
-def _design(x: Mapping[str, Sequence[float] | Floats]) -> Floats:
-    """Put a constant before the columns; refuse what is not determined."""
-    columns = [np.asarray(column, dtype=np.float64) for column in x.values()]
-    design = np.column_stack([np.ones(len(columns[0])), *columns])
-    if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise DataError(f"among {', '.join(x)} a column repeats the others or the constant; leave it out")
-    return design
