@@ -5,19 +5,26 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from helpers import inference, metrics, moments, scorecard, units
-from helpers.errors import ParameterError
+from helpers.errors import ParameterError, did_you_mean
+from helpers.inference.regression import Robust
 from helpers.metrics import Metric
-from helpers.moments import Moments
+from helpers.moments import WEIGHT, Moments
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.study import Study
 from helpers.units import STRATUM
 from helpers.units.query import Cell, build
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
 
 WEAK = 10.0  # F of the first stage below which the usual interval misleads (Staiger and Stock 1997)
 SAME = 0.001  # p of the check that both arms came to the trigger alike, as for the counts of the arms
@@ -76,6 +83,7 @@ def complier(
     days: int,
     pre_days: int = 1,
     adjust: bool = False,
+    errors: Robust = "HC2",
     level: float = 0.95,
 ) -> list[Complier | NotEstimable]:
     """Divide the effect of assignment by the change in uptake, once for each slice (Wald 1940; Angrist et al. 1996).
@@ -98,15 +106,21 @@ def complier(
         days: length of the window after assignment.
         pre_days: length of the window before it.
         adjust: whether to use the covariates of the metric.
+        errors: HC2, as Welch's, is free of assumptions on variances; the others are those of two-stage least squares
+            as published tables have them, `classic` with equal variances. They are defined without weights and strata.
         level: confidence level, between 0 and 1.
 
     Returns:
         The effect in each slice; not estimable for a ratio, or where the interval has no end.
 
     Raises:
-        ParameterError: `taken` is no proportion, or `level` is out of range.
+        ParameterError: `taken` is no proportion, `level` is out of range, or `errors` is not known or not defined here.
         DataError: an arm does not occur, or the moments lack a column or a covariance.
     """
+    if errors not in get_args(Robust):
+        raise ParameterError(f"errors is {errors!r}; {did_you_mean(errors, get_args(Robust))}")
+    if errors != "HC2" and (poststrata or stratum is not None or WEIGHT in read.columns):
+        raise ParameterError(f"{errors} errors are defined without weights and strata only; leave out 'errors'")
     if taken.kind != "proportion":
         raise ParameterError(f"{taken.name} is a {taken.kind}; who took part must be a proportion of accounts")
     if not 0 < level < 1:
@@ -128,6 +142,7 @@ def complier(
         pre_days=pre_days,
         adjust=adjust,
     )
+    cov = _as(errors, cov, n)
     (effect, uptake), both = value[:, 1] - value[:, 0], cov.sum(axis=0)
     own, shared, first = both[:, 0, 0], both[:, 0, 1], both[:, 1, 1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -166,7 +181,8 @@ def complier(
                     f=float(f[i]),
                     n_control=int(n[0, i]),
                     n_treatment=int(n[1, i]),
-                    method="ratio of two effects of assignment (two-stage least squares), Anderson-Rubin interval",
+                    method="ratio of two effects of assignment (two-stage least squares), Anderson-Rubin interval"
+                    + f", {errors} errors" * (errors != "HC2"),
                     level=level,
                     note=note if f[i] < WEAK else "",
                 )
@@ -176,6 +192,16 @@ def complier(
             NotEstimable(metric=metric.name, reason=reason, slice=row, n_control=int(n[0, i]), n_treatment=int(n[1, i]))
         )
     return answers
+
+
+def _as(errors: Robust, cov: Floats, n: Floats) -> Floats:
+    """Turn covariances of arms' means, (2, g, m, m) with n - 1 in them, into those that other kinds of errors have."""
+    n = n[..., None, None]
+    if errors == "classic":
+        return np.asarray(((n - 1) * n * cov).sum(axis=0) / (n.sum(axis=0) - 2) / n)
+    if errors == "HC1":
+        return np.asarray(cov * (n - 1) / n * (whole := n.sum(axis=0)) / (whole - 2))
+    return np.asarray(cov * ((n - 1) / n) ** {"HC0": 1, "HC2": 0, "HC3": -1}[errors])
 
 
 def readings(

@@ -14,6 +14,7 @@ from scipy import stats
 
 from helpers import causal, cli, inference, launch, metrics, moments, study
 from helpers.errors import DataError, ParameterError
+from helpers.inference.regression import regress
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.results import Check, NotEstimable
 
@@ -31,6 +32,9 @@ Y, TAKEN, ASSIGNED = metric("y"), metric("taken", "proportion"), {"control": "co
 def read(frame, what=Y, by=("arm",)):
     columns = tuple(dict.fromkeys([*inference.needed(what, adjust=bool(what.covariates))[0], "taken"]))
     return moments.from_rows(frame, columns=columns, by=by)
+
+
+ERRORS = {"se_classical": "classic", "se_HC1": "HC1", "se_HC2": "HC2"}
 
 
 def complier(frame, what=Y, **more):
@@ -95,9 +99,21 @@ def test_the_debate_equals_r():
     got = complier(frame)
     assert (got.n_control, got.n_treatment) == tuple(want["n_z"])
     assert (got.diff, got.diff, got.se) == near(want["wald"], want["tsls"]["est"], want["tsls"]["se_HC2"])
+    assert (got.se,) == near(want["se_delta"])
+    for name, errors in ERRORS.items():
+        assert (complier(frame, errors=errors).se,) == near(want["tsls"][name]), name
     first = want["first_stage"]
     assert (got.uptake, got.f) == near(first["est"], (first["est"] / first["se_HC2"]) ** 2)
-    assert (first["est"] / first["se_const"]) ** 2 == pytest.approx(want["first_stage_F"])  # R's, of equal variances
+    assert (complier(frame, errors="classic").f,) == near(want["first_stage_F"])
+    treated = {"assigned": (frame["arm"] == "early").astype(float)}
+    for name, column in (("itt", "y"), ("first_stage", "taken")):
+        for errors in ("classic", "HC0", "HC1", "HC2", "HC3"):
+            value, se = regress(frame[column], treated, errors=errors).set_index("term")[["value", "se"]].T.to_numpy()
+            asked = f"se_{errors.replace('classic', 'const')}"
+            assert (value[1], se[1]) == near(want[name]["est"], want[name][asked]), (name, errors)
+            if name == "first_stage":
+                assert (complier(frame, errors=errors).f,) == near((value[1] / se[1]) ** 2)
+    assert (value[0], value.sum()) == near(want["compliance_z0"], want["compliance_z1"])
     (itt,) = inference.compare(read(frame), Y, **ASSIGNED, days=28, pre_days=28)
     assert (itt.diff, itt.se) == near(want["itt"]["est"], want["itt"]["se_HC2"])
     assert got.p == pytest.approx(itt.p, rel=EXACT)
@@ -111,7 +127,10 @@ def test_the_vouchers_equal_r():
     got = complier(frame)
     assert (got.diff, got.uptake, got.diff * got.uptake) == near(want["cace"], want["first_stage"], want["itt"])
     _, classical, robust = two_stage(frame)
-    assert (classical, got.se) == near(want["se"], robust)  # R's error takes equal variances for granted
+    equal = complier(frame, errors="classic")  # R's error takes equal variances for granted
+    assert (equal.se, got.se) == near(want["se"], robust)
+    assert equal.se == pytest.approx(classical, rel=EXACT)
+    assert equal.method.endswith("Anderson-Rubin interval, classic errors")
 
 
 def test_the_ratio_equals_two_stage_least_squares_and_its_limits_the_test_that_they_invert():
@@ -186,6 +205,10 @@ def test_where_nobody_is_moved_the_interval_has_no_end_and_the_words_say_so():
     assert "no mean over accounts" in causal.complier(read(rows()), ratio, TAKEN, **ASSIGNED, days=28)[0].reason
     with pytest.raises(ParameterError, match="y is a mean; who took part must be a proportion"):
         causal.complier(read(rows()), Y, Y, **ASSIGNED, days=28)
+    with pytest.raises(ParameterError, match="did you mean 'HC1'"):
+        complier(rows(), errors="HC11")
+    with pytest.raises(ParameterError, match="classic errors are defined without weights and strata"):
+        complier(rows(), errors="classic", poststrata=["arm"])
 
 
 # Simulation
