@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from scipy import special, stats
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+Weighting = Literal["accounts", "mantel-haenszel", "precision"]
+WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 FEWEST = 3  # levels: from two, nothing can be learned about how effects spread
 _SPREADS = 200  # points of the grid over the spread of true effects
 
@@ -199,6 +201,77 @@ def differ(answers: Iterable[Estimate | NotEstimable]) -> float | None:
     y, precision = np.array([e.diff for e in read]), np.array([e.se for e in read]) ** -2.0
     q = (precision * (y - precision @ y / precision.sum()) ** 2).sum()
     return float(stats.chi2.sf(q, len(read) - 1))
+
+
+def overall(answers: Iterable[Estimate | NotEstimable], by: Weighting = "accounts") -> Estimate | NotEstimable:
+    """Put one attribute's effects together, so that the arms' mix of levels has no say (Simpson's paradox).
+
+    Where the split between the arms differs from level to level, as in a roll-out in stages, accounts that were simply
+    pooled compare different mixes. `accounts` weights a level by its accounts, n: the effect in all of them.
+    `mantel-haenszel` weights it by n_c n_t / n (Mantel and Haenszel 1959; for differences Greenland and Robins 1985):
+    a level with hardly anybody in one arm then hardly counts, which makes the error much smaller, and the effect one of
+    the levels that both arms share. `precision` weights by 1 / se^2, whose error is the smallest; but where a level's
+    effect and its error move together, as with shares near 0, it leans. The three estimate one number only if the
+    effect is the same in every level: see `differ`.
+
+    Args:
+        answers: the effects of the levels, which must share no accounts; levels that are not estimable are left out.
+        by: the weights.
+
+    Returns:
+        The effect, with a normal interval and the `mde` of a power of 0.8. `control` and `treatment` are the arms'
+        values with these weights. Accounts count as they are in the arms, not as the population that they stand for.
+
+    Raises:
+        ParameterError: the weights are not known.
+    """
+    if by not in WEIGHTINGS:
+        raise ParameterError(f"by is {by!r}; {did_you_mean(by, WEIGHTINGS)}")
+    answers = list(answers)
+    read = [e for e in answers if isinstance(e, Estimate)]
+    if not read:
+        metric = answers[0].metric if answers else ""
+        return NotEstimable(metric=metric, reason="none of the levels could be compared")
+    n = np.array([[e.n_control, e.n_treatment] for e in read], dtype=float).T
+    diff, se = np.array([[e.diff, e.se] for e in read]).T
+    weight = {"accounts": n.sum(axis=0), "mantel-haenszel": n.prod(axis=0) / n.sum(axis=0), "precision": se**-2.0}[by]
+    share = weight / weight.sum()
+    level, error = read[0].level, float(np.hypot.reduce(share * se))
+    half = float(stats.norm.isf((1 - level) / 2)) * error
+    control, effect = float(share @ [e.control for e in read]), float(share @ diff)
+    return Estimate(
+        metric=read[0].metric,
+        control=control,
+        treatment=control + effect,
+        diff=effect,
+        se=error,
+        low=effect - half,
+        high=effect + half,
+        rel=None,
+        rel_low=None,
+        rel_high=None,
+        p=float(2 * stats.norm.sf(abs(effect) / error)),
+        n_control=int(n[0].sum()),
+        n_treatment=int(n[1].sum()),
+        method=f"levels weighted by {by}",
+        mde=half + float(stats.norm.ppf(0.8)) * error,
+        level=level,
+        note="no relative effect, because levels are weighted"
+        + (f"; {left} of {len(answers)} levels left out" if (left := len(answers) - len(read)) else ""),
+    )
+
+
+def put_together(attributes: Iterable[Attribute]) -> pd.DataFrame:
+    """Set the effects over each attribute's levels beside one another: attribute, weights, effect, low, high, p."""
+    import pandas as pd
+
+    found = [(a.name, by, overall([s.estimate for s in a.segments], by)) for a in attributes for by in WEIGHTINGS]
+    rows = [
+        {"attribute": name, "weights": by, "effect": e.diff, "low": e.low, "high": e.high, "p": e.p}
+        for name, by, e in found
+        if isinstance(e, Estimate)
+    ]
+    return pd.DataFrame(rows, columns=["attribute", "weights", "effect", "low", "high", "p"])
 
 
 def gaining(attributes: Iterable[Attribute], *, better: str, alpha: float = 0.05) -> list[tuple[Attribute, Segment]]:

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import near
 from scipy import stats
+from statsmodels.stats.contingency_tables import StratifiedTable
 from statsmodels.stats.proportion import proportion_confint
 
-from helpers import inference, launch, moments, scorecard, study
+from helpers import inference, launch, moments, scorecard, segments, study
 from helpers.errors import DataError, LaunchError
 from helpers.inference.adjusted import FEWEST
 from helpers.moments import WEIGHT
@@ -226,7 +227,23 @@ def test_a_ramp_from_one_to_fifty_percent_turns_the_pooled_difference_round():
     )
     assert [d.diff for d in days] == near(c, want["day_diffs"])
     assert (got.diff, got.se) == near(c, (want["size_weighted_rd"], want["size_weighted_se"]))
+    by = {weights: segments.overall(days, weights) for weights in segments.WEIGHTINGS}
+    assert (by["accounts"].diff, by["accounts"].se) == near(c, (want["size_weighted_rd"], want["size_weighted_se"]))
+    assert by["mantel-haenszel"].diff == near(c, want["mh_rd"])
+    assert by["precision"].diff == near(c, want["ivw_rd"])
+    assert by["mantel-haenszel"].se < 0.3 * got.se
     assert naive.high < 0 < got.low
+    # Premiere offers no odds ratio: what the two days give R's mantelhaen.test, they give statsmodels
+    tables = [
+        [
+            [d.treatment * d.n_treatment, d.control * d.n_control],
+            [(1 - d.treatment) * d.n_treatment, (1 - d.control) * d.n_control],
+        ]
+        for d in days
+    ]
+    theirs = StratifiedTable([np.array(t) for t in tables])
+    tested = theirs.test_null_odds(correction=False)
+    assert (theirs.oddsratio_pooled, tested.statistic) == near(c, (want["mh_or"], want["mh_chisq"]))
 
 
 # Properties

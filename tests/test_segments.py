@@ -1,5 +1,7 @@
 """Segments: shrinkage equals published and integrated posteriors; a flat world has no winner, a planted niche is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,63 @@ def test_shrinkage_equals_the_integral_over_the_spread():
     whole = integrate.quad(likelihood, 0, 90)[0]
     expected = [integrate.quad(lambda t, i=i: likelihood(t) * centre(t, i), 0, 90)[0] / whole for i in range(8)]
     assert segments.shrink(*SCHOOLS)[0] == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(("by", "weight"), [("accounts", "n"), ("mantel-haenszel", "cross"), ("precision", "se")])
+def test_levels_are_put_together_as_the_weights_say(by, weight):
+    diffs, ses, n = np.array([1.0, -0.5, 2.0]), np.array([0.3, 0.2, 0.5]), np.array([[100, 300], [200, 100], [50, 50]])
+    answers = [
+        replace(estimate(d, s, f"level {i}"), n_control=int(c), n_treatment=int(t))
+        for i, (d, s, (c, t)) in enumerate(zip(diffs, ses, n, strict=True))
+    ]
+    got = segments.overall([*answers, NotEstimable(metric="m", reason="empty")], by)
+    w = {"n": n.sum(axis=1), "cross": n.prod(axis=1) / n.sum(axis=1), "se": ses**-2}[weight]
+    assert got.diff == pytest.approx(np.average(diffs, weights=w), rel=1e-12)
+    assert got.se == pytest.approx(np.sqrt(w**2 @ ses**2) / w.sum(), rel=1e-12)
+    assert (got.n_control, got.n_treatment) == (350, 450)
+    assert got.note.endswith("1 of 4 levels left out")
+    if by == "precision":
+        theirs = combine_effects(diffs, ses**2, method_re="dl")
+        assert (got.diff, got.se) == pytest.approx((theirs.mean_effect_fe, theirs.sd_eff_w_fe), rel=1e-9)
+        assert (got.low, got.high) == pytest.approx(theirs.conf_int()[0], rel=1e-9)
+
+
+def test_nothing_comes_of_levels_that_could_not_be_compared():
+    assert "none of the levels" in segments.overall([NotEstimable(metric="m", reason="empty")]).reason
+    assert segments.put_together([]).empty
+    one = segments.put_together([attribute([1.0, 2.0], [0.1, 0.2])])
+    assert one["weights"].tolist() == ["accounts", "mantel-haenszel", "precision"]
+    with pytest.raises(ParameterError, match="did you mean 'precision'"):
+        segments.overall([], "precison")
+
+
+def test_common_weights_keep_their_promise_where_the_split_changes_and_pooling_does_not():
+    """Three stages of a roll-out, 2, 20 and 50 % treated, of which the first watches most; the effect is 0.3."""
+    rng, runs, share, size = (
+        np.random.default_rng(20090628),
+        400,
+        np.array([0.02, 0.2, 0.5]),
+        np.array([3_000, 2_000, 1_000]),
+    )
+    covered, width, naive = dict.fromkeys(segments.WEIGHTINGS, 0), dict.fromkeys(segments.WEIGHTINGS, 0.0), 0
+    for _ in range(runs):
+        answers, all_c, all_t = [], [], []
+        for stage, (p, n) in enumerate(zip(share, size, strict=True)):
+            k = int(n * p)
+            c, t = rng.normal(5 - stage, 2, n - k), rng.normal(5.3 - stage, 2, k)
+            se = float(np.hypot(c.std(ddof=1) / np.sqrt(n - k), t.std(ddof=1) / np.sqrt(k)))
+            answers.append(
+                replace(estimate(float(t.mean() - c.mean()), se, f"{stage}"), n_control=n - k, n_treatment=k)
+            )
+            all_c.append(c), all_t.append(t)
+        for by in segments.WEIGHTINGS:
+            e = segments.overall(answers, by)
+            covered[by] += e.low <= 0.3 <= e.high
+            width[by] += (e.high - e.low) / runs
+        naive += np.concatenate(all_t).mean() - np.concatenate(all_c).mean() < 0
+    assert all(0.92 < c / runs < 0.98 for c in covered.values())  # three standard errors of 400 runs
+    assert width["precision"] <= width["mantel-haenszel"] < 0.7 * width["accounts"]
+    assert naive == runs
 
 
 def test_q_equals_statsmodels():
