@@ -197,6 +197,8 @@ def _words(measure: Measure) -> str:
         return str(measure.column)
     said = _where(measure.where)
     said += [f"{measure.gap_minutes:g} min after the previous"] if measure.gap_minutes else []
+    if measure.calendar_days:
+        said += ["on calendar days {} to {} after the assignment (UTC)".format(*measure.calendar_days)]
     if after := measure.after:
         earlier = " and ".join(
             [f"{after.table} of the same {' and '.join(after.on or ('account',))}", *_where(after.where)]

@@ -1,11 +1,14 @@
 """Event logs of others, counted from the raw rows to arm means: what R and Spark made of them is in the reference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import reference
 
 from helpers import inference, launch, scorecard, study, units
+from helpers.robust import quantiles
 
 LAUNCH = """\
 name: log
@@ -130,8 +133,50 @@ def test_events_count_from_the_exposure_on_as_in_spark(tmp_path):
         assert sum(n[arm] * mean for arm, mean in found[f"all_{kind}"].items()) == pytest.approx(count)
 
 
+def test_retention_by_the_calendar_is_that_of_r(tmp_path):
+    """Each user's first day is moved to one Monday, the time of day stays; what comes later than 60 days comes then."""
+    c, expected = case("movielens_engagement")
+    ratings = reference.data(c)
+    first = ratings.groupby("userId")["timestamp"].transform("min")
+    monday = pd.Timestamp("2026-01-05", tz="UTC")
+    since = (ratings["timestamp"] - first // 86_400 * 86_400).clip(upper=60 * 86_400)
+    at = monday + pd.to_timedelta(since, unit="s")
+    rated = pd.DataFrame({"account": ratings["userId"].astype(str), "topic": "rating", "opened_at": at})
+    assignments = (
+        rated.groupby("account", as_index=False)["opened_at"].min().rename(columns={"opened_at": "assigned_at"})
+    )
+    late = pd.DataFrame({"account": ["other"], "arm": ["rest"], "assigned_at": [monday]})
+    end = pd.DataFrame({"account": ["other"], "topic": "rating", "opened_at": [monday + pd.Timedelta(days=70)]})
+    asked = {
+        "ret_exact_D1": "1, 1",
+        "ret_exact_D7": "7, 7",
+        "ret_window_D1_7": "1, 7",
+        "ret_window_D8_14": "8, 14",
+        "ret_any_after_D0": "1, 60",
+    }
+    data = opened(
+        tmp_path,
+        {"assignments": pd.concat([assignments.assign(arm="all"), late]), "tickets": pd.concat([rated, end])},
+        {
+            "ratings": "kind: mean, numerator: {table: tickets, agg: count}",
+            **{
+                name.lower(): f"kind: proportion, numerator: {{table: tickets, agg: any, calendar_days: [{days}]}}"
+                for name, days in asked.items()
+            },
+        },
+        control="all", treatments=["rest"], start="2026-01-05", days=62, faults="keep",
+    )  # fmt: skip
+    found = arm_means(data)
+    for name in asked:
+        assert found[name.lower()]["all"] == pytest.approx(expected[name], rel=1e-6), name
+    assert found["ratings"]["all"] == pytest.approx(expected["mean_ratings_per_user"], rel=1e-6)
+    too_long = replace(data.launch.plan[1].metric, window_days=1)
+    assert (
+        units.why_not(data, too_long) == "it asks for calendar day 1, which a window of 1 days does not hold to its end"
+    )
+
+
 def test_sessions_by_a_gap_and_their_ratio_are_those_of_r(tmp_path):
-    """Days by the calendar are not asked: ours are spans of 24 hours."""
     c, expected = case("movielens_engagement")
     ratings = reference.data(c).sort_values(["userId", "timestamp"])
     gap = ratings.groupby("userId")["timestamp"].diff().fillna(0)
@@ -159,7 +204,11 @@ def test_sessions_by_a_gap_and_their_ratio_are_those_of_r(tmp_path):
     )  # fmt: skip
     read, metrics = scorecard.pooled(data).pool(by=["arm"]), {p.metric.name: p.metric for p in data.launch.plan}
     found = {name: inference.average(read, m, of="all", days=60)[0] for name, m in metrics.items()}
-    assert len(users) == expected["n_users"]
+    assert (len(users), len(ratings)) == (expected["n_users"], expected["n_ratings"])
+    assert len(users) * found["sessions"].value == pytest.approx(expected["sessions_gap30_total"])
+    assert (
+        quantiles.difference(*2 * [ratings.groupby("userId").size()])[0].control == expected["median_ratings_per_user"]
+    )
     assert found["sessions"].value == pytest.approx(expected["sessions_gap30_mean"], rel=1e-6)
     assert found["first_week"].value == pytest.approx(expected["first_7d_ratings_mean"], rel=1e-6)
     assert found["per_session"].value == pytest.approx(expected["ratings_per_session_ratio"], rel=1e-6)

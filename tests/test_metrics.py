@@ -1,6 +1,7 @@
 """Every metric of the catalogue: by hand, by an independent computation in pandas, and against the planted truth."""
 
 import json
+from dataclasses import replace
 
 import duckdb
 import ibis
@@ -12,6 +13,7 @@ from helpers import inference, launch, moments, scorecard, simulate, study, unit
 from helpers.errors import LaunchError
 from helpers.metrics import CATALOGUE
 from helpers.results import Estimate, NotEstimable
+from helpers.units import query
 
 EVENTS = ("app_opens", "sessions", "plays", "impressions", "cancellations", "tickets", "feedback", "surveys")
 START = pd.Timestamp("2026-09-07", tz="UTC")
@@ -481,6 +483,11 @@ def counted(more):
     [
         (counted("gap_minuts: 30"), "unknown key; did you mean 'gap_minutes'"),
         (counted("gap_minutes: 0"), "greater than 0"),
+        (counted("calendar_days: [3, 1]"), "'calendar_days' are .from, to., the first not after the last"),
+        (
+            "name: x, kind: mean, better: higher, numerator: {table: plays, agg: days, calendar_days: [1, 7]}",
+            "'calendar_days' is no part of 'days'; use 'any' or 'count'",
+        ),
         (counted("scale: -1"), "a negative 'scale' is for measures under 'also'"),
         (counted("scale: 0"), "'scale' is 0, which would erase the measure"),
         (counted("where: {episode: {missing: 3}}"), "'missing' is true or false"),
@@ -526,3 +533,26 @@ def test_days_are_counted_one_by_one_up_to_a_limit(tmp_path):
     reason = "it counts days one by one, at most 62; its window has 90: give it 'window_days'"
     assert units.why_not(data, CATALOGUE["next_day_return"]) == reason
     assert units.why_not(data, CATALOGUE["hours_per_account_week"]) is None
+
+
+def test_calendar_days_turn_at_midnight_and_spans_of_24_hours_do_not(tmp_path):
+    """Drawn at 22:00, seen at 22:30, at 00:30 and a night later at 23:00; the same nights a week before, by the past."""
+    nights = [(0, 22, 30), (1, 0, 30), (2, 23, 0)]
+    seen = [["a", at(day + week, hour, minute), False] for week in (0, -7) for day, hour, minute in nights]
+    drawn = frame("account arm", ["a", "control"], ["b", "early"]).assign(assigned_at=at(0, 22))
+    last = ["z", at(40), False]  # of nobody: the log covers the window
+    write(tmp_path, {"assignments": drawn, "app_opens": frame("account opened_at background", *seen, last)})
+    text = "name: x, kind: count, better: higher, numerator: {table: app_opens, agg: count}"
+    data = opened(tmp_path, own(text).replace("days: 28, pre_days: 28", "days: 7, pre_days: 7"))
+    plain = data.launch.plan[0].metric.numerator
+    by_window = {}
+    for window in ("post", "pre"):
+        cells = [query.Cell(replace(plain, calendar_days=(day, day)), window, None) for day in range(7)]
+        row = query.build(data, cells).execute().set_index("account").loc["a"]
+        by_window[window] = [row[cell.name] for cell in cells]
+    assert by_window == {"post": [1, 1, 1, 0, 0, 0, 0], "pre": [1, 1, 1, 0, 0, 0, 0]}
+    within_a_day = query.Cell(plain, "post", 1)
+    assert query.build(data, [within_a_day]).execute().set_index("account").loc["a", within_a_day.name] == 2
+    late = replace(data.launch.plan[0].metric, numerator=replace(plain, calendar_days=(0, 7)))
+    assert units.why_not(data, late) == "it asks for calendar day 7, which a window of 7 days does not hold to its end"
+    assert units.covariates(data, late) == ()

@@ -15,6 +15,7 @@ from scipy import stats
 from helpers import launch, metrics, results, study
 from helpers.errors import DataError, ParameterError
 from helpers.inference import regression
+from helpers.metrics import Measure
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.segments import Attribute, Segment
 from helpers.timeline import clusters, course, did, factorial, fading, geo, later, practice, seasons
@@ -156,6 +157,15 @@ def test_where_there_are_no_times_or_too_few_the_reason_is_said(tables, players)
     ever = dataclasses.replace(HOURS, numerator=metrics.Measure(table="plays", agg="any"), kind="proportion")
     assert "ever did something" in course.measure(opened(tables), ever)["all"].reason
     assert "fewer than two periods" in course.measure(opened(tables, days=10), HOURS)["all"].reason
+    pieces = (
+        {"at_least": 60.0},
+        {"calendar_days": (0, 1)},
+        {"gap_minutes": 30.0},
+        {"per": Measure(table="plays", agg="count")},
+    )
+    for piece in pieces:  # which single events do not tell, so that their sum by week would be another number
+        made = dataclasses.replace(HOURS, numerator=dataclasses.replace(HOURS.numerator, **piece))
+        assert "no sum over events" in course.measure(opened(tables), made)["all"].reason
     failed = [Check(name="Arm counts", passed=False, detail="")]
     assert "'Arm counts' failed" in course.measure(opened(tables), HOURS, checks=failed)["all"].reason
     with pytest.raises(ParameterError, match="did you mean 'visit'"):

@@ -232,7 +232,8 @@ def _days(data: Study, p: Planned) -> pd.Series | str:
 def reason_not(measures: Sequence[Measure]) -> bool:
     """Say whether a metric is no sum or count of events, which alone add up over days."""
     return any(
-        m.table == UNITS_TABLE or m.agg not in {"sum", "count"} or not m.simple or m.gap_minutes for m in measures
+        m.table == UNITS_TABLE or m.agg not in {"sum", "count"} or not m.simple or m.gap_minutes or m.calendar_days
+        for m in measures
     )
 
 

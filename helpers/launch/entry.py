@@ -91,12 +91,13 @@ def _parse_band(value: object) -> object:
     return replace(bound, text=f"±{bound.text}")
 
 
-WITHOUT_COLUMN = {"count", "any", "days", "days_but_last", "returns", "until"}
+DAY_BY_DAY = {"days", "days_but_last", "returns", "until"}
+WITHOUT_COLUMN = {"count", "any", *DAY_BY_DAY}
 _OWN = (  # what only a metric of the user's own may say
     "name", "kind", "column", "numerator", "denominator", "better", "unit", "per_week", "quantile", "over", "event",
     "horizon",
 )  # fmt: skip
-COUNTED = {"gap_minutes", "also", "per", "at_least"}
+COUNTED = {"gap_minutes", "calendar_days", "also", "per", "at_least"}
 AsBound = Annotated[Bound | None, BeforeValidator(_parse_bound)]
 AsBand = Annotated[Bound | None, BeforeValidator(_parse_band)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -140,6 +141,7 @@ class MeasureSpec(Section):
     where: dict[str, Any] = Field(default_factory=dict)
     scale: float = 1.0
     gap_minutes: float | None = Field(default=None, gt=0)
+    calendar_days: tuple[Annotated[int, Field(ge=0)], int] | None = None
     after: AfterSpec | None = None
     also: tuple[MeasureSpec, ...] = ()
     per: MeasureSpec | None = None
@@ -166,6 +168,10 @@ class MeasureSpec(Section):
             raise PydanticCustomError("measure", f"'{min(no)}' is for numbers that are counted from events")
         if self.gap_minutes is not None and self.agg != "count":
             raise PydanticCustomError("measure", f"'gap_minutes' is for counts; this is a {self.agg}")
+        if self.calendar_days and self.agg in DAY_BY_DAY:
+            raise PydanticCustomError("measure", f"'calendar_days' is no part of '{self.agg}'; use 'any' or 'count'")
+        if self.calendar_days and self.calendar_days[0] > self.calendar_days[1]:
+            raise PydanticCustomError("measure", "'calendar_days' are [from, to], the first not after the last")
         if self.scale == 0:
             raise PydanticCustomError("measure", "'scale' is 0, which would erase the measure")
         parts = (*self.also, *([self.per] if self.per else []))
@@ -186,6 +192,7 @@ class MeasureSpec(Section):
             where=_conditions(self.where),
             scale=self.scale,
             gap_minutes=self.gap_minutes,
+            calendar_days=self.calendar_days,
             after=None if self.after is None else self.after.after(),
             also=tuple(other.measure() for other in self.also),
             per=None if self.per is None else self.per.measure(),

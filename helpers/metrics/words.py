@@ -58,6 +58,8 @@ class Measure:
     zone matters. `days_but_last` leaves out the window's last day, whose morrow nobody has seen; `returns` counts
     those of them that are followed by another day with an event. `until` is the days that pass before the first event;
     without one it is the length of the window. `each` stands for the events' own values, not for a number per account.
+    `calendar_days` counts only events on these days of the calendar (UTC), both included; the day of the account's
+    first instant in the window is day 0, so that `any` on (7, 7) is the D7 retention of a dashboard.
 
     `scale` turns the column's unit into the metric's (1/60 for minutes shown as hours). `gap_minutes` counts an event
     only so long after the account's previous one. `also` names other measures that count too, each times its scale:
@@ -71,6 +73,7 @@ class Measure:
     where: tuple[Condition, ...] = ()
     scale: float = 1.0
     gap_minutes: float | None = None
+    calendar_days: tuple[int, int] | None = None
     after: After | None = None
     also: tuple[Measure, ...] = ()
     per: Measure | None = None
@@ -108,6 +111,7 @@ class Measure:
             return str(self.column)
         said = [str(c) for c in self.where]
         said += [f"gap {self.gap_minutes:g} min"] if self.gap_minutes else []
+        said += ["calendar days {} to {}".format(*self.calendar_days)] if self.calendar_days else []
         said += [str(self.after)] if self.after else []
         name = "_".join(part for part in (self.table, self.agg, self.column) if part)
         name += f"[{' & '.join(said)}]" if said else ""

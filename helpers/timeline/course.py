@@ -342,7 +342,8 @@ def _obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
             "it asks whether an account ever did something within the window: the weeks of such a share do not add up "
             "to it, and fall once everybody has; ask a sum or a count, such as days on which it was done"
         )
-    if metric.kind in ("quantile", "time_to_event") or any(m.agg not in _ADDS_UP for m in metric.measures):
+    adds_up = [m.agg in _ADDS_UP and m.simple and not (m.gap_minutes or m.calendar_days) for m in metric.measures]
+    if metric.kind in ("quantile", "time_to_event") or not all(adds_up):
         return "it is no sum over events, so that its periods cannot be read from means and covariances"
     if clock == "visit" and "sessions" not in data.tables:
         return "counting from the first visit needs table 'sessions', which is not among the data"

@@ -86,6 +86,8 @@ def why_not(data: Study, metric: Metric) -> str | None:
     days = metric.window_days or data.launch.days
     if days > (most := min(map(query.longest, bases))):
         return f"it counts days one by one, at most {most:.0f}; its window has {days}: give it 'window_days'"
+    if days < (least := max(map(query.shortest, bases))):
+        return f"it asks for calendar day {least - 1}, which a window of {days} days does not hold to its end"
     return None
 
 
@@ -106,7 +108,9 @@ def covariates(data: Study, metric: Metric) -> tuple[Measure, ...]:
     for measure in (base for one in named for base in one.bases):
         if measure.table == UNITS_TABLE and UNITS_TABLE in data.tables:
             _own_column(data, measure, f"the adjustment of {metric.name!r}")
-        elif measure.table not in data.tables or not 0 < data.launch.pre_days <= query.longest(measure):
+        elif measure.table not in data.tables or not (
+            query.shortest(measure) <= data.launch.pre_days <= query.longest(measure)
+        ):
             return ()
     return tuple(named)
 

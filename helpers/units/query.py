@@ -147,6 +147,11 @@ def longest(measure: Measure) -> float:
     return MOST_DAYS if measure.agg in OF_DAYS else math.inf
 
 
+def shortest(measure: Measure) -> int:
+    """Say how many days a window must have to hold all of the calendar days that a measure asks for."""
+    return measure.calendar_days[1] + 1 if measure.calendar_days else 1
+
+
 def columns(data: Study, table: str) -> set[str]:
     """Name what an event table holds, with the columns of `titles` where it names a title."""
     own = set(data.table(table).columns)
@@ -308,6 +313,10 @@ def _inside(events: ibis.Table, time: str, cell: Cell, days: int) -> Any:
         where = events[time] < events.anchor
     else:
         where = (events[time] >= events.anchor) & (events[time] < events[_end(cell.days or days)])
+    if cell.measure.calendar_days:
+        begin = events["first"] if cell.window == "pre" else events.anchor
+        day = clock.seconds(events[time]) // DAY - clock.seconds(begin) // DAY
+        where &= day.between(*cell.measure.calendar_days)
     for condition in cell.measure.where:
         where &= _holds(events[condition.column], condition)
     return where
