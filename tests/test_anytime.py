@@ -46,6 +46,7 @@ def test_limits_equal_gbstats():
         se = np.sqrt(v_b / n_b / m_a**2 + v_a / n_a * m_b**2 / m_a**4)
         found = anytime.confidence_sequence(m_b / m_a - 1, se, n_a + n_b, tuned_for=known["inputs"][kind]["tuning"])
         assert found == pytest.approx(told["ci"], **known["near"])
+        assert sum(found) / 2 == pytest.approx(told["lift"], **known["near"])
 
 
 def test_limits_and_likelihood_ratio_equal_confseq():

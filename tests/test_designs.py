@@ -4,10 +4,10 @@ import ibis
 import numpy as np
 import pandas as pd
 import pytest
-from reference import case
+from reference import case, data
 from test_sampling import people
 
-from helpers import sampling
+from helpers import moments, sampling
 from helpers.errors import ParameterError
 
 
@@ -15,6 +15,14 @@ def test_standard_errors_of_designs_are_those_of_r():
     # R 4.2.2 on 27,285 short-video users in four strata; the sizes before rounding, as there.
     c = case("sampling__kuairand_strata_follow_num")["expected"]
     size, spread = pd.Series(c["N"]), pd.Series(c["sd"])
+    users = data("kuairand_user_features.csv.gz")
+    degree = users["user_active_degree"].where(users["user_active_degree"].isin(size.index), "other")
+    read = moments.from_rows(users.assign(stratum=degree), columns=["follow_user_num"], by=["stratum"])
+    at = [list(read.groups["stratum"]).index(name) for name in size.index]
+    assert list(read.n[at]) == list(size)
+    assert list(read.mean[at, 0]) == pytest.approx(list(c["mean"].values()), rel=1e-6)
+    assert list(np.sqrt(read.cov[at, 0, 0])) == pytest.approx(list(spread), rel=1e-6)
+    assert read.pool([]).mean[0, 0] == pytest.approx(c["pop_mean"], rel=1e-6)
     for name, n in (
         ("neyman", c["neyman"]),
         ("prop", c["proportional"]),

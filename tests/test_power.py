@@ -59,6 +59,7 @@ def test_r_help_pages():
     read, near = case("power_proportions__r_help_page")
     want = read["expected"]
     assert power.power(half, n_treatment=50, effect=absolute(0.25)).power == near(want["power_n50"])
+    assert power.power(half, n_treatment=50, effect=absolute(0.25)).power == near(want["power_strict_n50"])
     assert power.sample_size(half, effect=absolute(0.25), design=ninety).n_exact == near(want["n_power90"])
     seen = power.mde(half, n_treatment=50, direction="up", design=ninety)
     assert seen.control + seen.change == near(want["p2_n50_power90"])
@@ -74,6 +75,7 @@ def test_cohens_tables():
     read, near = case("power_effect_size__cohen_h_and_d")
     for row in read["expected"]["d"]:
         assert power.sample_size(unit("t"), effect=absolute(row["d"])).n_exact == near(row["n_t"])
+        assert power.sample_size(unit("t"), effect=absolute(row["d"])).n_exact == near(row["pwr_t"])
         assert power.sample_size(unit("z"), effect=absolute(row["d"])).n_exact == near(row["n_z"])
     for row in read["expected"]["h"]:
         share = np.sin(np.arcsin(np.sqrt(0.3)) + row["h"] / 2) ** 2
@@ -85,14 +87,18 @@ def test_the_smallest_visible_mean_is_the_formula_and_sixteen_is_nearly_it():
     read, near = case("power_means__mde")
     found = power.mde(outcome.mean(value=100, sd=120, test="z"), n_treatment=10_000)
     assert found.change == near(read["expected"]["mde"])
-    read, _ = case("power_proportions__kohavi_rule_of_16")  # 16 for (1.96 + 0.84)^2 x 2 = 15.7
+    read, near = case("power_proportions__kohavi_rule_of_16")
     want = read["expected"]
-    got = power.sample_size(outcome.mean(value=3.75, sd=30, test="z"), effect=relative(0.05)).n_exact
-    assert got == pytest.approx(want["revenue 3.75 sd 30, 5% change"] * 15.698 / 16, rel=1e-4)
-    share = outcome.mean(value=0.05, sd=math.sqrt(0.05 * 0.95), test="z")
-    assert power.sample_size(share, effect=relative(0.05)).n_exact == pytest.approx(
-        want["conversion 5%, 5% relative change"] * 15.698 / 16, rel=1e-4
-    )
+    sixteen = Design(power=float(stats.norm.cdf(math.sqrt(8) - stats.norm.isf(0.025))))  # 2 (1.96 + z)^2 = 16
+    assert sixteen.power == pytest.approx(0.8074, abs=1e-4)
+    for value, sd, name in (
+        (3.75, 30.0, "revenue 3.75 sd 30, 5% change"),
+        (0.05, math.sqrt(0.05 * 0.95), "conversion 5%, 5% relative change"),
+    ):
+        what = outcome.mean(value=value, sd=sd, test="z")
+        assert power.sample_size(what, effect=relative(0.05), design=sixteen).n_exact == near(want[name])
+        plain = power.sample_size(what, effect=relative(0.05)).n_exact
+        assert plain == pytest.approx(want[name] * 15.698 / 16, rel=1e-4)  # of 80 % power
 
 
 def test_margins_are_those_of_chow_shao_and_wang():
@@ -122,6 +128,7 @@ def test_design_effects_are_those_of_kish():
     read, near = case("power_cluster__design_effect")
     want = read["expected"]
     assert cluster_effect(20, 0.05) == near(want["deff"])
+    assert read["inputs"]["n_srs"] * cluster_effect(20, 0.05) == near(want["n_cluster"])
     weights = [1] * 50 + [4] * 30 + [10] * 20
     assert kish_effect(weights) == near(want["kish_deff"])
     assert len(weights) / kish_effect(weights) == near(want["kish_neff"])

@@ -227,6 +227,7 @@ def test_the_bootstrap_of_five_values_is_the_ideal_one():
     )
     assert e.se == pytest.approx(expected["se_mean"], rel=tolerance["rel"])
     assert [e.low, e.high] == pytest.approx(np.array(expected["quantiles"])[[0, 2]], rel=0.03, abs=tolerance["abs"])
+    assert e.treatment == pytest.approx(expected["quantiles"][1], rel=tolerance["rel"])  # the mean is the middle
 
 
 def test_the_bootstrap_of_skewed_counts_is_that_of_r():
@@ -345,6 +346,9 @@ def test_trimmed_means_are_those_of_r():
         e, near_ = estimators.trimmed(accounts.of(y, x), inputs["tr"]), near(tolerance)
         sign = np.sign(e.diff) * np.sign(expected["diff"])
         assert (sign * e.diff, e.se, e.p) == near_((expected["diff"], expected["se"], expected["p"]))
+        assert sign * e.diff / e.se == near_(expected["t"])
+        if "trimmed_mean_1" in expected:
+            assert sorted((e.control, e.treatment)) == near_(sorted(expected[f"trimmed_mean_{i}"] for i in (1, 2)))
         assert sorted((sign * e.low, sign * e.high)) == near_(expected["ci"])
 
 
@@ -356,6 +360,11 @@ def test_the_error_of_one_trimmed_mean_is_that_of_wilcox():
     cut, n = int(inputs["tr"] * len(x)), len(x)  # Yuen's error is over the accounts that are kept
     wilcox = expected["trim_se"] * (1 - 2 * inputs["tr"]) * np.sqrt(n) / np.sqrt(n - 1) * (n - 1)
     assert e.se == near(tolerance)(np.sqrt(2) * wilcox / np.sqrt((n - 2 * cut) * (n - 2 * cut - 1)))
+    variance = e.se**2 / 2 * (n - 2 * cut) * (n - 2 * cut - 1) / (n - 1)
+    assert variance == near(tolerance)(expected["winvar"])
+    assert np.sqrt(variance / n) / (1 - 2 * inputs["tr"]) == near(tolerance)(expected["trim_se"])
+    # a mean winsorised at both ends is offered nowhere; what scipy makes of the case:
+    assert stats.mstats.winsorize(x, (inputs["tr"],) * 2).mean() == near(tolerance)(expected["winmean"])
 
 
 @few_examples
@@ -377,6 +386,7 @@ def test_a_pooled_cap_is_that_of_r():
     found = (e.control, e.treatment, e.diff, e.se, e.p, e.low, e.high)
     keys = ("mean_2", "mean_1", "diff", "se", "p")
     assert found == near_((*(expected[k] for k in keys), *expected["ci"]))
+    assert e.diff / e.se == near_(expected["t"])
 
 
 def test_a_cap_does_not_erase_what_few_accounts_have():
@@ -450,6 +460,8 @@ def test_rank_tests_are_those_of_r():
     e, moved = ranks.rank(arms, "mann-whitney"), ranks.shift(arms)
     assert e.p == near_(expected["p"])
     assert e.treatment * len(inputs["x"]) * len(inputs["y"]) == near_(expected["W"])
+    plain = stats.mannwhitneyu(inputs["x"], inputs["y"], use_continuity=False, method="asymptotic")
+    assert plain.pvalue == near_(expected["p_nocorr"])  # offered nowhere
     assert (moved.diff, moved.low, moved.high, moved.p) == near_(
         (expected["hodges_lehmann"], *expected["hl_ci"], expected["p"])
     )
@@ -457,9 +469,15 @@ def test_rank_tests_are_those_of_r():
     control, treatment = rounds()
     e, near_ = ranks.rank(accounts.of(control, treatment), "mann-whitney"), near(tolerance)
     assert (e.p, e.treatment) == near_((expected["p_continuity"], expected["prob_superiority"]))
+    assert e.treatment * len(control) * len(treatment) == near_(expected["W_gate40"])
+    # without the correction for continuity it is offered nowhere; what scipy makes of the case:
+    plain = stats.mannwhitneyu(treatment, control, use_continuity=False)
+    assert plain.pvalue == near_(expected["p_nocorr"])
     inputs, expected, _ = case("mann_whitney__teatasting_separated")
     apart = ranks.rank(accounts.of(inputs["control"], inputs["treatment"]))
     assert f"p = {expected['p']:.3g}" in apart.reason
+    assert "no account of one arm lies among those of the other" in apart.reason  # a chance of 1, U = 16 of 16 pairs
+    assert expected["U"] == expected["prob_superiority"] * len(inputs["control"]) * len(inputs["treatment"])
 
 
 @few_examples

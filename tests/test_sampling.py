@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import case
+from reference import case, near
 from scipy import optimize, stats
 
 from helpers import sampling
@@ -285,6 +285,13 @@ def test_allocations_are_those_of_r(name):
     in_proportion = pd.Series(expected.get("proportional", expected.get("prop_n1000")), index=size.index)
     assert (sampling.allocate(size, 1_000, scores=size * spread) - neyman).abs().max() < 1
     assert (sampling.allocate(size, 1_000) - in_proportion).abs().max() < 1
+    # a million times as many accounts, so that whole ones are fractions of the case's
+    many = 10**6
+    for got, want in (
+        (sampling.allocate(size * many, 1_000 * many, scores=size * spread), neyman),
+        (sampling.allocate(size * many, 1_000 * many), in_proportion),
+    ):
+        assert list(got / many) == near(c, list(want))
 
 
 def test_equal_shares_and_minimums(frame):

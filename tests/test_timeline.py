@@ -201,6 +201,9 @@ def test_the_curve_agrees_with_r():
     }  # fmt: skip
     for name, value in got.items():
         assert value == pytest.approx(expected[name], rel=tolerance["rel"], abs=tolerance["abs"]), name
+    curve = found.asymptote + found.drop * np.exp(-np.array(inputs["day"]) / found.tau_days)
+    rss = ((np.array(inputs["effect"]) - curve) ** 2).sum()
+    assert rss == pytest.approx(expected["rss"], rel=tolerance["rel"])
     assert found.low < expected["a"] < found.high
 
 
@@ -568,6 +571,7 @@ def test_the_week_agrees_with_r():
     views[count] = views[count].astype(str).str.replace(",", "").astype(float)
     autumn = views[views[date].between("2014-09-01", "2014-11-30")]
     found = seasons.weekdays(autumn[date], autumn[count]).set_index("weekday")
+    assert len(autumn) == expected["n"]
     for key in map(str, range(1, 8)):
         assert found["mean"][int(key)] == pytest.approx(expected["mean_by_isoweekday"][key], rel=tolerance["rel"])
         assert found["index"][int(key)] == pytest.approx(expected["index_vs_mean"][key], rel=tolerance["rel"])

@@ -9,6 +9,7 @@ import reference
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from helpers import inference, moments, weighting
 from helpers.errors import DataError, ParameterError
@@ -43,6 +44,12 @@ def near(*expected):
     return pytest.approx(expected, rel=1e-6, abs=1e-9)  # the tolerance of the cases
 
 
+def normal(one):
+    """Give R's limits, which are normal; ours are of t."""
+    half = stats.norm.isf(0.025) * one.se
+    return one.value - half, one.value + half
+
+
 def test_post_stratified_schools_equal_r():
     given_, want = case("poststratification__api_srs_stype")
     frame = reference.data("survey_apisrs.csv")
@@ -52,12 +59,13 @@ def test_post_stratified_schools_equal_r():
     assert got.rounds == 1
     without = weighting.mean(frame["api00"], got)
     within = weighting.mean(frame["api00"], got, sampled_share=200 / 6194)
-    assert (without.value, without.se) == near(want["srs_mean_api00_nofpc"]["est"], want["srs_mean_api00_nofpc"]["se"])
-    assert (within.value, within.se) == near(want["srs_mean_api00"]["est"], want["srs_mean_api00"]["se"])
+    for one, key in ((without, "srs_mean_api00_nofpc"), (within, "srs_mean_api00")):
+        assert (one.value, one.se, *normal(one)) == near(want[key]["est"], want[key]["se"], *want[key]["ci"])
     enroll = weighting.mean(frame["enroll"], got, sampled_share=200 / 6194)
     assert (6194 * enroll.value, 6194 * enroll.se) == near(
         want["srs_total_enroll"]["est"], want["srs_total_enroll"]["se"]
     )
+    assert tuple(6194 * x for x in normal(enroll)) == near(*want["srs_total_enroll"]["ci"])
 
 
 def test_raked_schools_equal_r():
@@ -70,7 +78,7 @@ def test_raked_schools_equal_r():
     assert (got.n_effective,) == near(want["kish_neff"])
     for key, share in (("mean_api00", 200 / 6194), ("mean_api00_nofpc", 0.0)):
         one = weighting.mean(frame["api00"], got, sampled_share=share)
-        assert (one.value, one.se) == near(want[key]["est"], want[key]["se"])
+        assert (one.value, one.se, *normal(one)) == near(want[key]["est"], want[key]["se"], *want[key]["ci"])
 
 
 def test_cells_of_gender_and_age_equal_r():

@@ -9,6 +9,7 @@ import reference
 from columns import metric
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from helpers import inference, launch, moments, scorecard, study, units
 from helpers.errors import DataError, LaunchError, ParameterError
@@ -168,6 +169,20 @@ def test_population_averages_equal_r():
         (case["mean_api00_nofpc"]["est"], case["mean_api00_nofpc"]["se"]), rel=1e-6
     )
     assert (within.value, within.se) == pytest.approx((case["mean_api00"]["est"], case["mean_api00"]["se"]), rel=1e-6)
+    (enroll,) = inference.average(
+        read(frame.assign(y=frame["enroll"]), ["y"]), metric(), sampled_share=np.array([200 / 6194]), **asked
+    )
+    schools = frame["pw"].sum()
+    for one, scale, key in (
+        (without, 1, "mean_api00_nofpc"),
+        (within, 1, "mean_api00"),
+        (enroll, schools, "total_enroll"),
+    ):
+        low, high = (scale * (one.value + z * one.se) for z in stats.norm.interval(0.95))  # R's normal, ours t
+        want = case[key]
+        assert (scale * one.value, scale * one.se, low, high) == pytest.approx(
+            (want["est"], want["se"], *want["ci"]), rel=1e-6
+        )
 
 
 def test_stratified_averages_equal_r():
