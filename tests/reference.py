@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import optimize, stats
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "reference"
 
@@ -31,3 +32,9 @@ def data(of):
 def near(c, expected):
     """Accept what lies within the tolerance of a case."""
     return pytest.approx(expected, rel=c["tolerance"]["rel"], abs=c["tolerance"]["abs"])
+
+
+def freedom(estimate):
+    """Recover the degrees of freedom of t from an estimate's interval and error."""
+    q, tail = (estimate.high - estimate.low) / 2 / estimate.se, (1 - estimate.level) / 2
+    return optimize.brentq(lambda df: stats.t.isf(tail, df) / q - 1, 1, 1e12, xtol=1e-12, rtol=1e-12)

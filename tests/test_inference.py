@@ -12,7 +12,7 @@ import tea_tasting as tt
 from columns import column, metric
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reference import case, data, near
+from reference import case, data, freedom, near
 from scipy import optimize, stats
 from statsmodels import api as sm
 from statsmodels.stats import multitest, proportion
@@ -253,7 +253,8 @@ def hillstrom(c: dict) -> pd.DataFrame:
 def test_welch_equals_r(name, columns, control, treatment):
     c = case(f"welch_t__{name}")
     e, want = estimate(data(c).rename(columns=columns), MEAN, control=control, treatment=treatment), c["expected"]
-    assert [e.treatment, e.control, e.diff / e.se] == near(c, [want["mean_1"], want["mean_2"], want["t"]])
+    assert [e.treatment, e.control] == near(c, [want["mean_1"], want["mean_2"]])
+    assert [e.diff / e.se, freedom(e)] == near(c, [want["t"], want["df"]])
     assert [e.diff, e.se, e.p, e.low, e.high] == near(c, [want["diff"], want["se"], want["p"], *want["ci"]])
 
 
@@ -273,12 +274,14 @@ def test_welch_equals_r_on_lalonde_and_sleep():
         c, [want["diff"], want["se_welch"], want["welch_p"], *want["welch_ci"]]
     )
     assert [e.n_treatment, e.n_control] == [want["n_t"], want["n_c"]]
-    assert [e.treatment, e.control, e.diff / e.se] == near(c, [want["mean_t"], want["mean_c"], want["welch_t"]])
+    assert [e.treatment, e.control] == near(c, [want["mean_t"], want["mean_c"]])
+    assert [e.diff / e.se, freedom(e)] == near(c, [want["welch_t"], want["welch_df"]])
     for name, errors in (("se_pooled", "classic"), ("se_HC1", "HC1"), ("se_welch", "HC2")):
         assert regress(frame["y"], {"treated": frame["train"]}, errors=errors)["se"][1] == near(c, want[name])
     c = case("welch_t__r_sleep")
     x, y = c["inputs"]["x"], c["inputs"]["y"]
     e, want = estimate(pd.DataFrame({"arm": [TREATMENT] * 10 + [CONTROL] * 10, "y": x + y}), MEAN), c["expected"]
+    assert [e.diff / e.se, freedom(e)] == near(c, [want["t"], want["df"]])
     assert [e.diff, e.se, e.p, e.low, e.high] == near(c, [want["diff"], want["se"], want["p"], *want["ci"]])
 
 
@@ -295,6 +298,7 @@ def test_welch_from_summary_statistics_equals_r_in_one_batched_call():
     for want in c["expected"]:
         e = answers[want["experiment_id"]]
         assert [e.diff, e.se, e.diff / e.se, e.p] == near(c, [want["diff"], want["se"], want["t"], want["p"]])
+        assert freedom(e) == near(c, want["df"])
 
 
 def test_absolute_and_delta_relative_effects_equal_growthbooks():
@@ -375,6 +379,7 @@ def test_a_net_promoter_score_equals_r():
     assert [e.control, e.treatment, e.diff] == near(c, [want["nps_c"], want["nps_t"], want["diff"]])
     welch = want["welch_100"]
     assert [e.diff / e.se, e.p, e.low, e.high] == near(c, [welch["t"], welch["p"], *welch["ci"]])
+    assert freedom(e) == near(c, welch["df"])
     n = sum(answers[CONTROL].values())
     se = e.se * np.sqrt((n - 1) / n)  # the case divides by n, we by n - 1
     assert [se, *normal(e.diff, se)[:2]] == near(c, [want["se_diff"], want["z"], want["p"]])
@@ -425,12 +430,12 @@ def test_cuped_equals_r():
     e = estimate(hillstrom(c), metric(numerator="spend", covariates=["history"]), adjust=True)
     want = c["expected"]["cuped_pooled"]
     assert [e.diff, e.se, e.p, e.low, e.high] == near(c, [want["diff"], want["se"], want["p"], *want["ci"]])
-    assert e.diff / e.se == near(c, want["t"])
+    assert [e.diff / e.se, freedom(e)] == near(c, [want["t"], want["df"]])
     c = case("cuped__made_12_users")
     frame = pd.DataFrame(c["inputs"]).assign(arm=lambda f: np.where(f["arm"] == 1, TREATMENT, CONTROL))
     e = estimate(frame, metric(numerator="post", covariates=["pre"]), adjust=True)
     want, plain = c["expected"], estimate(frame, metric(numerator="post"))
-    assert [e.diff, e.se, e.p] == near(c, [want["diff"], want["se"], want["p"]])
+    assert [e.diff, e.se, e.p, freedom(e)] == near(c, [want["diff"], want["se"], want["p"], want["df"]])
     assert [plain.diff, plain.se] == near(c, [want["diff_unadj"], want["se_unadj"]])
     theta = (plain.diff - e.diff) / estimate(frame, metric(numerator="pre")).diff
     spread = frame[["pre", "post"]].std()

@@ -59,6 +59,17 @@ def same_curve(of, want, near, interval="log"):
         known = [i for i, x in enumerate(want[name]) if x is not None]  # R has no error where nobody is left
         assert len(got) == len(want[name])
         assert [got[i] for i in known] == near([want[name][i] for i in known]), name
+    if "median" in want:
+        whole = km.curve(of, interval=interval)
+        middle = [crossed(whole, name) for name in ("survival", "low", "high")]
+        assert middle == [want["median"], *want["median_ci"]]
+
+
+def crossed(curve, name):
+    """Find when a curve, or a limit of it, falls to one half: R's median and its interval; None where it never does."""
+    told = curve if name == "survival" else curve[curve["survival"] > 0]  # R has no limits where nobody is left
+    below = told[told[name] <= 0.5]
+    return None if below.empty else below["time"].iloc[0]
 
 
 def test_curves_of_aml_are_those_of_r_on_all_three_scales():
