@@ -143,7 +143,7 @@ def test_the_ratio_equals_two_stage_least_squares_and_its_limits_the_test_that_t
     q = stats.t.isf(0.025, itt.df)
     for limit, sign in ((got.low, 1), (got.high, -1)):
         t = stats.ttest_ind(*((a["y"] - limit * a["taken"]) for a in reversed(arms)), equal_var=False).statistic
-        assert t == pytest.approx(sign * q, rel=1e-8)
+        assert t == pytest.approx(sign * q, rel=1e-9)
 
 
 def test_a_covariate_and_post_strata_sharpen_it():
@@ -151,7 +151,7 @@ def test_a_covariate_and_post_strata_sharpen_it():
     plain, sharp = complier(frame), complier(frame, metric("y", covariates=["before"]))
     theta = (plain.diff - sharp.diff) * plain.uptake / frame.groupby("arm")["before"].mean().diff().iloc[-1]
     beta, _, robust = two_stage(frame.assign(y=frame["y"] - theta * frame["before"]))
-    assert (sharp.diff, sharp.se) == pytest.approx((beta, robust), rel=1e-8)
+    assert (sharp.diff, sharp.se) == pytest.approx((beta, robust), rel=1e-9)
     assert sharp.se < 0.7 * plain.se
     (by_half,) = causal.complier(read(frame, by=["arm", "half"]), Y, TAKEN, **ASSIGNED, poststrata=["half"], days=28)
     itt, first = (

@@ -108,6 +108,18 @@ def test_a_proportion_equals_statsmodels_newcombe_and_pooled_z():
     assert "pooled z-test" in e.method
 
 
+def test_a_proportions_p_equals_tea_tasting_and_one_share_has_statsmodels_wilson():
+    frame = rows().assign(opened=lambda f: f["opened"].astype(int))
+    theirs = _tea(frame, tt.Proportion("opened", method="norm", correction=False))
+    e = estimate(frame, SHARE)
+    assert (e.p, e.diff, e.rel) == pytest.approx((theirs.pvalue, theirs.effect_size, theirs.rel_effect_size), rel=EXACT)
+    read = moments.from_rows(frame, columns=["opened"], by=["arm"])
+    (one,) = inference.average(read, SHARE, of=CONTROL, days=28)
+    control, _ = arms(frame, "opened")
+    interval = proportion.proportion_confint(control.sum(), len(control), method="wilson")
+    assert (one.low, one.high) == pytest.approx(interval, rel=EXACT)
+
+
 @pytest.mark.parametrize("events", [(0, 3), (1, 0), (4, 100), (99, 100)])
 def test_newcombe_holds_at_the_edge(events):
     n = np.array([100, 100])
@@ -724,8 +736,8 @@ def test_the_rate_ratio_of_a_count_is_poisson_regression_with_robust_errors():
     robust = poisson.fit(cov_type="HC0", tol=1e-12)
     q = (e.high - e.diff) / e.se
     se_log = (e.rel_high - e.rel) / q / (1 + e.rel)
-    assert e.rel == pytest.approx(np.expm1(robust.params.iloc[1]), rel=1e-8)
-    assert se_log == pytest.approx(robust.bse.iloc[1] * np.sqrt(3_000 / 2_999), rel=1e-8)
+    assert e.rel == pytest.approx(np.expm1(robust.params.iloc[1]), rel=1e-9)
+    assert se_log == pytest.approx(robust.bse.iloc[1] * np.sqrt(3_000 / 2_999), rel=1e-9)
 
     fieller = estimate(frame, COUNT)
     limits_ = np.expm1(robust.params.iloc[1] + q * robust.bse.iloc[1] * np.array([-1, 1]))

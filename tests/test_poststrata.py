@@ -142,7 +142,7 @@ def test_a_share_has_the_binomial_variance_of_each_stratum_and_newcombes_interva
     worth = {a: value[a] * (1 - value[a]) / variance[a] for a in value}
     limits = {a: proportion_confint(n * value[a], n, method="wilson") for a, n in worth.items()}
     low = got.diff - np.hypot(value[TREATMENT] - limits[TREATMENT][0], limits[CONTROL][1] - value[CONTROL])
-    assert got.low == pytest.approx(low, rel=1e-8)
+    assert got.low == pytest.approx(low, rel=1e-9)
 
 
 def test_with_a_covariate_one_slope_within_strata_serves_all():
@@ -152,7 +152,7 @@ def test_with_a_covariate_one_slope_within_strata_serves_all():
     theta = (plain.diff - got.diff) / shift  # the one slope that was used
     cell = frame["device"] + frame["tenure"]
     oracle = lin(frame.assign(y=frame["y"] - theta * frame["before"], cell=cell), "cell")
-    assert (got.diff, got.se) == pytest.approx((oracle.params["t"], oracle.bse["t"]), rel=1e-8)
+    assert (got.diff, got.se) == pytest.approx((oracle.params["t"], oracle.bse["t"]), rel=1e-9)
     within = smf.ols("y ~ before + C(cell)", frame.assign(cell=cell)).fit().params["before"]
     assert theta == pytest.approx(within, rel=0.1)  # reweighted to the common mix, else that of stratum fixed effects
     assert got.se < 0.7 * plain.se
@@ -213,7 +213,7 @@ def test_small_classes_of_star_equal_r_and_by_school_saturated_regression():
     few = counts.index[counts.min(axis=1) < FEWEST]
     two["cell"] = two["schoolidk"].where(~two["schoolidk"].isin(few), -1)
     got, oracle = compare(two, MEAN, ["schoolidk"]), lin(two, "cell")
-    assert (got.diff, got.se) == pytest.approx((oracle.params["t"], oracle.bse["t"]), rel=1e-6)
+    assert (got.diff, got.se) == pytest.approx((oracle.params["t"], oracle.bse["t"]), rel=1e-9)
 
 
 def test_a_ramp_from_one_to_fifty_percent_turns_the_pooled_difference_round():

@@ -154,6 +154,10 @@ def test_means_are_those_of_statsmodels(effect, alpha, chance, controls, sides):
         if mine > 2.01 * max(1, 1 / controls):
             want = theirs.power(effect, mine, alpha / sides, ratio=controls, alternative=alternative)
             assert want == pytest.approx(chance, abs=2e-6)
+            whole = math.ceil(mine) + 1
+            ours = power.power(unit(test), n_treatment=whole, n_control=whole, effect=absolute(effect), design=design)
+            want = theirs.power(effect, whole, alpha / sides, ratio=1, alternative=alternative)
+            assert ours.power == pytest.approx(want, rel=1e-9)
 
 
 @settings(max_examples=25, deadline=None)

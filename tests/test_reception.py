@@ -78,7 +78,7 @@ def test_each_step_counts_those_who_took_every_earlier_one(tmp_path, tables):
     assert values(steps, "of_all") == [0.8, 0.7, 0.5, 0.3, 0.2]
     assert values(steps) == [0.8, 0.875, round(5 / 7, 4), 0.6, 0.4]
     low, high = proportion_confint(3, 5, method="wilson")
-    assert (steps[3].share.low, steps[3].share.high) == pytest.approx((low, high), rel=1e-6)
+    assert (steps[3].share.low, steps[3].share.high) == pytest.approx((low, high), rel=1e-9)
     assert [s.among for s in steps] == [
         "all accounts",
         "came across the title",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+import tea_tasting as tt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -262,8 +263,6 @@ def test_limits_are_those_of_scipy(method):
 
 
 def test_limits_are_those_of_tea_tasting():
-    import tea_tasting as tt
-
     rng = np.random.default_rng(4)
     frame = pd.DataFrame({"variant": np.repeat([0, 1], 500), "hours": hours(rng, 1_000)})
     theirs = tt.Experiment(q=tt.Quantile("hours", q=0.9, n_resamples=4_000, rng=1)).analyze(frame)["q"]
@@ -374,7 +373,8 @@ def test_trimmed_means_are_compared_as_scipy_does(control, treatment, share):
     if isinstance(e, NotEstimable):
         return
     theirs = stats.ttest_ind(treatment, control, equal_var=False, trim=share)
-    assert e.p == pytest.approx(theirs.pvalue, rel=1e-6)
+    assert e.p == pytest.approx(theirs.pvalue, rel=1e-9)
+    assert reference.freedom(e) == pytest.approx(theirs.df, rel=1e-5)  # digits are lost on the way back from limits
 
 
 def test_a_pooled_cap_is_that_of_r():
@@ -480,6 +480,19 @@ def test_rank_tests_are_those_of_r():
     assert expected["U"] == expected["prob_superiority"] * len(inputs["control"]) * len(inputs["treatment"])
 
 
+def test_ranks_are_those_of_scipy_and_tea_tasting():
+    rng = np.random.default_rng(31)
+    control, treatment = np.round(hours(rng, 200)), np.round(1.2 * hours(rng, 150))
+    e = ranks.rank(accounts.of(control, treatment), "mann-whitney")
+    u, p = stats.mannwhitneyu(treatment, control)
+    frame = pd.DataFrame({"variant": np.repeat([0, 1], [200, 150]), "x": np.r_[control, treatment]})
+    theirs = tt.Experiment(x=tt.MannWhitneyU("x")).analyze(frame)["x"]
+    assert (e.treatment, e.p) == pytest.approx((u / (200 * 150), p), rel=1e-9)
+    assert e.p == pytest.approx(theirs.pvalue, rel=1e-9)
+    (median,) = quantiles.difference(control, treatment, [0.5])
+    assert (median.control, median.treatment) == pytest.approx((np.median(control), np.median(treatment)), rel=1e-9)
+
+
 @few_examples
 @given(amounts, amounts)
 def test_the_chance_to_have_more_is_tested_as_scipy_does(control, treatment):
@@ -487,7 +500,7 @@ def test_the_chance_to_have_more_is_tested_as_scipy_does(control, treatment):
     if isinstance(e, NotEstimable):
         return
     theirs = stats.brunnermunzel(control, treatment)
-    assert e.p == pytest.approx(theirs.pvalue, rel=1e-6, abs=1e-12)
+    assert e.p == pytest.approx(theirs.pvalue, rel=1e-9, abs=1e-12)
     wins = np.subtract.outer(treatment, control)
     assert e.treatment == pytest.approx((wins > 0).mean() + (wins == 0).mean() / 2)
 

@@ -508,7 +508,8 @@ def test_a_factorial_experiment_recovers_both_effects_and_the_interaction():
     saturated = regression.regress(
         rows["hours"], {"show": rows["show"], "marketing": rows["marketing"], "both": both}, errors="HC2"
     ).set_index("term")
-    assert (found[2].diff, found[2].se) == pytest.approx((saturated["value"]["both"], saturated["se"]["both"]))
+    both = saturated["value"]["both"], saturated["se"]["both"]
+    assert (found[2].diff, found[2].se) == pytest.approx(both, rel=1e-9)
     assert found[0].diff == pytest.approx(saturated["value"]["show"] + saturated["value"]["both"] / 2)
     assert found[2].se == pytest.approx(2 * found[0].se, rel=0.01)
     assert factorial.differences(found, [2.0, 1.5, 2.0])["covered"].all()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+import tea_tasting as tt
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -61,6 +62,12 @@ def test_arm_counts_of_tea_tasting_are_those_of_the_normal_and_of_the_exact_test
     # the correction for continuity is offered nowhere: few accounts are asked about exactly
     corrected = 2 * stats.norm.sf((abs(n[0] - 50) - 0.5) / 5)
     assert corrected == pytest.approx(want["norm_corr"], rel=1e-6)
+
+
+def test_arm_counts_equal_tea_tastings():
+    frame = pd.DataFrame({"variant": np.repeat([0, 1], [5_200, 4_900])})
+    theirs = tt.Experiment(x=tt.SampleRatio(1, method="norm", correction=False)).analyze(frame)["x"]
+    assert validity.srm({"control": 5_200, "early": 4_900}, EVEN).p == pytest.approx(theirs.pvalue, rel=1e-9)
 
 
 def test_arm_counts_of_4873_real_tests_fail_as_often_as_in_r():
