@@ -54,8 +54,8 @@ def regress(
         ParameterError: the kind of errors is not known, clusters are missing, or a weight is not above 0.
 
     >>> found = regress([1.0, 2.0, 4.0, 7.0], {"treated": [0, 0, 1, 1]})
-    >>> found[["term", "value"]].values.tolist()
-    [['constant', 1.5], ['treated', 4.0]]
+    >>> found[["value", "se"]].round(3).values.tolist()
+    [[1.5, 0.5], [4.0, 1.581]]
     """
     import pandas as pd
 
