@@ -34,10 +34,10 @@ SAME = 0.001  # p of the check that both arms came to the trigger alike, as for 
 class Complier:
     """The effect on those whom the assignment moved to take part: the effect of assignment over the change in uptake.
 
-    `diff` is in the metric's unit, with an interval at `level` that holds however few take part (Anderson and Rubin
-    1949); `p` is Welch's of the effect of assignment, which is 0 exactly if this one is. `uptake` is the share moved,
-    `f` the first stage's F (robust: the squared t of `uptake`). It says nothing of those who would take part in either
-    arm, or in neither.
+    `diff` is in the metric's unit (for each unit taken, where taking part is no yes or no), with an interval at `level`
+    that holds however few take part (Anderson and Rubin 1949); `p` is Welch's of the effect of assignment, which is 0
+    exactly if this one is. `uptake` is the share moved, or the amount, `f` the first stage's F (the squared t of
+    `uptake`). It says nothing of those who would take part in either arm, or in neither.
     """
 
     metric: str
@@ -98,7 +98,8 @@ def complier(
         read: moments by arm, strata and any slices, with the covariances among the columns of both metrics; see
             `inference.needed`.
         metric: a mean, count or proportion.
-        taken: a proportion: who took part.
+        taken: a proportion: who took part; or a mean: how much of it an account took, in which case the answer is the
+            effect for each unit of it.
         control: name of the arm that is compared against.
         treatment: name of the arm that is judged.
         stratum: the group column of the strata of the draw.
@@ -114,15 +115,16 @@ def complier(
         The effect in each slice; not estimable for a ratio, or where the interval has no end.
 
     Raises:
-        ParameterError: `taken` is no proportion, `level` is out of range, or `errors` is not known or not defined here.
+        ParameterError: `taken` is no mean over accounts, `level` is out of range, or `errors` is not known or not
+            defined here.
         DataError: an arm does not occur, or the moments lack a column or a covariance.
     """
     if errors not in get_args(Robust):
         raise ParameterError(f"errors is {errors!r}; {did_you_mean(errors, get_args(Robust))}")
     if errors != "HC2" and (poststrata or stratum is not None or WEIGHT in read.columns):
         raise ParameterError(f"{errors} errors are defined without weights and strata only; leave out 'errors'")
-    if taken.kind != "proportion":
-        raise ParameterError(f"{taken.name} is a {taken.kind}; who took part must be a proportion of accounts")
+    if taken.kind not in {"mean", "count", "proportion"}:
+        raise ParameterError(f"{taken.name} is a {taken.kind}; what was taken must be a mean or a share over accounts")
     if not 0 < level < 1:
         raise ParameterError(f"level is {level}, must lie between 0 and 1")
     read = read.select(arm=control) + read.select(arm=treatment)
@@ -162,8 +164,10 @@ def complier(
         elif not value[1, :, i].any():
             reason = "nobody took part in either arm"
         elif not square[i] > 0:
+            share = taken.kind == "proportion"
+            step = f"{100 * uptake[i]:+.1f} percentage points" if share else f"{uptake[i]:+.3g} {taken.unit}".rstrip()
             reason = (
-                f"assignment changed who took part by {100 * uptake[i]:+.1f} percentage points (F = {f[i]:.1f}), which "
+                f"assignment changed {'who' if share else 'how much they'} took part by {step} (F = {f[i]:.1f}), which "
                 "cannot be told from 0: the interval of the effect on those whom it moved has no end"
             )
         else:
@@ -246,27 +250,13 @@ def readings(
 
     @functools.cache
     def read() -> Moments:
-        return _read(data, metric, flags)
+        return _read(data, [metric], flags)
 
     def assigned(of: Metric) -> Estimate | NotEstimable:
         return scorecard.estimate(data, read(), of, treatment=arm, adjust=True)
 
     def moved(of: Metric) -> Complier | NotEstimable:
-        groups = scorecard.grouping(data)
-        (answer,) = complier(
-            read().pool(groups),
-            metric,
-            of,
-            control=control,
-            treatment=arm,
-            stratum=STRATUM if STRATUM in groups else None,
-            poststrata=data.launch.decision.poststratify,
-            days=data.launch.days,
-            pre_days=max(data.launch.pre_days, 1),
-            adjust=data.launch.decision.adjust and bool(units.covariates(data, metric)),
-            level=1 - data.launch.decision.alpha,
-        )
-        return answer
+        return _moved(data, read().pool(scorecard.grouping(data)), metric, of, arm)
 
     def triggered(of: Metric) -> Estimate | NotEstimable:
         alike = scorecard.estimate(data, read(), of, treatment=arm, adjust=False)
@@ -343,6 +333,53 @@ def readings(
     )
 
 
+def displaced(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -> tuple[Reading, ...]:
+    """Tell the hours of a new title from extra hours: its own, those it took from other titles, and what is left.
+
+    The last reading is the net hours for each hour of the title: 1 where nobody watched less of anything else, 0 where
+    it replaced other viewing hour by hour. Assignment works on the net through the title alone, if at all; then this is
+    the ratio of two effects, with the interval of `complier`.
+
+    Args:
+        data: the study.
+        treatment: the arm to judge; empty means the launch's first.
+        checks: of the data; where one failed, nothing is read.
+    """
+    arm = data.launch.judged(treatment)
+    title, others, net = (metrics.get(f"{what}_hours_per_account") for what in ("show", "other", "net"))
+    asked = (title, others, net)
+    reason = next(filter(None, (_obstacle(data, m, checks) for m in asked)), "")
+    answers: list[Estimate | Complier | NotEstimable] = [
+        NotEstimable(metric=m.name, reason=reason) for m in (*asked, net)
+    ]
+    if not reason:
+        read = _read(data, asked)
+        answers = [scorecard.estimate(data, read, m, treatment=arm, adjust=True) for m in asked]
+        answers.append(_moved(data, read, net, title, arm))
+    told = (
+        (
+            "hours of the title",
+            "all assigned",
+            title,
+            "They are not extra hours: most of them replace other viewing.",
+            "",
+        ),
+        ("hours of other titles", "all assigned", others, "By how much they fall is what the title displaced.", ""),
+        ("net hours", "all assigned", net, "It is what the title added to viewing.", ""),
+        (
+            "net hours for each hour of the title",
+            "hours that were watched of the title because of the assignment",
+            net,
+            "1 would mean that nothing else was watched less, 0 that all of it replaced other viewing.",
+            title.name,
+        ),
+    )
+    return tuple(
+        Reading(name=name, about=about, answer=answer, words=_words(answer, use, m), over=over)
+        for (name, about, m, use, over), answer in zip(told, answers, strict=True)
+    )
+
+
 def table(found: Sequence[Reading]) -> pd.DataFrame:
     """Lay readings out: comparison, whom it is about, diff with its limits (missing where not estimable), and words."""
     rows = [
@@ -397,12 +434,31 @@ def _flag(metric: Metric) -> str:
     return f"is {metric.column(metric.numerator)}"
 
 
-def _read(data: Study, metric: Metric, flags: Sequence[Metric]) -> Moments:
-    """Read the moments of a metric and of who did what, by all of it, in one query over the events."""
-    heavy, past = scorecard.weighted(data), units.covariates(data, metric)
-    cells = [Cell(m, "post", one.window_days) for one in (metric, *flags) for m in one.measures]
-    cells += [Cell(m, "pre", None) for m in past]
-    own, _ = inference.needed(metric, adjust=bool(past), weighted=heavy)
+def _moved(data: Study, read: Moments, metric: Metric, of: Metric, arm: str) -> Complier | NotEstimable:
+    """Ask `complier` at what the launch says of arms, strata, windows and error rates."""
+    launch, groups = data.launch, scorecard.grouping(data)
+    (answer,) = complier(
+        read,
+        metric,
+        of,
+        control=launch.arms.control,
+        treatment=arm,
+        stratum=STRATUM if STRATUM in groups else None,
+        poststrata=launch.decision.poststratify,
+        days=launch.days,
+        pre_days=max(launch.pre_days, 1),
+        adjust=launch.decision.adjust and bool(units.covariates(data, metric)),
+        level=1 - launch.decision.alpha,
+    )
+    return answer
+
+
+def _read(data: Study, asked: Sequence[Metric], flags: Sequence[Metric] = ()) -> Moments:
+    """Read the moments of metrics and of who did what, by all of it, in one query over the events."""
+    heavy, past = scorecard.weighted(data), {m: units.covariates(data, m) for m in asked}
+    cells = [Cell(m, "post", one.window_days) for one in (*asked, *flags) for m in one.measures]
+    cells += [Cell(m, "pre", None) for measures in past.values() for m in measures]
+    own = [c for m in asked for c in inference.needed(m, adjust=bool(past[m]), weighted=heavy)[0]]
     columns = tuple(dict.fromkeys([*own, *(c for f in flags for c in inference.needed(f, adjust=False)[0])]))
     rows = build(data, list({cell.name: cell for cell in cells}.values()))
     rows = rows.mutate(**{_flag(f): rows[f.column(f.numerator)] for f in flags}).cache()

@@ -191,6 +191,17 @@ def test_full_compliance_gives_the_effect_of_assignment():
     assert got.f == np.inf
 
 
+def test_an_amount_that_was_taken_gives_the_effect_of_each_unit_as_two_stage_least_squares_does():
+    frame = rows()
+    dose = frame.assign(taken=frame["taken"] * np.random.default_rng(2).gamma(2, 1, len(frame)))
+    (got,) = causal.complier(read(dose), Y, replace(TAKEN, kind="mean"), **ASSIGNED, days=28)
+    beta, _, robust = two_stage(dose)
+    assert (got.diff, got.se) == pytest.approx((beta, robust), rel=EXACT)
+    nothing = dose.assign(taken=np.random.default_rng(3).gamma(2, 1, len(frame)))
+    (told,) = causal.complier(read(nothing), Y, replace(TAKEN, kind="mean"), **ASSIGNED, days=28)
+    assert "changed how much they took part by" in told.reason
+
+
 def test_where_nobody_is_moved_the_interval_has_no_end_and_the_words_say_so():
     got = complier(rows(moved=0.0))
     assert isinstance(got, NotEstimable)
@@ -203,8 +214,8 @@ def test_where_nobody_is_moved_the_interval_has_no_end_and_the_words_say_so():
         name="r", title="", kind="ratio", numerator=Y.numerator, denominator=TAKEN.numerator, better="higher", unit=""
     )
     assert "no mean over accounts" in causal.complier(read(rows()), ratio, TAKEN, **ASSIGNED, days=28)[0].reason
-    with pytest.raises(ParameterError, match="y is a mean; who took part must be a proportion"):
-        causal.complier(read(rows()), Y, Y, **ASSIGNED, days=28)
+    with pytest.raises(ParameterError, match="r is a ratio; what was taken must be a mean"):
+        causal.complier(read(rows()), Y, ratio, **ASSIGNED, days=28)
     with pytest.raises(ParameterError, match="did you mean 'HC1'"):
         complier(rows(), errors="HC11")
     with pytest.raises(ParameterError, match="classic errors are defined without weights and strata"):
@@ -356,3 +367,14 @@ def test_a_simulated_launch_shows_the_planted_effects_and_the_fallacy_misses(tmp
     assert beside["truth"].tolist() == pytest.approx(want, rel=1e-12)
     assert causal.planted(found, {}).empty
     assert fallacy.low > planted / truth["show_start_rate"]  # the keen start, and watch more anyway
+
+    hours = causal.displaced(data)
+    show, others, net, each = (r.answer for r in hours)
+    beside = causal.planted(hours, truth)
+    assert show.low > 0
+    assert all(abs(r.answer.diff - t) < 4 * r.answer.se for r, t in zip(hours, beside["truth"], strict=True))
+    assert beside["truth"].tolist()[-1] == pytest.approx(0.25, abs=0.03)  # planted: Show.incremental
+    assert each.diff == pytest.approx(net.diff / show.diff, rel=1e-9)
+    assert net.diff - show.diff == pytest.approx(others.diff, abs=others.se)  # each is adjusted by its own past
+    failed = [Check(name="Arm counts", passed=False, detail="")]
+    assert {type(r.answer) for r in causal.displaced(data, checks=failed)} == {NotEstimable}
