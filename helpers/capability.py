@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from helpers import roster, schema, scorecard
@@ -30,13 +31,14 @@ class Capability:
     everybody: Estimate | NotEstimable
 
 
-def measure(data: Study, metric: Metric, *, treatment: str = "") -> Capability | None:
+def measure(data: Study, metric: Metric, *, treatment: str = "", checks: Iterable[Check] = ()) -> Capability | None:
     """Compare a metric apart for accounts that have the flag `frame: {needs: …}` and those that do not.
 
     Args:
         data: the study.
         metric: one of the plan's that has a number for each account.
         treatment: the arm to judge; empty means the launch's first.
+        checks: of the data; where one failed, no effect is shown.
 
     Returns:
         None where the launch names no such flag.
@@ -48,6 +50,9 @@ def measure(data: Study, metric: Metric, *, treatment: str = "") -> Capability |
     if needs is None:
         return None
     treatment = data.launch.judged(treatment)
+    if failed := [c.name for c in checks if c.passed is False]:
+        none = NotEstimable(metric=metric.name, reason=f"not shown, because the check '{failed[0]}' failed")
+        return Capability(needs=needs, share=_share(data, needs), able=none, unable=none, everybody=none)
     read = scorecard.sliced(data, [needs], [metric])[needs]
     found = {}
     for answer in scorecard.within(data, read, metric, needs, treatment=treatment):
@@ -56,14 +61,19 @@ def measure(data: Study, metric: Metric, *, treatment: str = "") -> Capability |
         elif level != schema.UNKNOWN:
             raise DataError(f"{data.launch.name}: {needs!r} holds {answer.slice[needs]!r}; a flag is true or false")
     missing = NotEstimable(metric=metric.name, reason="no such account took part")
-    accounts = roster.frame(data)
     return Capability(
         needs=needs,
-        share=float(accounts[needs].cast("string").lower().isin(["true", "1"]).mean().execute()),
+        share=_share(data, needs),
         able=found.get(True, missing),
         unable=found.get(False, missing),
         everybody=scorecard.estimate(data, scorecard.pooled(data), metric, treatment=treatment, adjust=True),
     )
+
+
+def _share(data: Study, needs: str) -> float:
+    """Count who has the flag, as a share of the frame."""
+    accounts = roster.frame(data)
+    return float(accounts[needs].cast("string").lower().isin(["true", "1"]).mean().execute())
 
 
 def check(found: Capability | None) -> Check:

@@ -31,16 +31,12 @@ def forest(claims: Sequence[Claim]) -> Figure:
     A thin line is the interval that holds for all metrics of a family at once. What reaches three times as far as the
     metric in the middle stands below, on a scale of its own: it would squeeze the others to dots.
 
-    Metrics without a relative effect, or not estimable at all, are left to the scorecard.
+    Metrics without a relative effect, or not estimable at all, are left to the scorecard; `left_out` names them.
     """
     import matplotlib.pyplot as plt
 
     figure.use_theme()
-    reach = {
-        i: _reach(c)
-        for i, c in enumerate(claims)
-        if isinstance(c.estimate, Estimate) and c.estimate.rel_low is not None
-    }
+    reach = {i: _reach(c) for i, c in enumerate(claims) if not _undrawn(c)}
     limit = 3 * sorted(reach.values())[len(reach) // 2] if reach else 0.0
     near, far = ([claims[i] for i, at in reach.items() if (at > limit) == wide] for wide in (False, True))
     panels = [rows[::-1] for rows in (near, far) if rows] or [[]]
@@ -56,6 +52,24 @@ def forest(claims: Sequence[Claim]) -> Figure:
         _forest(ax, rows)
     axes[-1, 0].set_xlabel("Change against control, % (tick: target or margin)")
     return drawn
+
+
+def left_out(claims: Sequence[Claim]) -> str:
+    """Say which metrics `forest` leaves out, and why; nothing where it draws all of them."""
+    reasons: dict[str, list[str]] = {}
+    for claim in claims:
+        if reason := _undrawn(claim):
+            reasons.setdefault(reason, []).append(claim.title)
+    told = [f"{', '.join(titles)} ({why})" for why, titles in reasons.items()]
+    return f"Not drawn: {'; '.join(told)}." if told else ""
+
+
+def _undrawn(claim: Claim) -> str:
+    """Say why a claim has no place on a relative scale; nothing where it has."""
+    e = claim.estimate
+    if isinstance(e, NotEstimable):
+        return e.reason
+    return "" if e.rel_low is not None else e.note or "no relative change"
 
 
 def _reach(claim: Claim) -> float:
@@ -163,13 +177,12 @@ def slices(rows: pd.DataFrame, *, label: str) -> Axes:
     """Draw the effect in each level of one attribute or several: as it came out (thin), drawn together (thick)."""
     known = rows.dropna(subset=["effect"])[::-1] if len(rows) else rows
     ax, place = _axes(8.6, 1.0 + 0.5 * max(len(known), 2)), range(len(known))
-    together = known.dropna(subset=["shrunken"]) if len(known) else known
     ax.hlines(place, known["low"], known["high"], color=figure.MUTED, linewidth=1.2)
     ax.plot(known["effect"], place, "o", color=figure.MUTED, markersize=5, label="as it came out")
-    if len(together):
-        below = [y - 0.22 for y in range(len(together))]
-        ax.hlines(below, together["shrunken low"], together["shrunken high"], color=figure.SERIES[0], linewidth=3)
-        ax.plot(together["shrunken"], below, "o", color=figure.SERIES[0], markersize=7, label="drawn together")
+    below = [y - 0.22 for y in place]
+    ax.hlines(below, known["shrunken low"], known["shrunken high"], color=figure.SERIES[0], linewidth=3)
+    if known["shrunken"].notna().any():
+        ax.plot(known["shrunken"], below, "o", color=figure.SERIES[0], markersize=7, label="drawn together")
     ax.axvline(0, color=figure.MUTED, linewidth=1)
     several = len(set(known["attribute"])) > 1
     names = known["attribute"] + ": " + known["level"] if several else known["level"]

@@ -15,10 +15,15 @@ from helpers.results import Check
 from helpers.study import Study
 from helpers.units.query import anchor
 
-ATTRIBUTES = ("device", "region", "tenure", "age_band", "engagement")
+ATTRIBUTES = ("device", "region", "country", "tenure", "age_band", "engagement")
 RECENT_DAYS = 7  # whoever was seen this shortly before the launch is expected back
 SEEN = ["regulars", "again", "rows"]
-LOGS = {"app_opens": (), "sessions": ("device", "app_version"), "plays": ("profile",)}  # and what may lack values
+LOGS = {  # and what may lack values
+    "app_opens": (),
+    "sessions": ("device", "app_version"),
+    "impressions": ("session",),
+    "plays": ("profile",),
+}
 
 
 def checks(data: Study) -> tuple[Check, ...]:
@@ -31,7 +36,7 @@ def checks(data: Study) -> tuple[Check, ...]:
     control = data.launch.arms.control
     return (
         one_arm_each(data),
-        validity.srm_by(slices(data)),
+        validity.srm_by(slices(data), planned=data.launch.sampling is not None),
         validity.returned(seen, control),
         validity.missing(nulls, control),
     )

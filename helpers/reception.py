@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -20,7 +20,7 @@ from helpers.metrics import UNITS_TABLE, Bound, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.power.design import Design
 from helpers.power.outcome import proportion
-from helpers.results import Average, NotEstimable
+from helpers.results import Average, Check, NotEstimable
 from helpers.study import Study
 from helpers.units import STRATUM
 
@@ -36,6 +36,18 @@ STEPS: dict[
     "second": ("began the second", "pilot"),
     "finished": ("watched the last", "pilot"),
 }
+
+
+REASONS = [
+    *("attribute", "level", "starters", "left in the first episode", "no second episode", "unfinished, last seen in"),
+    *("thumb down or hidden", "survey score"),
+]
+CELLS = (  # of the follow-up test
+    ("1", "as now", "as now"),
+    ("2", "more prominent", "as now"),
+    ("3", "as now", "another promise"),
+    ("4", "more prominent", "another promise"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +66,7 @@ class Step:
     standing: Standing = "cannot tell"
 
 
-def funnel(data: Study, *, treatment: str = "") -> tuple[Step, ...] | NotEstimable:
+def funnel(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -> tuple[Step, ...] | NotEstimable:
     """Follow the treated accounts from the first sight of the launch title to its last episode.
 
     Each step counts accounts that also took every earlier one, weighted as the launch's metrics are. From step to step
@@ -63,11 +75,10 @@ def funnel(data: Study, *, treatment: str = "") -> tuple[Step, ...] | NotEstimab
     Args:
         data: the study; needs plays with episodes and titles. Without impressions the first step is not estimable.
         treatment: the arm; empty means the launch's first.
+        checks: of the data; where one failed, nothing is shown.
     """
-    lacking = next((t for t in ("plays", "titles") if t not in data.tables), None)
-    if lacking or "episode" not in data.table("plays").columns:
-        what = f"table {lacking!r}" if lacking else "column 'episode' of table 'plays'"
-        return NotEstimable(metric="funnel", reason=f"it needs {what}, which is not among the data")
+    if obstacle := _obstacle(data, checks):
+        return NotEstimable(metric="funnel", reason=obstacle)
     arm = data.launch.judged(treatment)
     flags = _flags(data, arm).cache()
     steps: list[Milestone] = [name for name in STEPS if name in flags.columns]
@@ -77,15 +88,7 @@ def funnel(data: Study, *, treatment: str = "") -> tuple[Step, ...] | NotEstimab
         rows = flags if among is None else flags.filter(flags[among] > 0)
         if among is not None and not rows.count().execute():
             return NotEstimable(metric=of, reason="nobody came so far")
-        own = Measure(table=UNITS_TABLE, agg="value", column=of)
-        metric = Metric(name=of, title=STEPS[of][0], kind="proportion", numerator=own, better="higher", unit="share")
-        weighted, stratum = WEIGHT in units.design(data), STRATUM if STRATUM in units.design(data) else None
-        columns, pairs = inference.needed(metric, adjust=False, weighted=weighted)
-        by = ["arm", stratum] if stratum else ["arm"]
-        read = moments.from_table(rows, columns=columns, pairs=pairs, by=by, weighted=weighted)
-        level = 1 - data.launch.decision.alpha
-        (answer,) = inference.average(read, metric, of=arm, stratum=stratum, days=data.launch.days, level=level)
-        return answer
+        return _averages(data, rows, of, arm=arm)[0]
 
     missing = NotEstimable(metric="shown", reason="it needs table 'impressions', which is not among the data")
     found = []
@@ -105,6 +108,38 @@ def funnel(data: Study, *, treatment: str = "") -> tuple[Step, ...] | NotEstimab
             )
         )
     return tuple(found)
+
+
+def _obstacle(data: Study, checks: Iterable[Check]) -> str:
+    """Say why the way through the title cannot be shown; nothing where it can."""
+    if failed := [c.name for c in checks if c.passed is False]:
+        return f"not shown, because the check '{failed[0]}' failed"
+    lacking = next((t for t in ("plays", "titles") if t not in data.tables), None)
+    if lacking or "episode" not in data.table("plays").columns:
+        what = f"table {lacking!r}" if lacking else "column 'episode' of table 'plays'"
+        return f"it needs {what}, which is not among the data"
+    return ""
+
+
+def _averages(
+    data: Study,
+    rows: ibis.Table,
+    of: str,
+    *,
+    arm: str,
+    by: str = "",
+    kind: Literal["proportion", "mean"] = "proportion",
+) -> list[Average | NotEstimable]:
+    """Average a column over an arm's accounts, weighted as they were drawn; in slices without strata of the draw."""
+    own = Measure(table=UNITS_TABLE, agg="value", column=of)
+    metric = Metric(name=of, title=of, kind=kind, numerator=own, better="higher", unit="")
+    weighted = WEIGHT in units.design(data)
+    stratum = STRATUM if STRATUM in units.design(data) and not by else None
+    columns, pairs = inference.needed(metric, adjust=False, weighted=weighted)
+    groups = ["arm", *filter(None, (stratum, by))]
+    read = moments.from_table(rows, columns=columns, pairs=pairs, by=groups, weighted=weighted)
+    level = 1 - data.launch.decision.alpha
+    return inference.average(read, metric, of=arm, stratum=stratum, days=data.launch.days, level=level)
 
 
 def _flags(data: Study, arm: str) -> ibis.Table:
@@ -224,79 +259,136 @@ def _of(average: Average | NotEstimable, name: str) -> float | None:
     return None if isinstance(average, NotEstimable) else float(getattr(average, name))
 
 
-def reasons(data: Study, *, by: str, treatment: str = "") -> pd.DataFrame:
+def reasons(data: Study, *, by: Sequence[str] = (), treatment: str = "", checks: Iterable[Check] = ()) -> pd.DataFrame:
     """Lay out, by segment, where starters stopped and what they said: no row of fewer than `privacy.k` accounts.
 
+    Args:
+        data: the study.
+        by: attributes of the accounts; empty means the segments of the launch.
+        treatment: the arm; empty means the launch's first.
+        checks: of the data; where one failed, nothing is shown.
+
     Returns:
-        level, starters, and the shares of them that stopped within the first episode, that did not reach the second,
-        that put a thumb down or hid the title; the survey's answers and their mean, where at least k answered. They
-        point to reasons, they do not prove one: those who stopped say less.
+        attribute, level, starters; then in words, weighted as the accounts were drawn: the shares, with intervals, that
+        left within the first episode and that never began a second; the episode in which those who did not finish were
+        most often last seen, their share, and the minute of it by which half of them had gone; the share that put a
+        thumb down or hid the title; the mean of the survey's scores. What fewer than k accounts say is left out. All of
+        it points to reasons and proves none: those who stopped say less, and those who began late may still go on.
     """
-    columns = [
-        "level",
-        "starters",
-        "stopped in the first episode",
-        "no second episode",
-        "thumb down or hidden",
-        "answers",
-        "score",
-    ]
-    lacking = not {"plays", "titles", "accounts"} <= set(data.tables) or by not in data.table("accounts").columns
-    if lacking or "episode" not in data.table("plays").columns:
-        return pd.DataFrame(columns=columns)
-    arm = data.launch.judged(treatment)
-    flags = _flags(data, arm).filter(_.started > 0)
+    by, arm, k = by or data.launch.segments, data.launch.judged(treatment), data.launch.privacy.k
+    known = set(data.table("accounts").columns) if "accounts" in data.tables else set()
+    if _obstacle(data, checks) or not set(by) <= known:
+        return pd.DataFrame(columns=REASONS)
+    rows = _starters(data, arm, by).cache()
+    accounts = rows.execute()
+    accounts = accounts.assign(weight=accounts.get(WEIGHT, 1.0))
+
+    def told(column: str, name: str) -> dict[str, str | None]:
+        """Average a column by level, in words; without levels where nobody has a value."""
+        if not accounts[column].notna().any():
+            return {}
+        kind: Literal["proportion", "mean"] = "mean" if column == "score" else "proportion"
+        answered = rows.filter(~rows[column].isnull())
+        return {a.slice[name]: _words(a) for a in _averages(data, answered, column, arm=arm, by=name, kind=kind)}
+
+    found = []
+    for name in by:
+        shares = {column: told(column, name) for column in ("stopped", "alone", "unhappy", "score")}
+        for level, part in accounts.groupby(name):
+            if len(part) < k:
+                continue
+            unfinished, answers = part[part["finished"] == 0], int(part["score"].notna().sum())
+            found.append(
+                {
+                    "attribute": name,
+                    "level": level,
+                    "starters": len(part),
+                    "left in the first episode": shares["stopped"].get(level),
+                    "no second episode": shares["alone"].get(level),
+                    "unfinished, last seen in": _last(unfinished) if len(unfinished) >= k else None,
+                    "thumb down or hidden": shares["unhappy"].get(level),
+                    "survey score": f"{shares['score'].get(level)}, of {answers:,}" if answers >= k else None,
+                }
+            )
+    return pd.DataFrame(found, columns=REASONS)
+
+
+def _starters(data: Study, arm: str, by: Sequence[str]) -> ibis.Table:
+    """Lay out the accounts of an arm that started the title: their levels, how far they came, what they said."""
+    flags, plays = _flags(data, arm).filter(_.started > 0), _since(data, "plays", arm)
     kind = flags.account.type()
     people = data.table("accounts").select(
-        account=_.account.cast(kind), level=_[by].cast("string").fill_null("unknown")
+        account=_.account.cast(kind), **{name: _[name].cast("string").fill_null(schema.UNKNOWN) for name in by}
     )
-    rows = flags.join(people, "account")
-    asked = {
-        "starters": _.count(),
-        "stopped in the first episode": 1 - _.pilot.mean(),
-        "no second episode": 1 - _.second.mean(),
-    }
+    last = plays.group_by("account").mutate(last=_.episode.max()).filter(_.episode == _.last)
+    seen = last.aggregate(by="account", last=_.last.max(), minutes=_.watch_minutes.sum())
+    rows = flags.join(people, "account").left_join(seen, "account").drop("account_right")
+    rows = rows.mutate(
+        stopped=1 - _.pilot, alone=1 - _.second, unhappy=ibis.null("float64"), score=ibis.null("float64")
+    )
     if "feedback" in data.tables:
         said = _since(data, "feedback", arm)
         bad = [(said[c] == bad).fill_null(False) for c, bad in (("thumb", "down"), ("hide", True)) if c in said.columns]
-        unhappy = said.filter(reduce(or_, bad, ibis.literal(False))).select("account").distinct().mutate(unhappy=1.0)
-        rows = rows.left_join(unhappy, "account").drop("account_right")
-        asked["thumb down or hidden"] = _.unhappy.fill_null(0.0).mean()
+        unhappy = said.filter(reduce(or_, bad, ibis.literal(False))).select("account").distinct().mutate(bad=1.0)
+        rows = rows.left_join(unhappy, "account").drop("account_right").mutate(unhappy=_.bad.fill_null(0.0)).drop("bad")
     if "surveys" in data.tables and "score" in data.table("surveys").columns:
-        score = _since(data, "surveys", arm).aggregate(by="account", score=_.score.mean())
-        rows = rows.left_join(score, "account").drop("account_right")
-        asked |= {"answers": _.score.count(), "score": _.score.mean()}
-    found = rows.aggregate(by="level", **asked).order_by("level").execute()
-    found = found[found["starters"] >= data.launch.privacy.k].reindex(columns=columns).reset_index(drop=True)
-    return found.assign(score=found["score"].where(found["answers"] >= data.launch.privacy.k))
+        score = _since(data, "surveys", arm).aggregate(by="account", mean=_.score.mean())
+        rows = rows.left_join(score, "account").drop("account_right").mutate(score=_["mean"]).drop("mean")
+    return rows
 
 
-def follow_up(share: float, effect: Bound, *, alpha: float = 0.05, chance: float = 0.8) -> pd.DataFrame:
+def _words(a: Average | NotEstimable) -> str | None:
+    """Write a share, or the mean of a score, with its interval."""
+    if isinstance(a, NotEstimable):
+        return None
+    if a.metric == "score":
+        return f"{a.value:.2f} ({a.low:.2f} to {a.high:.2f})"
+    return f"{a.value:.0%} ({max(100 * a.low, 0):.0f} to {a.high:.0%})"
+
+
+def _last(rows: pd.DataFrame) -> str:
+    """Name the episode in which most of these accounts, by weight, were last seen, and when half of them had gone."""
+    share = rows.groupby("last")["weight"].sum() / rows["weight"].sum()
+    there = rows[rows["last"] == share.idxmax()].sort_values("minutes")
+    half = np.searchsorted(there["weight"].cumsum() / there["weight"].sum(), 0.5 - 1e-9)
+    return f"episode {share.idxmax()} ({share.max():.0%}), half by minute {there['minutes'].iloc[int(half)]:.0f}"
+
+
+def follow_up(
+    way: tuple[Step, ...] | NotEstimable, effect: Bound, *, alpha: float = 0.05, chance: float = 0.8
+) -> pd.DataFrame:
     """Plan the test that tells place from promise: two placements by two messages, every account in one of four cells.
 
     The effect of each factor is read over both levels of the other, so that one set of accounts answers both; that the
     two together do more or less than their sum is a difference of differences and needs four times the accounts.
 
     Args:
-        share: of accounts that start today, between 0 and 1.
-        effect: the change that would matter, of either factor.
+        way: of the launch title, as `funnel` gives it: what is planned with is the share of accounts that started it.
+        effect: the change of that share that would matter, of either factor.
         alpha: two-sided, divided between the two factors.
         chance: the power.
 
     Returns:
-        question, per cell, in all: one row for the main effects and one for their interaction.
+        cell, placement, message, and accounts: to tell what either does, and what both do beyond their sum. The last
+        row adds the four cells up. Where nothing can be planned, one row says why.
 
-    >>> from helpers.power import absolute
-    >>> follow_up(0.3, absolute(0.02))[["question", "in all"]].values.tolist()
-    [['placement, and message', 20332], ['placement and message together', 81328]]
+    Raises:
+        ParameterError: `alpha` or `chance` is out of range, or the effect is none.
     """
+    started = way if isinstance(way, NotEstimable) else next(s.of_all for s in way if s.name == "started")
+    if isinstance(started, NotEstimable):
+        return pd.DataFrame({"no plan": [f"nobody knows how many would start: {started.reason}"]})
+    moved = started.value + effect.value * (started.value if effect.relative else 1)
+    if not 0 < started.value < 1 or not 0 < moved < 1:
+        reason = (
+            f"{started.value:.1%} of accounts started the title, and a change of {effect.text} leads out of 0 to 100%"
+        )
+        return pd.DataFrame({"no plan": [reason]})
     design = Design(alpha=alpha, power=chance, successes=2)
-    half = power.sample_size(proportion(share), effect=effect, design=design).n_treatment
+    half = power.sample_size(proportion(started.value), effect=effect, design=design).n_treatment
     cell = math.ceil(half / 2)
+    rows = [(name, place, said, cell, 4 * cell) for name, place, said in CELLS]
     return pd.DataFrame(
-        {
-            "question": ["placement, and message", "placement and message together"],
-            "per cell": [cell, 4 * cell],
-            "in all": [4 * cell, 16 * cell],
-        }
+        [*rows, ("in all", "", "", 4 * cell, 16 * cell)],
+        columns=["cell", "placement", "message", "accounts for either", "accounts for both together"],
     )

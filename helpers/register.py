@@ -21,6 +21,8 @@ from helpers.errors import DataError
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
 
+SEGMENTS = "the list of segments"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
@@ -45,7 +47,7 @@ class Standing:
 
 
 def decisive(launch: Launch) -> dict[str, str]:
-    """Lay out what must not change once data were seen: primary metric, targets, margins, error rates and horizon.
+    """Lay out what must not change once data were seen: from the primary metric and its margins to the segments.
 
     >>> from pathlib import Path
     >>> from helpers.launch import load
@@ -61,6 +63,7 @@ def decisive(launch: Launch) -> dict[str, str]:
         "the looks": ", ".join(map(str, rule.looks)) or "one, at the end",
         "the horizon": f"{launch.days} days" + (f" from {launch.dates.start}" if launch.dates else ""),
         "the arms": ", ".join(launch.arms.names),
+        SEGMENTS: ", ".join(sorted(launch.segments)) or "none",
     }
     if rule.poststratify:
         found["the post-stratification"] = f"by {', '.join(rule.poststratify)}"
@@ -153,7 +156,8 @@ def standing(launch: Launch) -> Standing:
     if not openings:
         return Standing(label="confirmatory", why=(f"Plan {launch.content_hash}; no data were opened with it yet.",))
     first = openings[0]
-    if changed := changes(first.decisive, decisive(launch)):
+    now = {k: v for k, v in decisive(launch).items() if k != SEGMENTS or k in first.decisive}  # older lines lack them
+    if changed := changes(first.decisive, now):
         since = f"Data were first opened on {first.date}, with plan {first.plan}. Since then:"
         return Standing(label="exploratory", why=(since, *changed))
     why = f"What decides stands as it did when data were first opened, on {first.date}, with plan {first.plan}."

@@ -110,7 +110,7 @@ def _asked(data: Study, metrics: Sequence[Metric] | None) -> _Asked:
         mine, together = inference.needed(metric, adjust=bool(units.covariates(data, metric)), weighted=heavy)
         columns |= dict.fromkeys(mine)
         pairs |= set(together)
-    return {"columns": tuple(columns), "pairs": pairs, "weighted": heavy}
+    return {"columns": tuple(columns), "pairs": pairs, "weighted": heavy and bool(columns)}
 
 
 def grouping(data: Study) -> tuple[str, ...]:
@@ -190,6 +190,8 @@ def within(
     treatment = data.launch.judged(treatment)
     if metric.event:
         return survival.compare(data, metric, treatment=treatment, by=[by], level=level)
+    if metric.kind == "quantile":
+        return events.within(data, metric, by, treatment=treatment, level=level)
     past = adjust and data.launch.decision.adjust and bool(units.covariates(data, metric))
     return _answers(data, read, metric, treatment=treatment, adjust=past, level=level)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -12,15 +13,13 @@ from scipy import special, stats
 from helpers import inference, scorecard, units
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import holm
-from helpers.metrics import Metric
+from helpers.metrics import Bound, Metric
 from helpers.results import SUCCESS, Check, Estimate, NotEstimable
 from helpers.study import Study
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
-
-    from helpers.moments import Moments
 
     Floats = npt.NDArray[np.float64]
 
@@ -34,8 +33,9 @@ _SPREADS = 200  # points of the grid over the spread of true effects
 class Segment:
     """The effect in one level of an attribute: as it came out, and what is to be expected of a repetition there.
 
-    `effect`, `low` and `high` are the shrunken ones, in the metric's unit, at the estimate's level; None where the
-    level could not be compared or the attribute has fewer than three levels that could.
+    `effect` is the shrunken one, in the metric's unit, None where fewer than three levels could be compared. `low` to
+    `high` is what a claim about the level rests on: the shrunken interval, at the estimate's level, or where there are
+    two levels their own intervals, made wide enough to hold together (Bonferroni). None where there is neither.
     """
 
     level: str
@@ -49,8 +49,10 @@ class Segment:
 class Attribute:
     """One attribute's segments, and whether their effects differ by more than chance.
 
-    `p` is that of Cochran's Q over the levels, `p_adjusted` after Holm's correction for the attributes that were looked
-    at; None where fewer than two levels could be compared. A large p does not show that the effect is the same for all.
+    `p` is that of Cochran's Q over the levels, `p_adjusted` after Holm's correction for all that was looked at
+    together; None where fewer than two levels could be compared. A large p does not show that the effect is the same
+    for all. `beyond` is what a gain has to exceed, in the metric's unit: 0, or the target where the control arm can
+    have none of it. Nothing is claimed of an attribute that was not `declared` before the data were seen.
     """
 
     name: str
@@ -58,17 +60,22 @@ class Attribute:
     segments: tuple[Segment, ...]
     p: float | None = None
     p_adjusted: float | None = None
+    better: Literal["higher", "lower"] = "higher"
+    beyond: float = 0.0
+    declared: bool = True
 
 
-def effects(data: Study, metric: Metric, *, attributes: Sequence[str] = (), treatment: str = "") -> list[Attribute]:
+def effects(
+    data: Study, metric: Metric, *, attributes: Sequence[str] = (), treatment: str = "", checks: Sequence[Check] = ()
+) -> list[Attribute]:
     """Estimate a metric's effect in every level of each attribute, shrink, and test whether the levels differ.
 
     Args:
         data: the study.
-        metric: one of the plan's that these data can measure; adjusted by its past where the launch says so.
-        attributes: segments of the launch; empty means all of them. Others were not declared before the data were seen,
-            and whoever searches long enough finds one that stands out.
+        metric: one of the plan's; adjusted by its past where the launch says so.
+        attributes: segments of the launch; empty means all of them. For others see `explore`.
         treatment: the arm to judge; empty means the launch's first.
+        checks: of the data; where one failed, no effect is shown.
 
     Raises:
         ParameterError: an attribute is not among the launch's segments.
@@ -77,33 +84,118 @@ def effects(data: Study, metric: Metric, *, attributes: Sequence[str] = (), trea
         if name not in data.launch.segments:
             hint = did_you_mean(name, data.launch.segments)
             raise ParameterError(f"attribute {name!r} is no segment of {data.launch.name}; {hint}")
-    read = scorecard.sliced(data, attributes or data.launch.segments, [metric])
-    return corrected(_effects(data, metric, read, treatment))
+    return corrected(_effects(data, [metric], attributes or data.launch.segments, treatment, checks))
 
 
-def targets(data: Study, *, treatment: str = "") -> list[str]:
-    """Name the segments in which a gain of a success metric may be claimed, in words, for `decision.decide`.
+def chosen(data: Study, name: str = "") -> Metric:
+    """Find a metric of the plan by its name; empty means the north star.
 
-    The tests of whether levels differ are corrected together over all success metrics and attributes.
+    Raises:
+        ParameterError: the plan has no such metric.
     """
-    read = scorecard.sliced(data, data.launch.segments)
-    plan = [p for p in units.measurable(data) if p.role in SUCCESS]
-    found = [(p, a) for p in plan for a in _effects(data, p.metric, read, treatment)]
-    adjusted = corrected([a for _, a in found])
+    plan = {p.metric.name: p.metric for p in data.launch.plan}
+    if name and name not in plan:
+        raise ParameterError(f"metric {name!r} is not in the plan of {data.launch.name}; {did_you_mean(name, plan)}")
+    return plan[name] if name else data.launch.plan[0].metric
+
+
+def family(
+    data: Study, metric: Metric, *, treatment: str = "", checks: Sequence[Check] = ()
+) -> dict[str, list[Attribute]]:
+    """Estimate in every segment of the launch what a verdict about a group rests on: all success metrics, by name.
+
+    The tests of whether levels differ are corrected together over all success metrics and attributes. Of the other
+    metrics only the one asked for is looked at; it decides nothing, and its tests are corrected by themselves.
+    Arguments are those of `effects`.
+    """
+    success = [p.metric for p in units.measurable(data) if p.role in SUCCESS]
+    parts = [success] if metric in success else [[metric], success]
+    read = [a for m in parts for a in corrected(_effects(data, m, data.launch.segments, treatment, checks))]
+    return {m.name: [a for a in read if a.metric == m.name] for m in dict.fromkeys([metric, *success])}
+
+
+def targets(data: Study, *, treatment: str = "", checks: Sequence[Check] = ()) -> list[str]:
+    """Name the segments in which a gain of a success metric may be claimed, in words, for `decision.decide`."""
+    found = family(data, data.launch.plan[0].metric, treatment=treatment, checks=checks)
     return [
         f"{a.name} {s.level} ({p.metric.title})"
-        for (p, _), one in zip(found, adjusted, strict=True)
-        for a, s in gaining([one], better=p.metric.better, alpha=data.launch.decision.alpha)
+        for p in data.launch.plan
+        if p.role in SUCCESS
+        for a, s in gaining(found.get(p.metric.name, []), alpha=data.launch.decision.alpha)
     ]
 
 
-def _effects(data: Study, metric: Metric, read: Mapping[str, Moments], treatment: str) -> list[Attribute]:
-    """Compare a metric in every level of each attribute; p is not corrected yet."""
+def explore(
+    data: Study, metric: Metric, names: str, *, treatment: str = "", checks: Sequence[Check] = ()
+) -> list[Attribute]:
+    """Look at attributes that the launch does not declare; whatever stands out there is a question, and no claim.
+
+    The events are read anew, with these attributes beside the accounts.
+
+    Args:
+        data: the study.
+        metric: one of the plan's.
+        names: of attributes that were known before the assignment, parted by commas; empty looks at none.
+        treatment: the arm to judge; empty means the launch's first.
+        checks: of the data; where one failed, no effect is shown.
+
+    Raises:
+        ParameterError: an attribute is declared already, or cannot have been known before the assignment.
+        DataError: the data have no such attribute, or it has too many levels.
+    """
+    wanted = tuple(dict.fromkeys(filter(None, map(str.strip, names.split(",")))))
+    for name in wanted:
+        if fault := "declared already" if name in data.launch.segments else data.launch.unfit(name):
+            raise ParameterError(f"attribute {name!r} cannot be explored: {fault}")
+    if not wanted:
+        return []
+    beside = replace(data, launch=data.launch.sliced_by(*wanted))
+    return [replace(a, declared=False) for a in effects(beside, metric, treatment=treatment, checks=checks)]
+
+
+def _effects(
+    data: Study, metrics: Sequence[Metric], attributes: Sequence[str], treatment: str, checks: Sequence[Check]
+) -> list[Attribute]:
+    """Compare metrics in every level of each attribute; p is not corrected yet."""
+    failed = next((f"not shown, because the check '{c.name}' failed" for c in checks if c.passed is False), "")
+    closed = {m.name: failed or units.why_not(data, m) for m in metrics}
+    read = scorecard.sliced(data, attributes, known) if (known := [m for m in metrics if not closed[m.name]]) else {}
+    planned = {p.metric.name: p for p in data.launch.plan}
     found = []
-    for name, slices in read.items():
-        answers = scorecard.within(data, slices, metric, name, treatment=treatment)
-        found.append(Attribute(name=name, metric=metric.name, segments=shrunken(answers, name), p=differ(answers)))
+    for metric in metrics:
+        for name in attributes:
+            if reason := closed[metric.name]:
+                missing = NotEstimable(metric=metric.name, reason=reason)
+                segments: tuple[Segment, ...] = (Segment(level="all", estimate=missing),)
+                found.append(Attribute(name=name, metric=metric.name, segments=segments))
+                continue
+
+            def at(
+                level: float | None = None, metric: Metric = metric, name: str = name
+            ) -> list[Estimate | NotEstimable]:
+                return scorecard.within(data, read[name], metric, name, treatment=treatment, level=level)
+
+            answers = at()
+            target = planned[metric.name].target if metric.name in planned else None
+            found.append(
+                Attribute(
+                    name=name,
+                    metric=metric.name,
+                    segments=shrunken(answers, name, at=at),
+                    p=differ(answers),
+                    better=metric.better,
+                    beyond=_beyond(answers, target),
+                )
+            )
     return found
+
+
+def _beyond(answers: Iterable[Estimate | NotEstimable], target: Bound | None) -> float:
+    """Say what a gain has to exceed: 0, or the target where the control arm can have none of it, as in `decision`."""
+    read = [e for e in answers if isinstance(e, Estimate)]
+    if not read or any(e.control for e in read):
+        return 0.0
+    return math.inf if target is None or target.relative else abs(target.value)
 
 
 def corrected(attributes: Sequence[Attribute]) -> list[Attribute]:
@@ -123,20 +215,32 @@ def corrected(attributes: Sequence[Attribute]) -> list[Attribute]:
     return [a if a.p is None else replace(a, p_adjusted=float(next(adjusted))) for a in attributes]
 
 
-def shrunken(answers: Iterable[Estimate | NotEstimable], name: str) -> tuple[Segment, ...]:
-    """Pair each level's estimate with what is left of it after shrinkage; without it where fewer than three compare."""
+def shrunken(
+    answers: Iterable[Estimate | NotEstimable],
+    name: str,
+    *,
+    at: Callable[[float], Sequence[Estimate | NotEstimable]] | None = None,
+) -> tuple[Segment, ...]:
+    """Pair each level's estimate with what is left of it after shrinkage, where three or more compare.
+
+    From two nothing can be learned about how effects spread; with `at`, which estimates the same levels at another
+    confidence level, they get their own intervals instead, wide enough to hold for both.
+    """
     answers = list(answers)
     read = [e for e in answers if isinstance(e, Estimate)]
     levels = [a.slice[name] for a in answers]
-    if len(read) < FEWEST:
-        return tuple(Segment(level=label, estimate=a) for label, a in zip(levels, answers, strict=True))
-    effect, low, high = shrink([e.diff for e in read], [e.se for e in read], level=read[0].level)
-    place = {id(e): i for i, e in enumerate(read)}
+    if len(read) >= FEWEST:
+        effect, low, high = shrink([e.diff for e in read], [e.se for e in read], level=read[0].level)
+        left = iter(zip(effect.tolist(), low.tolist(), high.tolist(), strict=True))
+        found = [next(left) if isinstance(a, Estimate) else (None, None, None) for a in answers]
+    elif len(read) == 2 and at is not None:
+        both = at(1 - (1 - read[0].level) / 2)
+        found = [(None, e.low, e.high) if isinstance(e, Estimate) else (None, None, None) for e in both]
+    else:
+        found = [(None, None, None)] * len(answers)
     return tuple(
-        Segment(level=label, estimate=a, effect=float(effect[i]), low=float(low[i]), high=float(high[i]))
-        if (i := place.get(id(a))) is not None
-        else Segment(level=label, estimate=a)
-        for label, a in zip(levels, answers, strict=True)
+        Segment(level=label, estimate=a, effect=effect, low=low, high=high)
+        for label, a, (effect, low, high) in zip(levels, answers, found, strict=True)
     )
 
 
@@ -274,18 +378,17 @@ def put_together(attributes: Iterable[Attribute]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["attribute", "weights", "effect", "low", "high", "p"])
 
 
-def gaining(attributes: Iterable[Attribute], *, better: str, alpha: float = 0.05) -> list[tuple[Attribute, Segment]]:
+def gaining(attributes: Iterable[Attribute], *, alpha: float = 0.05) -> list[tuple[Attribute, Segment]]:
     """List the segments of which a gain may be claimed: the levels differ after correction, and what is left is a gain.
 
     A segment that merely looks best is not among them: where levels do not differ, neither do their effects.
     """
-    good = 1 if better == "higher" else -1
     return [
         (a, s)
         for a in attributes
-        if a.p_adjusted is not None and a.p_adjusted < alpha
+        if a.declared and a.p_adjusted is not None and a.p_adjusted < alpha
         for s in a.segments
-        if s.low is not None and s.high is not None and min(good * s.low, good * s.high) > 0
+        if s.low is not None and s.high is not None and (s.low if a.better == "higher" else -s.high) > a.beyond
     ]
 
 
@@ -293,16 +396,20 @@ def standing_out(attributes: Sequence[Attribute], metric: Metric, *, alpha: floa
     """Ask whether any group stands out, in one sentence; None where no attribute could be tested."""
     name, asked = "Groups", [a for a in attributes if a.p_adjusted is not None]
     if not asked:
+        missing = {s.estimate.reason for a in attributes for s in a.segments if isinstance(s.estimate, NotEstimable)}
         why = "of its segments none has two levels that could be compared" if attributes else "it names no segments"
+        why = missing.pop() if len(missing) == 1 else why
         detail = f"The launch shows no effects by group: {why}."
         return Check(name=name, passed=None, detail=detail)
     worst = min(asked, key=lambda a: a.p_adjusted or 0.0)
     levels = sum(isinstance(s.estimate, Estimate) for a in asked for s in a.segments)
-    if won := gaining(attributes, better=metric.better, alpha=alpha):
+    if won := gaining(attributes, alpha=alpha):
         told = "; ".join(f"{a.name} {s.level}" for a, s in won)
-        return Check(name=name, passed=True, detail=f"{metric.title} gained in {told}.", p=worst.p_adjusted)
+        gained = "reached its target" if won[0][0].beyond else "gained"
+        return Check(name=name, passed=True, detail=f"{metric.title} {gained} in {told}.", p=worst.p_adjusted)
     if (worst.p_adjusted or 0.0) < alpha:
-        detail = f"{metric.title} moved differently by {worst.name}, but a gain is left in none of its groups."
+        left = "none of its groups reaches a target" if worst.beyond else "a gain is left in none of its groups"
+        detail = f"{metric.title} moved differently by {worst.name}, but {left}."
         return Check(name=name, passed=False, detail=detail, p=worst.p_adjusted)
     detail = (
         f"Of {levels} groups none stands out in {metric.title.lower()}: their effects differ by no more than chance "
@@ -328,7 +435,7 @@ def to_frame(attributes: Iterable[Attribute]) -> pd.DataFrame:
                 "shrunken": s.effect,
                 "shrunken low": s.low,
                 "shrunken high": s.high,
-                "reason": s.estimate.reason if isinstance(s.estimate, NotEstimable) else "",
+                "reason": s.estimate.reason if isinstance(s.estimate, NotEstimable) else None,
             }
             for a in attributes
             for s in a.segments
@@ -340,20 +447,44 @@ def to_frame(attributes: Iterable[Attribute]) -> pd.DataFrame:
     )
 
 
-def tests(attributes: Iterable[Attribute]) -> pd.DataFrame:
-    """Lay out whether the levels of each attribute differ, one row each; p is missing where it could not be tested."""
+def tests(attributes: Iterable[Attribute], alpha: float) -> pd.DataFrame:
+    """Lay out whether the levels of each attribute differ, one row each, and of which of them a gain may be claimed.
+
+    p is missing where it could not be tested.
+    """
     import pandas as pd
 
-    rows = [{"attribute": a.name, "p": a.p, "after correction": a.p_adjusted} for a in attributes]
-    return pd.DataFrame(rows, columns=["attribute", "p", "after correction"])
+    rows = [
+        {
+            "metric": a.metric,
+            "attribute": a.name,
+            "p": a.p,
+            "after correction": a.p_adjusted,
+            "gain may be claimed in": ", ".join(s.level for _, s in gaining([a], alpha=alpha)) or "no group",
+        }
+        for a in attributes
+    ]
+    return pd.DataFrame(rows, columns=["metric", "attribute", "p", "after correction", "gain may be claimed in"])
 
 
-def hasty(attributes: Sequence[Attribute], *, better: str, alpha: float = 0.05) -> pd.DataFrame:
-    """Count the groups that a hasty reader would name, and those in which a gain may be claimed."""
+def explored(attributes: Sequence[Attribute]) -> pd.DataFrame:
+    """Lay out what `explore` found, with the p of each attribute and no claim; a row says so if nothing was asked."""
+    import pandas as pd
+
+    if not attributes:
+        return pd.DataFrame({"explored": ["nothing: the parameter 'explore' names no attribute"]})
+    p = {a.name: a.p_adjusted for a in attributes}
+    rows = to_frame(attributes).drop(columns=["shrunken low", "shrunken high"])
+    rows.insert(1, "after correction", rows["attribute"].map(p).astype(float))
+    return rows.assign(attribute=rows["attribute"] + " (exploratory)").dropna(axis="columns", how="all")
+
+
+def hasty(attributes: Sequence[Attribute], *, alpha: float = 0.05) -> pd.DataFrame:
+    """Count the groups that a hasty reader would name, and those in which a gain may be claimed; no row of none."""
     import pandas as pd
 
     read = [s.estimate for a in attributes for s in a.segments if isinstance(s.estimate, Estimate)]
     apart = sum(not e.low <= 0 <= e.high for e in read)
-    claimed = len(gaining(attributes, better=better, alpha=alpha))
+    claimed = len(gaining(attributes, alpha=alpha))
     row = {"groups": len(read), "own interval misses zero": apart, "gain may be claimed": claimed}
-    return pd.DataFrame([row])
+    return pd.DataFrame([row] if read else [], columns=list(row))

@@ -67,7 +67,7 @@ def srm(counts: Mapping[str, int], expected: Mapping[str, float] | None, alpha: 
     return Check(name=name, passed=False, detail=detail, p=p)
 
 
-def srm_by(counts: pd.DataFrame, alpha: float = ALPHA) -> Check:
+def srm_by(counts: pd.DataFrame, alpha: float = ALPHA, *, planned: bool = True) -> Check:
     """Ask whether every slice of the accounts is split as planned, and name the one that is not.
 
     Each arm's count in a slice is held against a binomial draw (exact, two-sided); the smallest p times the number of
@@ -77,16 +77,17 @@ def srm_by(counts: pd.DataFrame, alpha: float = ALPHA) -> Check:
     Args:
         counts: attribute, level, arm, n, and planned (the arm's planned share of the level), a row for each arm.
         alpha: how rarely a sound assignment may fail over all slices together.
+        planned: whether the launch planned a split; without one, shares are those of all accounts together.
 
     Raises:
         ParameterError: a planned share is not between 0 and 1, or a count is negative.
     """
     name = "Arm counts by slice"
-    n, planned = counts["n"].to_numpy(np.int64), counts["planned"].to_numpy(np.float64)
-    if (n < 0).any() or not ((planned > 0) & (planned < 1)).all():
+    n, share = counts["n"].to_numpy(np.int64), counts["planned"].to_numpy(np.float64)
+    if (n < 0).any() or not ((share > 0) & (share < 1)).all():
         raise ParameterError("counts by slice need n of 0 or more and planned shares between 0 and 1")
     total = counts.groupby(["attribute", "level"], sort=False)["n"].transform("sum").to_numpy()
-    table = counts.assign(total=total, p=_binomial(n, total, planned), residual=_residual(n, total, planned))
+    table = counts.assign(total=total, p=_binomial(n, total, share), residual=_residual(n, total, share))
     arms = list(dict.fromkeys(table["arm"]))
     asked = table[(table["total"] > 0) & table["arm"].isin(arms if len(arms) > 2 else arms[1:])]
     if asked.empty:
@@ -94,19 +95,20 @@ def srm_by(counts: pd.DataFrame, alpha: float = ALPHA) -> Check:
     worst = asked.iloc[int(asked["p"].argmin())]
     p = min(1.0, float(worst["p"]) * len(asked))
     slices, attributes = asked.groupby(["attribute", "level"]).ngroups, ", ".join(dict.fromkeys(asked["attribute"]))
-    where = f"{worst['attribute']} {worst['level']}"
+    where, split = f"{worst['attribute']} {worst['level']}", "as planned" if planned else "like all accounts together"
+    due = "were planned" if planned else "would be its share"
     said = (
-        f"{worst['arm']} holds {worst['n']:,} accounts where {worst['total'] * worst['planned']:,.0f} were planned "
+        f"{worst['arm']} holds {worst['n']:,} accounts where {worst['total'] * worst['planned']:,.0f} {due} "
         f"({worst['residual']:+.1f} standard errors)"
     )
     if p >= alpha:
-        detail = f"In {slices} slices ({attributes}) the arms are split as planned, within chance. "
+        detail = f"In {slices} slices ({attributes}) the arms are split {split}, within chance. "
         detail += f"Farthest off is {where}: {said}."
         return Check(name=name, passed=True, detail=detail, p=p)
     same = (asked["attribute"] == worst["attribute"]) & (asked["arm"] == worst["arm"])
     rest = asked[same & (asked["level"] != worst["level"])]
-    detail = f"The arms are not split as planned in {where}: {said}."
-    if len(rest):
+    detail = f"The arms are not split {split} in {where}: {said}."
+    if len(rest) and planned:
         n, total = np.array([rest["n"].sum()]), np.array([rest["total"].sum()])
         alone = _binomial(n, total, np.array([(rest["total"] * rest["planned"]).sum()]) / total)[0] >= alpha
         detail += f" The other levels of {worst['attribute']} together are "

@@ -28,6 +28,25 @@ def test_check_fails_where_the_arms_are_not_as_planned(players, capsys):
     assert "FAILED" in capsys.readouterr().out
 
 
+def test_a_page_about_groups_shows_none_where_the_arms_are_not_as_planned(players, monkeypatch):
+    path, table = players
+    hours = table["hours"] + 4.0 * ((table["country"] == "NO") & (table["version"] == "new"))
+    kept = (table["version"] == "old") | (table.index % 4 > 0)
+    table.assign(hours=hours, fits=table.index % 2)[kept].to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text() + "sampling: {n: {old: 1, new: 1}}\nframe: {recruited: random, needs: fits}\n")
+    monkeypatch.chdir(path.parent)
+    arguments = ["report", "gate.yaml", "--only", "05", "--date", "2026-11-21"]
+    assert cli.main([*arguments, "-p", "explore=sessions_band"]) == 0
+    page = path.parent / "reports" / "2026-11-21" / "gate" / "05_segments.html"
+    read, text = json.loads(page.with_suffix(".json").read_text()), page.read_text()
+    reason = "not shown, because the check 'Arm counts' failed"
+    assert read["headline"] == f"The launch shows no effects by group: {reason}."
+    assert ("Arm counts", False) in {(c["name"], c["passed"]) for c in read["checks"]}
+    assert read["estimates"] == []
+    assert not re.search(r"gained in|[+−][0-9.]+ \([+−]|>NO<", text)  # a claim, an effect with its interval, a level
+    assert text.count(reason.replace("'", "&#39;")) + text.count(reason) > 3
+
+
 def test_new_then_check(players, capsys, monkeypatch):
     path, _ = players
     monkeypatch.chdir(path.parent)

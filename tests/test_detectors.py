@@ -155,7 +155,28 @@ def test_arms_of_different_people_are_found_by_weighting_segments_alike(gate, sh
     plain = inference.compare(
         scorecard.pooled(data), data.launch.plan[0].metric, control="old", treatment="new", days=28, pre_days=1
     )
-    assert detectors.composition(data, replace(card, plain=tuple(plain))).passed is passed
+    assert detectors.composition(data, replace(card, plain=tuple(plain), checks=())).passed is passed
+    if not passed:
+        for question in (detectors.composition, detectors.tail_harm):
+            assert question(data, card).detail == "Not asked, because the check 'Arm counts by slice' failed."
+
+
+@pytest.mark.parametrize(("lonely", "passed"), [(3, True), (2_000, None)])
+def test_a_level_without_a_comparison_is_left_out_and_named_and_too_many_are_no_answer(gate, lonely, passed):
+    rng = np.random.default_rng(4)
+    new = np.repeat([False, True], 4_000)
+    country = np.where(np.arange(len(new)) < lonely, "DK", rng.choice(["NO", "SE"], len(new)))
+    table = pd.DataFrame(
+        {"arm": np.where(new, "new", "old"), "country": country, "hours": rng.gamma(2, 1, len(new)) + 0.3 * new}
+    )
+    data, card = gate(table, "  north_star: {name: hours, kind: mean, column: hours, better: higher}\n")
+    plain = inference.compare(
+        scorecard.pooled(data), data.launch.plan[0].metric, control="old", treatment="new", days=28, pre_days=1
+    )
+    found = detectors.composition(data, replace(card, plain=tuple(plain), checks=()))
+    assert found.passed is passed
+    assert "Left out, because they could not be compared: country DK." in found.detail
+    assert ("Weighting country alike" in found.detail) is bool(passed)
 
 
 @pytest.mark.parametrize(("harm", "passed"), [(0.25, False), (0.0, True)])

@@ -38,7 +38,6 @@ def test_a_plan_stays_confirmatory_as_long_as_what_decides_stays(gate):
     register.note(gate(), "data1", DAY)
     for same in (
         ("a gate", "another gate"),
-        ("segments: [country]", "segments: []"),
         ("target: +2%", "target: +2%, owner: me"),
     ):
         assert register.standing(gate(*same)).label == "confirmatory", same
@@ -54,6 +53,7 @@ def test_a_plan_stays_confirmatory_as_long_as_what_decides_stays(gate):
         ("segments:", "dates: {start: 2026-05-04, days: 35}\nsegments:", "the horizon was 28 days and is now 35 days"),
         ("alpha: 0.05", "alpha: 0.05, stopping: when it is good", "the stopping rule was none"),
         (", target: +2%", "", "the target of per_session was dropped"),
+        ("segments: [country]", "segments: []", "the list of segments was country and is now none"),
         ("segments:", "show: {format: limited}\nsegments:", "the format of the show was added: limited"),
     ],
 )  # fmt: skip
@@ -66,6 +66,15 @@ def test_changing_what_decides_after_data_were_opened_makes_a_result_exploratory
     register.note(gate(old, new), "data1", DAY)  # opening them again does not make the new plan the first
     assert register.standing(gate(old, new)).label == "exploratory"
     assert register.standing(gate()).label == "confirmatory"
+
+
+def test_a_register_older_than_the_list_of_segments_does_not_speak_of_it(gate):
+    register.note(gate(), "data1", DAY)
+    where = register.path(gate())
+    line = json.loads(where.read_text())
+    del line["decisive"][register.SEGMENTS]
+    where.write_text(json.dumps(line) + "\n")
+    assert register.standing(gate("segments: [country]", "segments: []")).label == "confirmatory"
 
 
 def test_a_launch_without_a_context_promises_nothing(players):

@@ -114,6 +114,28 @@ def test_an_app_that_stops_logging_is_found(tables, opened):
     assert failed(opened(tables | {"sessions": tables["sessions"][~gone]})) == ["Seen again"]
 
 
+def test_impressions_that_one_arm_stops_logging_are_found(tables, opened):
+    shown = tables["sessions"][["account", "session", "started_at"]].rename(columns={"started_at": "shown_at"})
+    shown = shown.assign(title="t")
+    titles = pd.DataFrame({"title": ["t"], "is_launch_title": False})
+    assert failed(opened(tables | {"impressions": shown, "titles": titles})) == []
+    silent = np.arange(0, 400, 4)  # one in twenty of the early arm
+    gone = shown["account"].isin(silent) & (shown["shown_at"] >= START)
+    data = opened(tables | {"impressions": shown[~gone], "titles": titles})
+    assert failed(data) == ["Seen again"]
+    assert "seen in impressions" in preflight.checks(data)[2].detail
+    nameless = shown["session"].where((shown["account"] % 4 > 0) | (np.arange(len(shown)) % 10 > 0))
+    assert failed(opened(tables | {"impressions": shown.assign(session=nameless), "titles": titles})) == [
+        "Missing values"
+    ]
+
+
+def test_the_country_is_a_slice_wherever_accounts_have_one(tables, opened):
+    country = np.where(np.arange(8_000) % 5 == 0, "DK", "NO")
+    data = opened(tables | {"accounts": tables["accounts"].assign(country=country)})
+    assert set(preflight.slices(data)["attribute"]) == {"region", "device", "country"}
+
+
 def test_values_that_one_arm_does_not_log_are_found(tables, opened):
     sessions = tables["sessions"].copy()
     early = (sessions["account"] % 4 == 0) & (sessions["started_at"] >= START)
@@ -186,6 +208,7 @@ def test_a_launch_without_a_planned_split_is_asked_whether_its_slices_are_alike(
     assert set(cells["attribute"]) == {"country"}
     assert cells["planned"].tolist() == pytest.approx([0.5] * len(cells))
     assert set(cells["level"]) == {"NO", "SE", "unknown"}
+    assert "planned" not in preflight.checks(data)[1].detail
 
 
 def test_attributes_with_too_many_levels_are_left_out(tables, opened, monkeypatch):

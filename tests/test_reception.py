@@ -1,6 +1,5 @@
 """Reception: a hand-made title is followed step by step; reach is told from liking on the simulated service."""
 
-import numpy as np
 import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint, samplesize_proportions_2indep_onetail
@@ -8,7 +7,7 @@ from statsmodels.stats.proportion import proportion_confint, samplesize_proporti
 from helpers import launch, plots, reception, study
 from helpers.errors import LaunchError
 from helpers.power import absolute
-from helpers.results import Average, NotEstimable
+from helpers.results import Average, Check, NotEstimable
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
 LAUNCH = """\
@@ -115,7 +114,7 @@ def test_what_the_data_lack_is_said(tmp_path, tables, players):
     assert reception.to_frame(lacking).empty
     own = study.open(launch.load(players[0]))
     assert "plays" in reception.funnel(own).reason
-    assert reception.reasons(own, by="country").empty
+    assert reception.reasons(own, by=["country"]).empty
 
 
 def average(low, value, high):
@@ -141,22 +140,42 @@ def test_a_share_stands_by_its_interval_against_the_middle_half(ends, standing):
     assert reception.against(average(*ends), comparable[:3]) == "cannot tell"
 
 
-def test_reasons_leave_small_groups_out(tmp_path, tables):
-    found = reception.reasons(opened(tmp_path, tables), by="device").set_index("level")
-    assert found.loc["tv"].to_dict() == pytest.approx(
-        {
-            "starters": 5,
-            "stopped in the first episode": 0.0,
-            "no second episode": 0.4,
-            "thumb down or hidden": 0.2,
-            "answers": np.nan,
-            "score": np.nan,
-        },
-        nan_ok=True,
-    )
-    assert found.loc["phone", "stopped in the first episode"] == 1.0  # a5 and a7
-    small = reception.reasons(opened(tmp_path, tables, LAUNCH.replace("k: 2", "k: 3")), by="device")
+def test_reasons_have_intervals_and_leave_small_groups_out(tmp_path, tables):
+    found = reception.reasons(opened(tmp_path, tables)).set_index("level")
+    wilson = {k: f"{100 * low:.0f} to {high:.0%}" for k in (0, 1, 2) for low, high in [interval(k)]}
+    assert found.loc["tv"].fillna("").to_dict() == {
+        "attribute": "device",
+        "starters": 5,
+        "left in the first episode": f"0% ({wilson[0]})",
+        "no second episode": f"40% ({wilson[2]})",
+        "unfinished, last seen in": "episode 1 (67%), half by minute 30",  # a3 and a4; a2 went on to the second
+        "thumb down or hidden": f"20% ({wilson[1]})",
+        "survey score": "",
+    }
+    assert found.loc["phone", "left in the first episode"].startswith("100%")  # a5 and a7
+    small = reception.reasons(opened(tmp_path, tables, LAUNCH.replace("k: 2", "k: 3")))
     assert small["level"].tolist() == ["tv"]
+    failed = [Check(name="Arm counts", passed=False, detail="...")]
+    assert reception.reasons(opened(tmp_path, tables), checks=failed).empty
+    assert "'Arm counts' failed" in reception.funnel(opened(tmp_path, tables), checks=failed).reason
+
+
+def interval(k, n=5):
+    return (max(x, 0.0) for x in proportion_confint(k, n, method="wilson"))
+
+
+def test_reasons_weigh_accounts_as_they_were_drawn(tmp_path, tables):
+    tables["assignments"]["inclusion_probability"] = [0.5 if i != 4 else 0.1 for i in range(12)]  # a4 stands for five
+    pilot = tables["plays"]["episode"] == 1
+    tables["plays"].loc[pilot & (tables["plays"]["account"] == "a3"), "watch_minutes"] = 12.0
+    tables["surveys"] = pd.DataFrame(
+        {"account": ["a0", "a4"], "prompted_at": START, "responded_at": START, "score": [2, 5]}
+    )
+    found = reception.reasons(opened(tmp_path, tables), by=["device"]).set_index("level").loc["tv"]
+    assert found["no second episode"].startswith("67% (")  # a3 and a4: 1 + 5 of 9
+    assert found["unfinished, last seen in"] == "episode 1 (86%), half by minute 30"  # 6 of 7; unweighted, 12
+    assert found["survey score"].startswith("4.50 (")  # (2 + 5 * 5) / 6
+    assert found["survey score"].endswith(", of 2")
 
 
 @pytest.mark.parametrize(
@@ -184,9 +203,36 @@ def test_comparable_titles_are_shares_of_known_steps(tmp_path, tables):
             opened(tmp_path, tables, LAUNCH.replace("{finished: [0.2, 0.3, 0.4, 0.5]}", faulty))
 
 
-def test_a_factorial_reads_each_factor_over_all_accounts():
-    plan = reception.follow_up(0.3, absolute(0.02))
+def started(value):
+    steps = {"metric": "m", "se": 0.01, "low": 0, "high": 1, "n": 100, "n_effective": 100.0, "method": "w"}
+    found = value if isinstance(value, NotEstimable) else Average(value=value, **steps)
+    return (reception.Step(name="started", title="started it", among="all accounts", share=found, of_all=found),)
+
+
+@pytest.mark.parametrize(("alpha", "chance"), [(0.05, 0.8), (0.01, 0.9)])
+def test_a_factorial_reads_each_factor_over_all_accounts(alpha, chance):
+    plan = reception.follow_up(started(0.3), absolute(0.02), alpha=alpha, chance=chance)
     # each factor has half of all accounts at each level, and alpha is divided by two factors
-    half = samplesize_proportions_2indep_onetail(0.02, 0.3, 0.8, ratio=1, alpha=0.0125, value=0, alternative="larger")
-    assert plan["in all"][0] == pytest.approx(2 * half, rel=0.005)
-    assert plan["in all"][1] == 4 * plan["in all"][0]
+    half = samplesize_proportions_2indep_onetail(
+        0.02, 0.3, chance, ratio=1, alpha=alpha / 4, value=0, alternative="larger"
+    )
+    *cells, total = plan["accounts for either"]
+    assert total == sum(cells) == pytest.approx(2 * half, rel=0.005)
+    assert (plan["accounts for both together"] == 4 * plan["accounts for either"]).all()
+    pairs = plan.iloc[:4][["placement", "message"]].drop_duplicates()
+    assert len(pairs) == 4
+    assert pairs.nunique().tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [
+        (NotEstimable(metric="funnel", reason="it needs table 'plays'"), "nobody knows how many would start"),
+        (started(NotEstimable(metric="m", reason="no plays")), "nobody knows how many would start: no plays"),
+        (started(0.99), "99.0% of accounts started the title, and a change of +0.02 leads out of 0 to 100%"),
+        (started(0.0), "0.0% of accounts started"),
+    ],
+)
+def test_where_nothing_can_be_planned_the_reason_is_said_and_no_number_is_made_up(way, why):
+    (said,) = reception.follow_up(way, absolute(0.02)).to_numpy().ravel()
+    assert why in said

@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import inference, metrics, moments, plots, scorecard, study
+from helpers import inference, metrics, moments, plots, scorecard, segments, study
 from helpers.errors import DataError, ParameterError
 from helpers.launch import load
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.report import figure
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.robust import accounts, bootstrap, estimators, events, influence, quantiles, ranks, readings, values
+from helpers.units import query
 
 
 def made(seed):
@@ -727,6 +728,7 @@ def simulated(folder, scenario, *, seed=1, n=(3_000, 1_500), metrics="hours_per_
 def test_a_slow_tail_breaches_the_margin_of_a_far_quantile_and_passes_that_of_the_mean(tmp_path):  # +10 %, both
     more = """\
         decision: {adjust: false}
+        segments: [device]
     """
     data = simulated(tmp_path, "slow_tail", n=(2_500, 2_500), pre_days=1, metrics="play_delay_ms", more=more)
     mean = scorecard.measure(data).claims[0].estimate
@@ -739,6 +741,15 @@ def test_a_slow_tail_breaches_the_margin_of_a_far_quantile_and_passes_that_of_th
     assert events.compare(data, metrics.get("hours_per_account_week"), treatment="treated").reason.endswith(
         "is no quantile"
     )
+    median = metrics.get("play_delay_ms_p50")
+    rows = query.values(data, median).execute().merge(data.table("accounts").execute()[["account", "device"]])
+    (apart,) = segments.effects(data, median)
+    assert [s.level for s in apart.segments] == sorted(rows["device"].unique())
+    for s in apart.segments:
+        own = rows[rows["device"] == s.level]
+        medians = own.groupby("arm")["value"].median()
+        assert (s.estimate.control, s.estimate.treatment) == (medians["control"], medians["treated"])
+        assert s.estimate.n_control == own[own["arm"] == "control"]["account"].nunique()
 
 
 def test_a_quantile_of_accounts_on_an_own_table_is_that_of_its_column(tmp_path):

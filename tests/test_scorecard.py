@@ -203,6 +203,11 @@ def test_charts_draw_what_they_are_given(card):
     assert [t.get_text() for t in far.get_yticklabels()] == ["Wide"]
     assert max(map(abs, near.get_xlim())) < 30
     assert len(plots.forest([]).axes) == 1
+    nothing = replace(got.claims[0].estimate, rel=None, rel_low=None, rel_high=None, note="control is 0")
+    blind = NotEstimable(metric="m", reason="no surveys")
+    left = [replace(got.claims[0], title=t, estimate=e) for t, e in (("A", nothing), ("B", blind), ("C", nothing))]
+    assert plots.left_out([*left, *got.claims]) == "Not drawn: A, C (control is 0); B (no surveys)."
+    assert plots.left_out(got.claims) == ""
     balance = sampling.balance(roster.frame(data), roster.assigned(data), roster.attributes(data))
     assert len(plots.love(balance, limit=0.1).lines) == 2 + 3
     empty = plots.quantiles(roster.past(data), label="x")

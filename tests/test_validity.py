@@ -231,6 +231,19 @@ def test_sound_slices_pass_and_tell_the_farthest():
     assert "Farthest off is device phone: early holds 110 accounts where 102 were planned (+0.9" in check.detail
 
 
+def test_slices_of_a_launch_without_a_planned_split_are_never_called_planned():
+    sound = slices(("device", "tv", 300, 100), ("device", "phone", 300, 110))
+    lost = slices(("device", "tv", 3000, 1010), ("device", "phone", 3000, 700))
+    for counts, said in (
+        (sound, "In 2 slices (device) the arms are split like all accounts together, within chance."),
+        (lost, "split like all accounts together in device phone: early holds 700 accounts where 925 would be its"),
+    ):
+        check = validity.srm_by(counts, planned=False)
+        assert check.p == validity.srm_by(counts).p
+        assert said in check.detail
+        assert "planned" not in check.detail
+
+
 def test_with_three_arms_every_arm_is_asked():
     counts = pd.DataFrame(
         {"attribute": "device", "level": "tv", "arm": ["control", "b", "c"], "n": [700, 1000, 1000], "planned": 1 / 3}

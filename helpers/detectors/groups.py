@@ -13,14 +13,19 @@ from helpers.results import SUCCESS, Check, Estimate, NotEstimable
 from helpers.scorecard import Scorecard
 from helpers.study import Study
 
+MOST = 0.9  # of the accounts must be in levels that can be compared, for their mean to speak of the whole
+
 
 def composition(data: Study, card: Scorecard) -> Check:
     """Ask whether an effect depends on who happens to be in which arm (H4: Simpson): each segment weighted alike.
 
     The effect is averaged over the levels of each segment by their share of both arms together, and compared with the
-    plain one. Under a sound draw the two agree but for chance.
+    plain one. Under a sound draw the two agree but for chance. Levels that cannot be compared are left out and named;
+    where more than a tenth of the accounts would be, the segment is not compared.
     """
     name = "Composition of the arms"
+    if closed := _closed(card, name):
+        return closed
     plain = {e.metric: e for e in card.plain if isinstance(e, Estimate) and not e.low <= 0 <= e.high}
     success = [p for p in data.launch.plan if p.role in SUCCESS and p.metric.name in plain]
     if not data.launch.segments or not success:
@@ -28,20 +33,35 @@ def composition(data: Study, card: Scorecard) -> Check:
             "the launch names no segments" if not data.launch.segments else "no success metric differs between the arms"
         )
         return Check(name=name, passed=None, detail=f"Not asked, because {why}.")
-    told = []
+    told: list[str] = []
+    compared: dict[str, None] = {}
+    left: dict[str, None] = {}
     for segment, p, slices in _slices(data, success, card.treatment):
         found = [e for e in slices if isinstance(e, Estimate)]
-        if len(found) < len(slices) or not found:
-            continue
         n = np.array([e.n_control + e.n_treatment for e in found])
+        lacking = [f"{segment} {e.slice[segment]}" for e in slices if isinstance(e, NotEstimable)]
+        left |= dict.fromkeys(lacking)
+        if not found or n.sum() < MOST * sum(e.n_control + e.n_treatment for e in slices):
+            continue
+        compared[segment] = None
         weighted = float(n @ [e.diff for e in found] / n.sum())
         whole = plain[p.metric.name].diff
         if weighted * whole < 0 or abs(weighted - whole) > MOVED * abs(whole):
             told.append(f"{p.metric.title} differs by {whole:.3g}, with {segment} weighted alike by {weighted:.3g}")
+    without = f" Left out, because they could not be compared: {', '.join(left)}." if left else ""
     if told:
-        return Check(name=name, passed=False, detail=f"{'; '.join(told)}: the arms hold different people.")
-    detail = f"Weighting {', '.join(data.launch.segments)} alike in both arms leaves the effects as they are."
-    return Check(name=name, passed=True, detail=detail)
+        return Check(name=name, passed=False, detail=f"{'; '.join(told)}: the arms hold different people.{without}")
+    if not compared:
+        return Check(name=name, passed=None, detail=f"Of no segment enough could be compared.{without}")
+    detail = f"Weighting {', '.join(compared)} alike in both arms moves no effect by more than {MOVED:.0%} of itself."
+    return Check(name=name, passed=True, detail=detail + without)
+
+
+def _closed(card: Scorecard, name: str) -> Check | None:
+    """Say that a question about effects is not asked, where a check of the data failed."""
+    if failed := [c.name for c in card.checks if c.passed is False]:
+        return Check(name=name, passed=None, detail=f"Not asked, because the check '{failed[0]}' failed.")
+    return None
 
 
 def tail_harm(data: Study, card: Scorecard) -> Check:
@@ -50,6 +70,8 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     The intervals hold for all groups and guardrails together (Bonferroni).
     """
     name = "Harm in a group"
+    if closed := _closed(card, name):
+        return closed
     guardrails = [p for p in data.launch.plan if p.role == "guardrail" and p.limit]
     if not guardrails or not data.launch.segments:
         return Check(name=name, passed=None, detail="Not asked: the launch names no guardrails or no segments.")

@@ -221,23 +221,25 @@ class Launch(Section):
                 )
         return self
 
-    def _check_attributes(self) -> None:
-        """Refuse attributes that cannot have been known before the assignment, or that stand for something else."""
+    def unfit(self, name: str) -> str:
+        """Say why a column cannot be an attribute that was known before the assignment; nothing where it may be."""
         own = [p.metric for p in self.plan]
         measured = {b.column for m in own for one in m.measures for b in one.bases if b.table == UNITS_TABLE}
         measured |= {str(m.event.column) for m in own if m.event}
         named = (m.covariates for m in own if isinstance(m.covariates, tuple))
         past = {c.column for measures in named for c in measures if c.table == UNITS_TABLE}
-        drawn = {self.data.account, self.data.arm, self.data.weight}
+        faults = {
+            "which is measured after the assignment": name in measured,
+            "which is a covariate, and no attribute with a few levels": name in past,
+            "which tells accounts or arms apart": name in {self.data.account, self.data.arm, self.data.weight},
+        }
+        return next((fault for fault, found in faults.items() if found), "")
+
+    def _check_attributes(self) -> None:
+        """Refuse attributes that cannot have been known before the assignment, or that stand for something else."""
         for key, names in (("segments", self.segments), ("decision.poststratify", self.decision.poststratify)):
             for name in names:
-                faults = {
-                    "twice": names.count(name) > 1,
-                    "which is measured after the assignment": name in measured,
-                    "which is a covariate, and no attribute with a few levels": name in past,
-                    "which tells accounts or arms apart": name in drawn,
-                }
-                for fault in (f for f, found in faults.items() if found):
+                if fault := "twice" if names.count(name) > 1 else self.unfit(name):
                     raise PydanticCustomError(
                         "attributes",
                         f"'{key}' names '{name}', {fault}; name attributes known before the assignment, each once, "
@@ -294,6 +296,12 @@ class Launch(Section):
         """Map each metric of the catalogue and the plan to its title, for tables."""
         known = {m.name: m.title for m in CATALOGUE.values()}
         return known | {p.metric.name: p.metric.title for p in self.plan}
+
+    def sliced_by(self, *segments: str) -> Launch:
+        """Give the same launch with other segments, for a look at what it does not declare."""
+        other = self.model_copy(update={"segments": segments})
+        other.__dict__.pop("content_hash", None)  # that of this launch
+        return other
 
     def successes(self, among: Sequence[Planned] | None = None) -> int:
         """Count the success metrics that share alpha, of the plan or of those that can be measured; at least 1."""
