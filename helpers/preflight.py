@@ -39,6 +39,7 @@ def checks(data: Study) -> tuple[Check, ...]:
         validity.srm_by(slices(data), planned=data.launch.sampling is not None),
         validity.returned(seen, control),
         validity.missing(nulls, control),
+        *drawn_together(data),
     )
 
 
@@ -50,6 +51,50 @@ def one_arm_each(data: Study) -> Check:
     if rows != accounts:
         switched = assigned.aggregate(by="account", arms=_.arm.nunique()).filter(_.arms > 1).count().execute()
     return validity.one_arm_each(int(accounts), repeated=int(rows - accounts), switched=int(switched))
+
+
+def drawn_together(data: Study) -> tuple[Check, ...]:
+    """Ask whether accounts came into the arms in groups; nothing is asked where the launch drew single accounts.
+
+    Errors are worked out over accounts. Where regions were drawn they are far too small, and no effect is read; where
+    households were, by at most the root of the accounts that share one (all of them alike), which is said.
+    """
+    launch, name = data.launch, "Drawn one by one"
+    unit = launch.unit
+    if unit is None or not unit.together:
+        return ()
+    named = launch.sampling.household if launch.sampling and unit.randomised == "household" else None
+    sizes = _sizes(data, named or unit.randomised)
+    counted = "" if sizes is None else f" ({len(sizes):,} of them)"
+    lead = f"The launch drew {unit.randomised}s{counted}, and errors here are worked out over accounts"
+    if unit.randomised == "region":
+        detail = f"{lead}, as if each had been drawn: far too small. Give a table with a row per region instead."
+        return (Check(name=name, passed=False, detail=detail),)
+    if sizes is None:
+        return (Check(name=name, passed=None, detail=f"{lead}; how many share one is not in the data."),)
+    widest = float(np.sqrt((sizes**2).sum() / sizes.sum()))
+    if widest == 1:
+        detail = "The launch drew households, and one account stands for each: errors over accounts are right."
+        return (Check(name=name, passed=True, detail=detail),)
+    detail = f"{lead}: intervals are too narrow, by a factor of at most {widest:.2f} (if all in a household are alike)."
+    return (Check(name=name, passed=None, detail=detail),)
+
+
+def _sizes(data: Study, column: str) -> np.ndarray | None:
+    """Count the assigned accounts that share each value of a column; None where the data lack it."""
+    table = data.tables.get(UNITS_TABLE, data.tables.get("accounts"))
+    if table is None or column not in table.columns:
+        return None
+    rows = data.assignments
+    if UNITS_TABLE not in data.tables:
+        beside = table.select(account=_.account.cast(rows.account.type()), shared=table[column])
+        rows = rows.select("account").join(beside, "account")
+    else:
+        rows = rows.mutate(shared=rows[column])
+    sizes: np.ndarray = (
+        rows.drop_null("shared").aggregate(by="shared", n=_.count()).execute()["n"].to_numpy(dtype=float)
+    )
+    return sizes
 
 
 def slices(data: Study) -> pd.DataFrame:

@@ -17,8 +17,7 @@ from helpers.errors import DataError, ParameterError
 from helpers.inference import regression
 from helpers.metrics import Measure
 from helpers.results import Check, Estimate, NotEstimable
-from helpers.segments import Attribute, Segment
-from helpers.timeline import clusters, course, did, factorial, fading, geo, later, practice, seasons
+from helpers.timeline import clusters, course, did, factorial, fading, geo, later, practice
 from helpers.timeline.course import Course
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
@@ -502,7 +501,7 @@ def test_the_wild_interval_is_where_its_test_does_not_reject():
 
 
 def test_a_factorial_experiment_recovers_both_effects_and_the_interaction():
-    rows = practice.factorial(np.random.default_rng(1), n=4_000, show=1.0, marketing=0.5, interaction=2.0)
+    rows = practice.four_groups(np.random.default_rng(1), n=4_000, show=1.0, marketing=0.5, interaction=2.0)
     found = factorial.two_by_two(rows, factors=("show", "marketing"), outcome="hours")
     both = rows["show"] & rows["marketing"]
     saturated = regression.regress(
@@ -562,78 +561,3 @@ def test_an_interrupted_series_gives_the_jump_of_a_clean_line_back():
     day = np.arange(70)
     series = pd.Series(100 + 0.5 * day + 10 * (day % 7 == 5) + 8.0 * (day >= 49))
     assert geo.interrupted(series, 49)["effect"] == pytest.approx(8)
-
-
-def test_the_week_agrees_with_r():
-    _, expected, tolerance = case("seasonality__upworthy_autumn_2014_weekday_index")
-    views = reference.data("upworthy_daily_pageviews.csv")
-    date, count = views.columns[:2]
-    views[date] = pd.to_datetime(views[date], format="%m/%d/%y")
-    views[count] = views[count].astype(str).str.replace(",", "").astype(float)
-    autumn = views[views[date].between("2014-09-01", "2014-11-30")]
-    found = seasons.weekdays(autumn[date], autumn[count]).set_index("weekday")
-    assert len(autumn) == expected["n"]
-    for key in map(str, range(1, 8)):
-        assert found["mean"][int(key)] == pytest.approx(expected["mean_by_isoweekday"][key], rel=tolerance["rel"])
-        assert found["index"][int(key)] == pytest.approx(expected["index_vs_mean"][key], rel=tolerance["rel"])
-    assert found.attrs["acf7"] == pytest.approx(expected["acf7"], rel=tolerance["rel"])
-    with pytest.raises(ParameterError, match="not consecutive"):
-        seasons.weekdays(autumn[date].iloc[::2], autumn[count].iloc[::2])
-
-
-def test_the_season_is_asked_about_in_one_go(tables, players):
-    data = opened(tables, days=14)
-    quiet = "Cannot tell: nothing before the launch could be looked at."  # the two weeks before are alike
-    assert seasons.ask(data, HOURS, region="tenure").detail == quiet
-    assert seasons.regions(data, HOURS, "region") == []
-    own = study.open(launch.load(players[0]))
-    assert seasons.ask(own, own.launch.plan[0].metric, region="country").detail.startswith("Cannot tell: these data")
-
-
-def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, players):
-    day = START.tz_localize(None).normalize().date()
-    ago = day - pd.Timedelta(days=3)
-    around = {
-        "calendar": pd.DataFrame({"day": [day, ago], "event": ["<b>final</b>", "rain"]}).assign(region="N"),
-        "marketing": pd.DataFrame({"region": ["N", "N", "S", "S"], "day": [ago, day] * 2, "spend": [10.0, 50, 10, 10]}),
-    }
-    events, campaigns, weeks = seasons.typical(opened(tables | around))
-    assert "since the launch: <b>final</b> (1 day); before it: rain (1 day)" in events.detail
-    assert (events.passed, campaigns.passed, weeks.passed) == (False, False, True)
-    assert "N 5.0 times" in campaigns.detail
-    assert "S" not in campaigns.detail.split(":")[1].split(" what")[0]
-    quiet = {"calendar": around["calendar"].iloc[:0], "marketing": around["marketing"].iloc[2:]}
-    assert [c.passed for c in seasons.typical(opened(tables | quiet))] == [True, True, True]
-    assert [c.passed for c in seasons.typical(opened(tables, days=15))] == [None, None, False]
-    assert [c.passed for c in seasons.typical(study.open(launch.load(players[0])))] == [None, None, None]
-
-
-@pytest.mark.parametrize(
-    ("drift", "placebos", "regions", "word", "passed"),
-    [
-        (0.0, [], None, "Stands", True),
-        (0.0, [], 0.001, "Differs by region", True),
-        (0.5, [], 0.001, "Suspect", False),
-        (0.0, ["real"], None, "Suspect", False),
-    ],
-)
-def test_the_seasons_verdict_is_one_word_with_its_reason(drift, placebos, regions, word, passed):
-    found = known(1.0, drift=drift)
-    wrong = [course.contrast(known(3.0), course.mean_of(found.after)) for _ in placebos]
-    effects = [
-        Segment(level=str(d), estimate=dataclasses.replace(did.three_ways(found)[1], diff=d)) for d in (1.0, 1.4)
-    ]
-    apart = [] if regions is None else [Attribute(name="region", metric="hours", segments=tuple(effects), p=regions)]
-    answer = seasons.verdict(did.three_ways(found), did.pre_trend(did.event_study(found)), wrong, apart)
-    assert answer.detail.startswith(word + ":")
-    assert answer.passed is passed
-    close = [dataclasses.replace(a, segments=(effects[0], effects[0])) for a in apart]
-    assert (
-        "Differs"
-        not in seasons.verdict(did.three_ways(found), did.pre_trend(did.event_study(found)), wrong, close).detail
-    )
-    assert "hours" not in seasons.words(did.three_ways(found), unit="h")
-    gone = NotEstimable(metric="hours", reason="no times")
-    assert seasons.words(did.three_ways(gone), unit="h") == "Nothing could be compared: no times."
-    nothing = seasons.verdict(did.three_ways(gone), did.pre_trend(gone), [gone], [])
-    assert (nothing.passed, nothing.detail) == (None, "Cannot tell: no times.")

@@ -65,6 +65,12 @@ class Randomisation(Section):
     analysed: Unit = "account"
     errors: Literal["", "cluster", "delta"] = ""
 
+    @property
+    def together(self) -> bool:
+        """Say whether several accounts came into an arm together: then errors over accounts are too small."""
+        drawn = UNITS.index(self.randomised)
+        return drawn < UNITS.index("account") and UNITS.index(self.analysed) > drawn
+
 
 class Frame(Section):
     """How accounts came into the frame that is drawn from, whom it leaves out, and who in it can use what is launched.

@@ -143,6 +143,16 @@ def _finer(s: Subject) -> Iterator[Hit]:
             f"{unit.randomised}s were drawn, {unit.analysed}s are analysed as if they had been",
             f"write 'errors: cluster' or 'errors: delta', or analyse {unit.randomised}s",
         )
+    elif unit and unit.together:
+        region = unit.randomised == "region"
+        yield Hit(
+            "E" if region else "W",
+            ("unit",),
+            f"{unit.randomised}s were drawn, and errors are worked out over accounts, whatever 'errors' says",
+            "give a table with a row per region under 'data: {units: …}' and analyse regions, or draw accounts"
+            if region
+            else "let one account stand for each household, as 'premiere draw' does",
+        )
 
 
 def _horizon(s: Subject) -> Iterator[Hit]:

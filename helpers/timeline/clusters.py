@@ -37,43 +37,18 @@ class Wild:
 
 
 def in_models(
-    y: Sequence[float] | Floats, models: Mapping[str, Mapping[str, Sequence[float] | Floats]], term: str
+    y: Sequence[float] | Floats,
+    models: Mapping[str, Mapping[str, Sequence[float] | Floats]],
+    term: str,
+    *,
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Set one term's coefficient beside itself in several models: model, value, se, low, high, p."""
     import pandas as pd
 
-    rows = [_of(regress(y, x), term).assign(term=name) for name, x in models.items()]
+    found = {name: regress(y, x, level=level) for name, x in models.items()}
+    rows = [frame[frame["term"] == term].assign(term=name) for name, frame in found.items()]
     return pd.concat(rows, ignore_index=True).rename(columns={"term": "model"})
-
-
-def _of(frame: pd.DataFrame, term: str) -> pd.DataFrame:
-    return frame[frame["term"] == term]
-
-
-def three_errors(
-    y: Sequence[float] | Floats,
-    x: Mapping[str, Sequence[float] | Floats],
-    term: str,
-    clusters: Sequence[Any] | npt.NDArray[Any],
-    *,
-    rng: np.random.Generator,
-    draws: int = 9_999,
-) -> pd.DataFrame:
-    """Set one coefficient's inference beside itself, as if rows were independent, clustered, and by the wild bootstrap.
-
-    Returns:
-        A row for each: errors, value, low, high (missing where the interval goes on without end), p.
-    """
-    import pandas as pd
-
-    rows = [
-        _of(regress(y, x), term).assign(errors="rows independent"),
-        _of(regress(y, x, errors="cluster", clusters=clusters), term).assign(errors="clustered"),
-    ]
-    boot = wild(y, x, term, clusters, rng=rng, draws=draws)
-    last = {"errors": "wild cluster bootstrap", "value": boot.value, "low": boot.low, "high": boot.high, "p": boot.p}
-    frame = pd.concat([*rows, pd.DataFrame([last])], ignore_index=True)
-    return frame[["errors", "value", "low", "high", "p"]]
 
 
 def wild(
@@ -85,14 +60,15 @@ def wild(
     rng: np.random.Generator,
     draws: int = 9_999,
     level: float = 0.95,
+    ends: bool = True,
 ) -> Wild:
     """Test and bound one coefficient by the wild cluster bootstrap with the null imposed.
 
     Residuals of whole clusters are turned over together (Cameron, Gelbach and Miller 2008): by signs (Rademacher), or
     by Webb's (2023) six weights where there are fewer than 12 clusters. Where all combinations are fewer than `draws`,
-    each is used once. The interval holds every value that the test does not reject. With very few clusters the p cannot
-    become small, whatever the data: that is the point. Where only one or two clusters were treated it is not to be
-    trusted either.
+    each is used once. The interval holds every value that the test does not reject; without `ends` it is not looked
+    for, and both are None. With very few clusters the p cannot become small, whatever the data: that is the point.
+    Where only one or two clusters were treated it is not to be trusted either.
 
     Raises:
         ParameterError: `term` is no column of `x`.
@@ -140,9 +116,9 @@ def wild(
             drawn = np.abs(score @ v) / np.sqrt(((each @ v) ** 2).sum(axis=0))
         return float((np.nan_to_num(drawn, nan=0.0) >= t * (1 - 1e-9)).mean())
 
-    step = spread / total
+    low, high = (_end(p_at, value, side * spread / total, 1 - level) if ends else None for side in (-1, 1))
     return Wild(
-        value=value, p=p_at(0.0), low=_end(p_at, value, -step, 1 - level), high=_end(p_at, value, step, 1 - level),
+        value=value, p=p_at(0.0), low=low, high=high,
         clusters=groups, draws=v.shape[1], weights="Webb" if few else "Rademacher",
     )  # fmt: skip
 

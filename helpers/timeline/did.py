@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from helpers.timeline.course import Course, contrast, full_rank, joint_quantile,
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import pandas as pd
 
     Floats = npt.NDArray[np.float64]
 
@@ -43,6 +45,31 @@ def three_ways(course: Course | NotEstimable) -> list[Estimate | NotEstimable]:
         contrast(course, after, name=names[1]),
         contrast(course, step, name=names[2]),
     ]
+
+
+def arms(course: Course | NotEstimable, names: Sequence[str]) -> pd.DataFrame:
+    """Lay out both arms' own means, for a picture.
+
+    Args:
+        course: periods before and after the launch, not adjusted.
+        names: of control and treatment.
+
+    Returns:
+        A row per arm and period: arm, from_day, value, low, high (pointwise, normal); none where there is no course.
+    """
+    import pandas as pd
+
+    columns = ["arm", "from_day", "value", "low", "high"]
+    if isinstance(course, NotEstimable):
+        return pd.DataFrame(columns=columns)
+    z = float(stats.norm.isf((1 - course.level) / 2))
+    half = z * np.sqrt(np.diagonal(course.cov, axis1=1, axis2=2))
+    rows = zip(names, course.mean, course.mean - half, course.mean + half, strict=True)
+    parts = [
+        pd.DataFrame({"arm": arm, "from_day": course.starts, "value": mean, "low": low, "high": high})
+        for arm, mean, low, high in rows
+    ]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def event_study(course: Course | NotEstimable) -> Course | NotEstimable:

@@ -140,7 +140,7 @@ def side_by_side(series: pd.Series[float], double: Synthetic, *, start: int, pla
     return frame.assign(relative=frame["per day"] / (after - frame["per day"]))
 
 
-def starts_tried(series: pd.Series[float], start: int, *, period: int = 7) -> pd.DataFrame:
+def starts_tried(series: pd.Series[float], start: int, *, period: int = 7, level: float = 0.95) -> pd.DataFrame:
     """Pretend that the campaign began on earlier days, and estimate each jump from the days before the real start.
 
     Where invented starts show "effects" as large as the real one, the method does not know what it claims to know.
@@ -149,5 +149,5 @@ def starts_tried(series: pd.Series[float], start: int, *, period: int = 7) -> pd
 
     before = series.iloc[:start]
     tried = range(2 * period, start - period + 1, period)
-    rows = [{"start": day} | interrupted(before, day, period=period) for day in tried]
+    rows = [{"start": day} | interrupted(before, day, period=period, level=level) for day in tried]
     return pd.DataFrame(rows, columns=["start", "effect", "se", "low", "high", "p"])

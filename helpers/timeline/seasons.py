@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ibis import _
 from statsmodels.tsa.stattools import acf
 
-from helpers import segments, units
+from helpers import metrics, segments, units
+from helpers.clock import seconds
 from helpers.errors import ParameterError
-from helpers.metrics import Metric
-from helpers.report.readout import digits, number
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.metrics import UNITS_TABLE, Metric
+from helpers.report.readout import describe, digits, number
+from helpers.results import SUCCESS, Check, Estimate, NotEstimable
 from helpers.segments import Attribute
 from helpers.timeline import course, did
 
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
     from helpers.study import Study
 
-_DIFFER = 0.05  # level at which regions are said to differ
+REGION = "region"  # the segment in which campaigns differ, where nothing else is said
+DIFFERS = "Differs by region"  # how `verdict` begins where it finds that
+PLANNED = "as planned (chapter 04)"
+_DAY = 86_400
 _LARGE = 0.2  # spread of the regions' effects against their mean, from which an average hides too much
 _CHANGED = 0.25  # relative change of a region's daily spend that is called a campaign
 
@@ -124,43 +129,195 @@ def weekdays(days: pd.Series[pd.Timestamp], values: pd.Series[float]) -> pd.Data
     return frame
 
 
-def regions(
-    data: Study, metric: Metric, region: str, *, treatment: str = "", checks: Sequence[Check] = ()
-) -> list[Attribute]:
-    """Estimate the effect in each region; none where a check failed, or the data or the launch lack what it needs."""
-    failed = any(check.passed is False for check in checks)
-    if failed or region not in data.launch.segments or units.why_not(data, metric):
-        return []
-    return segments.effects(data, metric, attributes=[region], treatment=treatment)
+def week(data: Study, metric: Metric) -> pd.DataFrame:
+    """Describe the week of the control arm, over the days (UTC) on which all of its accounts were watched.
+
+    Returns:
+        What `weekdays` gives of the daily sums of the metric's numerator; no rows where the data hold no times, or
+        fewer than two such weeks.
+    """
+    import pandas as pd
+
+    launch, none = data.launch, pd.DataFrame(columns=["weekday", "mean", "index"])
+    if UNITS_TABLE in data.tables or metric.numerator.agg not in ("sum", "count") or units.why_not(data, metric):
+        return none
+    events = units.near(data, metric.numerator)
+    events = events.semi_join(data.assignments.filter(_.arm == launch.arms.control), "account")
+    events = events.mutate(day=seconds(events["at"]) // _DAY, anchor=seconds(events.anchor))
+    sums = events.aggregate(by="day", value=_.value.sum(), early=_.anchor.min(), late=_.anchor.max()).execute()
+    if sums.empty:
+        return none
+    first, last = -(-sums["late"].max() // _DAY) - launch.pre_days, sums["early"].min() // _DAY + launch.days
+    days = np.arange(first, last)[: max(last - first, 0) // 7 * 7]
+    if len(days) < 14:
+        return none
+    value = sums.set_index("day")["value"].reindex(days, fill_value=0.0).reset_index(drop=True)
+    return weekdays(pd.Series(pd.to_datetime(days, unit="D")), value)
 
 
-def ask(data: Study, metric: Metric, *, region: str, treatment: str = "", checks: Sequence[Check] = ()) -> Check:
-    """Ask in one go whether season and marketing leave the comparison of the arms standing; see `verdict`."""
+def placebo(data: Study, name: str, *, treatment: str = "", checks: Sequence[Check] = ()) -> Estimate | NotEstimable:
+    """Estimate the difference in differences of a metric of the catalogue that the launch cannot move.
+
+    One of the plan's is refused: if the launch is watched for moving it, its moving is no fault of the comparison.
+    """
+    metric = metrics.get(name)
+    if any(p.metric.name == name for p in data.launch.plan):
+        reason = "the plan itself watches this metric; name one that the launch cannot move"
+        return NotEstimable(metric=f"placebo outcome: {metric.title}", reason=reason)
     path = course.measure(data, metric, treatment=treatment, adjust=False, checks=checks)["all"]
-    placebo = did.placebo_in_time(path)
-    places = regions(data, metric, region, treatment=treatment, checks=checks)
-    return verdict(did.three_ways(path), did.pre_trend(did.event_study(path)), [placebo], places)
+    return replace(did.placebo_outcome(path), metric=f"placebo outcome: {metric.title}")
 
 
-def words(ways: Sequence[Estimate | NotEstimable], *, unit: str) -> str:
-    """Say what the three comparisons of `did.three_ways` found, in one sentence."""
-    said = []
-    for e in ways:
-        if isinstance(e, Estimate):
-            step = digits(e.low, e.high)
-            diff, low, high = (number(v, step, signed=True) for v in (e.diff, e.low, e.high))
-            said.append(f"{e.metric} {diff} {unit}".rstrip() + f" ({low} to {high})")
-    reason = next((e.reason for e in ways if isinstance(e, NotEstimable)), "")
-    return f"Found: {'; '.join(said)}." if said else f"Nothing could be compared: {reason}."
+def regions(data: Study, region: str = REGION, *, treatment: str = "", checks: Sequence[Check] = ()) -> list[Attribute]:
+    """Estimate the effects on the launch's success metrics in each region, the north star first.
+
+    The tests of whether regions differ are corrected together (Holm). None where a check failed, or the launch does not
+    name the segment.
+    """
+    if any(check.passed is False for check in checks) or region not in data.launch.segments:
+        return []
+    success = [p.metric for p in units.measurable(data) if p.role in SUCCESS]
+    found = [segments.effects(data, metric, attributes=[region], treatment=treatment) for metric in success]
+    return segments.corrected([one for each in found for one in each])
+
+
+def differing(places: Sequence[Attribute], *, alpha: float) -> list[Attribute]:
+    """List the metrics whose effects differ between regions by more than chance, and by much, most surely first.
+
+    With many accounts a difference that matters to nobody is no chance either; much is a fifth of the mean effect.
+    """
+    apart = [a for a in places if a.p_adjusted is not None and a.p_adjusted < alpha and _apart(a) > _LARGE]
+    return sorted(apart, key=lambda a: (a.p_adjusted or 0.0, a.p or 0.0))
+
+
+def shown(places: Sequence[Attribute], *, alpha: float) -> list[Attribute]:
+    """Choose the metric whose regions are drawn: the first that differs, or else the launch's first."""
+    return [*differing(places, alpha=alpha), *places][:1]
+
+
+def tests(places: Sequence[Attribute]) -> pd.DataFrame:
+    """Lay out Cochran's Q for each metric: metric, lowest and highest effect (drawn together), p, p_adjusted (Holm)."""
+    import pandas as pd
+
+    ends = [[v for v, _ in _effects(a)] for a in places]
+    rows = [
+        {"metric": a.metric, "lowest": min(v, default=None), "highest": max(v, default=None), "p": a.p,
+         "p_adjusted": a.p_adjusted}
+        for a, v in zip(places, ends, strict=True)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["metric", "lowest", "highest", "p", "p_adjusted"]).astype(
+        {"p": float, "p_adjusted": float}
+    )
+
+
+def compared(
+    ways: Sequence[Estimate | NotEstimable], planned: Estimate | NotEstimable, typical: Sequence[Check]
+) -> list[Estimate | NotEstimable]:
+    """Set the number of chapter 04 under the three ways, and say of each what is in it.
+
+    Args:
+        ways: as `did.three_ways` gives them.
+        planned: the estimate that the launch planned, as the scorecard has it.
+        typical: whether it was a typical time; where not, before/after is called misleading.
+    """
+    spoilt = [c.name.lower() for c in typical if c.passed is False]
+    since = "the launch and all else since" + (f"; misleading here ({', '.join(spoilt)})" if spoilt else "")
+    holds = (since, "the launch, and what differed before", "the launch, if the arms would have moved alike")
+    named = [*ways, replace(planned, metric=PLANNED)]
+    notes = (*holds, "the launch; the number to defend")
+    return [replace(e, note=n) if isinstance(e, Estimate) else e for e, n in zip(named, notes, strict=True)]
+
+
+def ask(data: Study, *, treatment: str = "", checks: Sequence[Check] = (), region: str = REGION) -> Check:
+    """Ask in one go whether season and marketing leave the north star's comparison standing; see `verdict`."""
+    launch = data.launch
+    path = course.measure(data, launch.plan[0].metric, treatment=treatment, adjust=False, checks=checks)["all"]
+    return verdict(
+        did.three_ways(path),
+        did.pre_trend(did.event_study(path)),
+        [did.placebo_in_time(path)],
+        regions(data, region, treatment=treatment, checks=checks),
+        known=[p.metric for p in launch.plan],
+        alpha=launch.decision.alpha,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a first screen says of season and marketing: the sentences, and the estimates behind them in their unit."""
+
+    sentences: tuple[str, ...]
+    estimates: tuple[Estimate | NotEstimable, ...]
+    unit: str
+
+
+def told(
+    check: Check,
+    ways: Sequence[Estimate | NotEstimable],
+    typical: Sequence[Check],
+    pre_trend: Check,
+    places: Sequence[Attribute],
+    known: Sequence[Metric],
+) -> Told:
+    """Choose what the first screen says: where regions differ, their estimates, and no average over them.
+
+    Args:
+        check: of `verdict`.
+        ways: those of `compared`, of the first metric that is known, the planned estimate last.
+        typical: whether it was a typical time.
+        pre_trend: of the event study.
+        places: those of `shown`.
+        known: the metrics of the plan.
+    """
+    if check.detail.startswith(DIFFERS):
+        unit = next((m.unit for m in known if m.name == places[0].metric), "")
+        own = tuple(s.estimate for s in places[0].segments)
+        return Told(sentences=(check.detail, pre_trend.detail), estimates=own, unit=unit)
+    unit, (before_after, *_others, planned) = known[0].unit, ways
+    said = [check.detail]
+    if isinstance(planned, Estimate):
+        said.append(f"The number to defend is that of chapter 04: {_written(planned, unit)}.")
+    spoilt = [c.name.lower() for c in typical if c.passed is False]
+    if spoilt and isinstance(before_after, Estimate):
+        said.append(f"Before against after ({_written(before_after, unit)}) misleads here: {_listed(spoilt)}.")
+    else:
+        said.append(pre_trend.detail)
+    return Told(sentences=tuple(said), estimates=tuple(ways), unit=unit)
+
+
+def _written(e: Estimate, unit: str) -> str:
+    """Write a change with its unit and interval."""
+    words = describe(e, unit)
+    return f"{words['change']} {words['step'] or unit}".rstrip() + f" ({words['low']} to {words['high']})"
+
+
+def _effects(places: Attribute) -> list[tuple[float, str]]:
+    """List each region's effect, drawn together where it is, with the region's name."""
+    return [
+        (s.estimate.diff if s.effect is None else s.effect, s.level)
+        for s in places.segments
+        if isinstance(s.estimate, Estimate)
+    ]
 
 
 def _apart(places: Attribute) -> float:
-    """Give the distance between the largest and the smallest effect, drawn together where they are, over their mean."""
-    own = [
-        s.estimate.diff if s.effect is None else s.effect for s in places.segments if isinstance(s.estimate, Estimate)
-    ]
+    """Give the distance between the largest and the smallest effect over their mean."""
+    own = [effect for effect, _ in _effects(places)]
     mean = abs(sum(own)) / max(len(own), 1)
     return (max(own) - min(own)) / mean if len(own) > 1 and mean else float("inf")
+
+
+def _range(places: Attribute, known: Sequence[Metric]) -> str:
+    """Write from which effect in which region to which the effects of a metric reach."""
+    metric = next((m for m in known if m.name == places.metric), None)
+    found = sorted(_effects(places))
+    scale, unit = (100, "pp") if metric and metric.unit == "share" else (1, metric.unit if metric else "")
+    step = digits(found[0][0] * scale, found[-1][0] * scale)
+    low, high = (
+        " ".join([number(effect * scale, step, signed=True), *([unit] if unit else []), "in", level])
+        for effect, level in (found[0], found[-1])
+    )
+    return f"{metric.title if metric else places.metric}, from {low} to {high}"
 
 
 def verdict(
@@ -168,6 +325,9 @@ def verdict(
     pre_trend: Check,
     placebos: Sequence[Estimate | NotEstimable],
     regions: Sequence[Attribute],
+    *,
+    known: Sequence[Metric] = (),
+    alpha: float = 0.05,
 ) -> Check:
     """Say whether the comparison with control stands, whatever the season and the campaigns did.
 
@@ -175,30 +335,45 @@ def verdict(
         ways: before/after, against control, and difference in differences, as `did.three_ways` gives them.
         pre_trend: of the event study.
         placebos: effects where there can be none; together they alarm falsely in one launch in a hundred.
-        regions: the effect by region, if it could be read. They differ if chance does not explain it and it is much:
-            with many accounts a difference that matters to nobody is no chance either.
+        regions: the effects by region, for each success metric; see `differing`.
+        known: metrics with the titles and units in which those of `regions` are told.
+        alpha: the level at which regions are said to differ.
 
     Returns:
         A Check that begins with the word: "Suspect" (passed is False), "Differs by region" (True: it stands, but not
         as one number), "Stands" (True), or "Cannot tell" (None).
     """
     name = "Season and marketing"
+    asked = [e for e in placebos if isinstance(e, Estimate)]
+    failed = [e.metric for e in asked if e.p * len(asked) < 0.01]
+    if pre_trend.passed is False or failed:
+        reason = f"an effect shows where there can be none ({', '.join(failed)})." if failed else pre_trend.detail
+        return Check(name=name, passed=False, detail=f"Suspect: {reason}")
+    if apart := differing(regions, alpha=alpha):
+        more = f" ({len(apart) - 1} more metrics differ too)" if len(apart) > 1 else ""
+        detail = (
+            f"{DIFFERS}: {_range(apart[0], known)}{more}. That is further apart than chance explains, and more than a "
+            "fifth of their mean: the comparison stands in each region, and their average is no headline."
+        )
+        return Check(name=name, passed=True, detail=detail, p=apart[0].p)
     against = ways[1]
     if isinstance(against, NotEstimable):
         return Check(name=name, passed=None, detail=f"Cannot tell: {against.reason}.")
-    known = [e for e in placebos if isinstance(e, Estimate)]
-    failed = [e.metric for e in known if e.p * len(known) < 0.01]
-    if pre_trend.passed is False or failed:
-        reason = f"an effect shows where there can be none ({', '.join(failed)})" if failed else pre_trend.detail
-        return Check(name=name, passed=False, detail=f"Suspect: {reason}")
-    p = regions[0].p if regions else None
-    if p is not None and p < _DIFFER and _apart(regions[0]) > _LARGE:
-        detail = (
-            "Differs by region: the effects of the regions lie further apart than chance explains, and by more than a "
-            "fifth of their mean. The comparison stands in each of them; their average is no headline."
-        )
-        return Check(name=name, passed=True, detail=detail, p=p)
-    if pre_trend.passed is None and not known:
+    looked = [*(["the weeks before"] if pre_trend.passed else []), *(e.metric for e in asked)]
+    missing = [*(["the weeks before"] if pre_trend.passed is None else [])]
+    missing += [e.metric for e in placebos if isinstance(e, NotEstimable)]
+    if not looked:
         return Check(name=name, passed=None, detail="Cannot tell: nothing before the launch could be looked at.")
-    detail = "Stands: control lived through the same days, and no placebo stands out from chance."
+    where = "; ".join(looked)
+    detail = f"Stands: control lived through the same days, and where the launch cannot show nothing does ({where})."
+    detail += f" Could not be asked: {'; '.join(missing)}." if missing else ""
     return Check(name=name, passed=True, detail=detail)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Write a list as words.
+
+    >>> _listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

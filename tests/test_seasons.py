@@ -1,0 +1,307 @@
+"""Season and marketing: the calendar, the week, the regions, and the word that stands above them."""
+
+import dataclasses
+import textwrap
+
+import ibis
+import numpy as np
+import pandas as pd
+import pytest
+import reference
+
+from helpers import launch, metrics, scorecard, study, wording
+from helpers.errors import ParameterError
+from helpers.results import Check, Estimate, NotEstimable
+from helpers.segments import Attribute, Segment
+from helpers.timeline import course, did, practice, seasons
+from helpers.timeline.course import Course
+
+START = pd.Timestamp("2026-09-07", tz="UTC")
+HOURS = metrics.get("hours_per_account_week")
+STARTED = metrics.get("show_start_rate")
+GONE = NotEstimable(metric="hours", reason="no times")
+
+
+def known(effect, *, drift=0.0, sd=13.0, n=20_000, level=0.95):
+    """Describe four weeks before and four after, independent in each arm, with a season that both arms share."""
+    season = np.array([0, 0.2, 0.4, 0.6, 3, 3.2, 3.4, 3.6])
+    mean = np.array([10 + season, 10.5 + season + drift * np.arange(8) + np.repeat([0, effect], 4)])
+    return Course(
+        metric="hours", unit="h", starts=tuple(range(-28, 28, 7)), step_days=7, mean=mean,
+        cov=np.array([np.eye(8) * sd**2 / n] * 2), n=(n, n), method="made", level=level,
+    )  # fmt: skip
+
+
+def places(metric, effects, *, p, se=0.1):
+    """Describe a metric's effects in regions A, B, …, and how surely they differ."""
+    one = did.three_ways(known(1.0))[1]
+    found = [dataclasses.replace(one, metric=metric, diff=d, se=se, low=d - 2 * se, high=d + 2 * se) for d in effects]
+    levels = tuple(Segment(level=name, estimate=e) for name, e in zip("ABCD", found, strict=False))
+    return Attribute(name="region", metric=metric, segments=levels, p=p, p_adjusted=p)
+
+
+def verdict(path, placebos=(), regions=(), **how):
+    return seasons.verdict(did.three_ways(path), did.pre_trend(did.event_study(path)), placebos, regions, **how)
+
+
+@pytest.fixture
+def tables():
+    """Two arms of four accounts, a session of an hour on each day of four weeks before and two after, two on Saturdays."""
+    accounts = [f"{arm}{k}" for arm in "ct" for k in range(4)]
+    days = pd.DataFrame([(d, hour) for d in range(-28, 14) for hour in ((12, 15) if d % 7 == 5 else (12,))])
+    plays = days.merge(pd.DataFrame({"account": accounts}), how="cross")
+    plays = plays.assign(
+        started_at=START + pd.to_timedelta(24 * plays[0] + plays[1], unit="h"),
+        watch_minutes=60.0,
+        session="s",
+        title="x",
+    ).drop(columns=[0, 1])
+    late = pd.DataFrame({"account": ["z"], "started_at": [START + pd.Timedelta(days=20)], "watch_minutes": [1.0]})
+    return {
+        "assignments": pd.DataFrame({"account": accounts, "arm": ["control"] * 4 + ["early"] * 4}),
+        "plays": pd.concat([plays, late.assign(session="s", title="x")], ignore_index=True),
+        "accounts": pd.DataFrame({"account": accounts, "region": ["N", "S"] * 4}),
+    }
+
+
+def opened(tables, **changes):
+    plan = {
+        "name": "hand",
+        "data": {"source": "tables"},
+        "arms": {"control": "control", "treatment": "early"},
+        "dates": {"start": "2026-09-07", "days": 14, "pre_days": 28},
+        "metrics": {"north_star": "hours_per_account_week"},
+        "segments": ["region"],
+    }
+    memory = {name: ibis.memtable(frame) for name, frame in tables.items()}
+    return study.Study(
+        launch=launch.Launch.model_validate(plan | changes), tables=memory, fingerprint=None,
+        connection=study.connect_embedded(),
+    )  # fmt: skip
+
+
+def test_the_week_agrees_with_r():
+    c = reference.case("seasonality__upworthy_autumn_2014_weekday_index")
+    expected, tolerance = c["expected"], c["tolerance"]
+    views = reference.data("upworthy_daily_pageviews.csv")
+    date, count = views.columns[:2]
+    views[date] = pd.to_datetime(views[date], format="%m/%d/%y")
+    views[count] = views[count].astype(str).str.replace(",", "").astype(float)
+    autumn = views[views[date].between("2014-09-01", "2014-11-30")]
+    assert len(autumn) == expected["n"]
+    found = seasons.weekdays(autumn[date], autumn[count]).set_index("weekday")
+    for key in map(str, range(1, 8)):
+        assert found["mean"][int(key)] == pytest.approx(expected["mean_by_isoweekday"][key], rel=tolerance["rel"])
+        assert found["index"][int(key)] == pytest.approx(expected["index_vs_mean"][key], rel=tolerance["rel"])
+    assert found.attrs["acf7"] == pytest.approx(expected["acf7"], rel=tolerance["rel"])
+    with pytest.raises(ParameterError, match="not consecutive"):
+        seasons.weekdays(autumn[date].iloc[::2], autumn[count].iloc[::2])
+
+
+def test_the_week_of_the_control_arm_is_that_of_its_days(tables, players):
+    week = seasons.week(opened(tables), HOURS).set_index("weekday")
+    assert week["mean"].tolist() == [4.0] * 5 + [8.0, 4.0]  # four accounts, an hour each, two on Saturdays
+    assert week["index"][6] == pytest.approx(8 / (32 / 7))
+    later = tables["assignments"].assign(assigned_at=[START] * 7 + [START + pd.Timedelta(days=10)])
+    some = seasons.week(opened(tables | {"assignments": later}), HOURS)  # of all but the last, which is not control
+    assert some["mean"].tolist() == week["mean"].tolist()
+    far = later.assign(assigned_at=[START + pd.Timedelta(days=40)] + [START] * 7)
+    assert seasons.week(opened(tables | {"assignments": far}), HOURS).empty  # never watched together
+    assert seasons.week(study.open(launch.load(players[0])), HOURS).empty
+    assert seasons.week(opened(tables), STARTED).empty
+
+
+def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, players):
+    day = START.tz_localize(None).normalize().date()
+    ago = day - pd.Timedelta(days=3)
+    around = {
+        "calendar": pd.DataFrame({"day": [day, ago], "event": ["<b>final</b>", "rain"]}).assign(region="N"),
+        "marketing": pd.DataFrame({"region": ["N", "N", "S", "S"], "day": [ago, day] * 2, "spend": [10.0, 50, 10, 10]}),
+    }
+    events, campaigns, weeks = seasons.typical(opened(tables | around))
+    assert "since the launch: <b>final</b> (1 day); before it: rain (1 day)" in events.detail
+    assert (events.passed, campaigns.passed, weeks.passed) == (False, False, True)
+    assert "N 5.0 times" in campaigns.detail
+    assert "S" not in campaigns.detail.split(":")[1].split(" what")[0]
+    quiet = {"calendar": around["calendar"].iloc[:0], "marketing": around["marketing"].iloc[2:]}
+    assert [c.passed for c in seasons.typical(opened(tables | quiet))] == [True, True, True]
+    odd = {"start": "2026-09-07", "days": 15, "pre_days": 14}
+    assert [c.passed for c in seasons.typical(opened(tables, dates=odd))] == [None, None, False]
+    assert [c.passed for c in seasons.typical(study.open(launch.load(players[0])))] == [None, None, None]
+
+
+def test_the_season_is_asked_about_in_one_go(tables, players):
+    data = opened(tables)
+    flat = seasons.ask(data)
+    assert (flat.passed, flat.detail) == (None, "Cannot tell: the values do not vary within the arms.")
+    assert seasons.regions(data, "tenure") == []
+    failed = [Check(name="Arm counts", passed=False, detail="Lost.")]
+    assert seasons.regions(data, checks=failed) == []
+    assert "'Arm counts' failed" in seasons.ask(data, checks=failed).detail
+    own = study.open(launch.load(players[0]))
+    assert seasons.ask(own, region="country").detail.startswith("Cannot tell: these data")
+
+
+def test_a_placebo_that_the_plan_watches_is_refused(tables):
+    data = opened(tables, metrics={"north_star": "hours_per_account_week", "supporting": ["session_minutes"]})
+    refused = seasons.placebo(data, "session_minutes")
+    assert "the plan itself watches" in refused.reason
+    assert refused.metric == "placebo outcome: Minutes watched per session"
+    assert "sessions" in seasons.placebo(data, "crash_rate").reason
+
+
+@pytest.mark.parametrize(
+    ("drift", "placebos", "p", "word", "passed"),
+    [
+        (0.0, False, 0.9, "Stands", True),
+        (0.0, False, 0.001, "Differs by region", True),
+        (0.5, False, 0.001, "Suspect", False),
+        (0.0, True, 0.9, "Suspect", False),
+    ],
+)
+def test_the_verdict_is_one_word_with_its_reason(drift, placebos, p, word, passed):
+    path = known(1.0, drift=drift)
+    wrong = [dataclasses.replace(did.three_ways(known(3.0))[1], metric="placebo in time")] if placebos else []
+    answer = verdict(path, wrong, [places(HOURS.name, (1.0, 1.4), p=p)], known=[HOURS])
+    assert answer.detail.startswith(word + ":")
+    assert answer.passed is passed
+
+
+def test_regions_are_told_by_their_own_effects_in_the_metric_that_differs():
+    alike, apart = places(HOURS.name, (1.0, 1.01), p=1e-9), places(STARTED.name, (0.459, 0.326, 0.4), p=1e-6)
+    answer = verdict(known(1.0), regions=[alike, apart], known=[HOURS, STARTED])
+    assert "from +32.6 pp in B to +45.9 pp in A." in answer.detail
+    assert STARTED.title in answer.detail
+    assert "more metrics" not in answer.detail  # of hours the regions differ surely, but by a hundredth
+    drawn = seasons.shown([alike, apart], alpha=0.05)
+    ways = seasons.compared(did.three_ways(known(1.0)), did.three_ways(known(1.0))[1], [])
+    told = seasons.told(answer, ways, [], did.pre_trend(did.event_study(known(1.0))), drawn, [HOURS, STARTED])
+    assert [e.metric for e in told.estimates] == [STARTED.name] * 3
+    assert told.unit == "share"
+    assert not any("chapter 04" in sentence for sentence in told.sentences)
+    assert seasons.shown([alike], alpha=0.05) == [alike]
+    assert seasons.tests([alike, apart])["highest"].tolist() == [1.01, 0.459]
+    assert seasons.tests([]).empty
+
+
+def test_a_looser_alpha_of_the_launch_lets_regions_differ_sooner():
+    apart = places(HOURS.name, (1.0, 1.4), p=0.08)
+    assert verdict(known(1.0), regions=[apart]).detail.startswith("Stands")
+    assert verdict(known(1.0), regions=[apart], alpha=0.1).detail.startswith("Differs")
+
+
+def test_regions_that_differ_are_told_even_where_no_week_could_be_read():
+    apart = places(STARTED.name, (0.2, 0.6), p=1e-6)
+    assert verdict(GONE, regions=[apart]).detail.startswith("Differs")
+    assert verdict(GONE, [GONE]).detail == "Cannot tell: no times."
+
+
+def test_what_could_not_be_asked_is_not_said_to_stand():
+    young = known(1.0).since()
+    other = dataclasses.replace(did.three_ways(known(0.0))[2], metric="placebo outcome: Waiting", p=0.7)
+    answer = verdict(young, [did.placebo_in_time(young), other])
+    assert answer.detail.endswith("(placebo outcome: Waiting). Could not be asked: the weeks before; placebo in time.")
+    assert verdict(young, [did.placebo_in_time(young)]).detail.startswith("Cannot tell: nothing before")
+
+
+def test_before_and_after_is_called_misleading_when_the_calendar_failed():
+    path, unusual = known(1.0), [Check(name="Calendar", passed=False, detail="A final.")]
+    planned = dataclasses.replace(did.three_ways(path)[1], diff=0.0643, low=0.01, high=0.12)
+    for checks, said in ((unusual, True), ([], False)):
+        ways = seasons.compared(did.three_ways(path), planned, checks)
+        told = seasons.told(verdict(path), ways, checks, did.pre_trend(did.event_study(path)), [], [STARTED])
+        assert ("misleading" in ways[0].note) is said
+        assert ("misleads here: calendar" in told.sentences[2]) is said
+        assert told.sentences[1].endswith("chapter 04: +6.4 pp (+1.0 to +12.0).")
+        assert ways[-1].metric == "as planned (chapter 04)"
+        assert not any(wording.unplain(sentence) for sentence in told.sentences)
+    none = seasons.compared(did.three_ways(GONE), GONE, [])
+    assert [e.reason for e in none] == ["no times"] * 4
+    assert len(seasons.told(verdict(GONE), none, [], did.pre_trend(GONE), [], [HOURS]).sentences) == 2
+
+
+def test_nothing_is_simulated_where_the_question_cannot_be_asked():
+    rng = np.random.default_rng(1)
+    before = rng.bit_generator.state
+    shown = [
+        practice.busy_season(GONE, rng, effect=0.5, busier=1.2),
+        practice.two_by_two(GONE, rng, show=0.5, marketing=0.3, interaction=0.6),
+        practice.adjusted(GONE, rng, direct=0.2, by_impressions=0.3),
+        practice.false_alarms(GONE, rng, regions=8),
+    ]
+    campaign = practice.campaign(GONE, rng, lift=0.15, shock=0.1)
+    assert all(frame.empty for frame in (*shown, campaign.gap, campaign.methods, campaign.tried))
+    assert "no times" in campaign.words
+    assert rng.bit_generator.state == before
+    assert did.arms(GONE, ("old", "new")).empty
+
+
+@pytest.mark.parametrize("exhibit", ["busy_season", "two_by_two", "adjusted", "campaign"])
+def test_demonstrations_have_the_intervals_of_the_launch(exhibit):
+    """The same draws at two levels: intervals are as wide as their normal quantiles, 1.645 and 2.576, say."""
+    how = {
+        "busy_season": lambda a, r: practice.busy_season(a, r, effect=0.5, busier=1.2),
+        "two_by_two": lambda a, r: practice.two_by_two(a, r, show=0.5, marketing=0.3, interaction=0.6),
+        "adjusted": lambda a, r: practice.adjusted(a, r, direct=0.2, by_impressions=0.3),
+        "campaign": lambda a, r: practice.campaign(a, r, lift=0.15, shock=0.1).tried.rename(columns={"effect": "diff"}),
+    }[exhibit]
+    narrow, wide = (how(known(1.0, level=level), np.random.default_rng(1)) for level in (0.9, 0.99))
+    ratio = ((wide["high"] - wide["low"]) / (narrow["high"] - narrow["low"])).to_numpy()
+    few = exhibit == "campaign"  # t with few degrees of freedom spreads further
+    assert ratio == pytest.approx(2.5758 / 1.6449, rel=0.3 if few else 0.001)
+
+
+def test_a_busy_season_is_taken_for_an_effect_by_before_and_after_alone():
+    found = practice.busy_season(known(1.0), np.random.default_rng(2), effect=0.5, busier=1.2)
+    assert found["covered"].tolist() == [False, True, True]
+    assert found["diff"].iloc[0] == pytest.approx(0.5 + 0.2 * 10, abs=0.2)  # ten hours a week, a fifth more
+
+
+def test_a_campaign_that_does_nothing_is_called_an_effect_by_account_errors_only():
+    found = practice.false_alarms(known(1.0), np.random.default_rng(3), regions=8, runs=60)
+    alarms = found["false alarms"].to_numpy()
+    assert alarms[0] > 0.3
+    assert alarms[2] < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
+
+
+def test_the_arms_are_drawn_with_their_own_means_and_intervals():
+    path = known(1.0)
+    drawn = did.arms(path, ("old", "new"))
+    new = drawn[drawn["arm"] == "new"]
+    assert new["value"].tolist() == path.mean[1].tolist()
+    assert (new["high"] - new["value"]).to_numpy() == pytest.approx(1.95996 * 13 / np.sqrt(20_000), rel=1e-4)
+
+
+def test_a_launch_in_the_holidays_with_a_campaign_by_region_is_read_as_both_say(tmp_path):
+    """Planted: days 1.09 times as busy for four weeks, one of them 1.1 times more, a final that takes 8 per cent.
+
+    The campaign pushes the title in three regions of four: starts differ, hours hardly.
+    """
+    text = """\
+    name: busy
+    data: {source: simulate, scenario: show_premiere+holiday+regional_marketing, accounts: 8_000, seed: 3}
+    arms: {control: control, treatment: early_access}
+    dates: {start: 2026-12-07, days: 28, pre_days: 28}
+    sampling: {n: {control: 4_000, early_access: 2_000}}
+    metrics: {north_star: hours_per_account_week, supporting: [{metric: show_start_rate, target: +25pp}]}
+    segments: [region]
+    """
+    (tmp_path / "busy.yaml").write_text(textwrap.dedent(text))
+    data = study.open(launch.load(tmp_path / "busy.yaml"))
+    card = scorecard.measure(data)
+    when = seasons.typical(data)
+    assert [c.passed for c in when] == [False, False, True]
+    assert "holidays (7 days), sports final (1 day)" in when[0].detail
+    path = course.measure(data, HOURS, adjust=False, checks=card.checks)["all"]
+    truth = data.reveal().query("segment == 'all' and week == 0 and metric == @HOURS.name")["diff"].iloc[0]
+    ways = seasons.compared(did.three_ways(path), card.claims[0].estimate, when)
+    assert all(isinstance(e, Estimate) for e in ways)
+    assert ways[0].low > truth + 0.2  # the season is in it
+    assert all(e.low < truth < e.high for e in ways[1:])
+    before, after = path.mean[0, :4].mean(), path.mean[0, 4:].mean()
+    busier = 1.09 * (1 + (7 * 0.1 - 0.08) / 28)
+    error = ways[0].se * np.sqrt(2_000 / 4_000) / before  # of the control arm, twice as large
+    assert after / before == pytest.approx(busier, abs=4 * error)
+    answer = seasons.ask(data, checks=card.checks)
+    assert answer.detail.startswith(f"Differs by region: {STARTED.title}")
+    assert answer.detail.split(". ")[0].endswith("North America")  # nine times the spend
