@@ -100,11 +100,11 @@ def test_the_week_agrees_with_r():
 
 def test_the_week_of_the_control_arm_is_that_of_its_days(tables, players):
     week = seasons.week(opened(tables), HOURS).set_index("weekday")
-    assert week["mean"].tolist() == [4.0] * 5 + [8.0, 4.0]  # four accounts, an hour each, two on Saturdays
-    assert week["index"][6] == pytest.approx(8 / (32 / 7))
+    assert list(week.index[[0, 6]]) == ["Monday", "Sunday"]
+    assert week["index"].tolist() == pytest.approx([7 / 8] * 5 + [14 / 8, 7 / 8])  # an hour a day, two on Saturdays
     later = tables["assignments"].assign(assigned_at=[START] * 7 + [START + pd.Timedelta(days=10)])
-    some = seasons.week(opened(tables | {"assignments": later}), HOURS)  # of all but the last, which is not control
-    assert some["mean"].tolist() == week["mean"].tolist()
+    some = seasons.week(opened(tables | {"assignments": later}), HOURS)  # the last one is not control
+    assert some["index"].tolist() == week["index"].tolist()
     far = later.assign(assigned_at=[START + pd.Timedelta(days=40)] + [START] * 7)
     assert seasons.week(opened(tables | {"assignments": far}), HOURS).empty  # never watched together
     assert seasons.week(study.open(launch.load(players[0])), HOURS).empty
@@ -217,7 +217,17 @@ def test_before_and_after_is_called_misleading_when_the_calendar_failed():
         assert not any(wording.unplain(sentence) for sentence in told.sentences)
     none = seasons.compared(did.three_ways(GONE), GONE, [])
     assert [e.reason for e in none] == ["no times"] * 4
-    assert len(seasons.told(verdict(GONE), none, [], did.pre_trend(GONE), [], [HOURS]).sentences) == 2
+    assert seasons.told(verdict(GONE), none, [], did.pre_trend(GONE), [], [HOURS]).sentences == (
+        "Cannot tell: no times.",
+    )
+
+
+def test_what_is_suspect_has_no_number_to_defend():
+    path = known(1.0, drift=0.5)
+    ways, alike = did.three_ways(path), did.pre_trend(did.event_study(path))
+    told = seasons.told(verdict(path), seasons.compared(ways, ways[1], []), [], alike, [], [HOURS])
+    assert len(told.sentences) == 1
+    assert told.sentences[0] == f"Suspect: {alike.detail}"
 
 
 def test_nothing_is_simulated_where_the_question_cannot_be_asked():

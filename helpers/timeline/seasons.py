@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -133,12 +134,12 @@ def week(data: Study, metric: Metric) -> pd.DataFrame:
     """Describe the week of the control arm, over the days (UTC) on which all of its accounts were watched.
 
     Returns:
-        What `weekdays` gives of the daily sums of the metric's numerator; no rows where the data hold no times, or
-        fewer than two such weeks.
+        weekday (its name), index (the day's mean over that of all days, of the metric's numerator); no rows where the
+        data hold no times, or fewer than two such weeks.
     """
     import pandas as pd
 
-    launch, none = data.launch, pd.DataFrame(columns=["weekday", "mean", "index"])
+    launch, none = data.launch, pd.DataFrame(columns=["weekday", "index"])
     if UNITS_TABLE in data.tables or metric.numerator.agg not in ("sum", "count") or units.why_not(data, metric):
         return none
     events = units.near(data, metric.numerator)
@@ -152,7 +153,8 @@ def week(data: Study, metric: Metric) -> pd.DataFrame:
     if len(days) < 14:
         return none
     value = sums.set_index("day")["value"].reindex(days, fill_value=0.0).reset_index(drop=True)
-    return weekdays(pd.Series(pd.to_datetime(days, unit="D")), value)
+    found = weekdays(pd.Series(pd.to_datetime(days, unit="D")), value)
+    return found.assign(weekday=list(calendar.day_name))[["weekday", "index"]]
 
 
 def placebo(data: Study, name: str, *, treatment: str = "", checks: Sequence[Check] = ()) -> Estimate | NotEstimable:
@@ -269,19 +271,20 @@ def told(
         places: those of `shown`.
         known: the metrics of the plan.
     """
+    drift = [] if pre_trend.passed is None else [pre_trend.detail]
     if check.detail.startswith(DIFFERS):
         unit = next((m.unit for m in known if m.name == places[0].metric), "")
         own = tuple(s.estimate for s in places[0].segments)
-        return Told(sentences=(check.detail, pre_trend.detail), estimates=own, unit=unit)
+        return Told(sentences=(check.detail, *drift), estimates=own, unit=unit)
     unit, (before_after, *_others, planned) = known[0].unit, ways
     said = [check.detail]
-    if isinstance(planned, Estimate):
+    if isinstance(planned, Estimate) and check.passed is not False:
         said.append(f"The number to defend is that of chapter 04: {_written(planned, unit)}.")
     spoilt = [c.name.lower() for c in typical if c.passed is False]
     if spoilt and isinstance(before_after, Estimate):
-        said.append(f"Before against after ({_written(before_after, unit)}) misleads here: {_listed(spoilt)}.")
-    else:
-        said.append(pre_trend.detail)
+        said.append(f"Before against after, {_written(before_after, unit)}, misleads here: {_listed(spoilt)}.")
+    elif pre_trend.detail not in check.detail:
+        said += drift
     return Told(sentences=tuple(said), estimates=tuple(ways), unit=unit)
 
 
@@ -364,8 +367,10 @@ def verdict(
     missing += [e.metric for e in placebos if isinstance(e, NotEstimable)]
     if not looked:
         return Check(name=name, passed=None, detail="Cannot tell: nothing before the launch could be looked at.")
-    where = "; ".join(looked)
-    detail = f"Stands: control lived through the same days, and where the launch cannot show nothing does ({where})."
+    detail = (
+        "Stands: control lived through the same days, and nothing stands out where the launch cannot be at work "
+        f"({'; '.join(looked)})."
+    )
     detail += f" Could not be asked: {'; '.join(missing)}." if missing else ""
     return Check(name=name, passed=True, detail=detail)
 
