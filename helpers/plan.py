@@ -185,6 +185,7 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         }[rule.correction],
         "Stopping": rule.stopping,
         "Looks": ", ".join(f"day {day}" for day in rule.looks) or "one, at the end",
+        "Stage": "the last: what is good enough is shipped" if rule.stage == "last" else "",
         "Novelty": rule.novelty,
         "Show": _show(launch),
         "Outliers": f"{launch.outliers.rule}; caps {launch.outliers.caps.replace('_', ' ')}" if launch.outliers else "",

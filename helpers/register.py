@@ -20,6 +20,7 @@ from helpers import study
 from helpers.errors import DataError
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
+from helpers.results import SUCCESS
 
 SEGMENTS = "the list of segments"
 
@@ -47,7 +48,7 @@ class Standing:
 
 
 def decisive(launch: Launch) -> dict[str, str]:
-    """Lay out what must not change once data were seen: from the primary metric and its margins to the segments.
+    """Lay out what must not change once data were seen: from the primary metric and its margins to segments and stage.
 
     >>> from pathlib import Path
     >>> from helpers.launch import load
@@ -67,6 +68,8 @@ def decisive(launch: Launch) -> dict[str, str]:
     }
     if rule.poststratify:
         found["the post-stratification"] = f"by {', '.join(rule.poststratify)}"
+    if rule.stage == "last":
+        found["the stage"] = "the last"
     if launch.show:
         found["the format of the show"] = launch.show.format
     for p in launch.plan:
@@ -74,6 +77,8 @@ def decisive(launch: Launch) -> dict[str, str]:
             found[f"the margin of {p.metric.name}"] = f"{p.limit.text} ({_definition(p)})"
         if p.target:
             found[f"the target of {p.metric.name}"] = f"{p.target.text} ({_definition(p)})"
+        elif p.detect and p.role in SUCCESS:
+            found[f"the smallest gain of {p.metric.name} that is worth having"] = f"{p.detect.text} ({_definition(p)})"
     return found
 
 

@@ -136,13 +136,28 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class More:
+    """What would settle a claim that is open: `factor` times the accounts of both arms, with the power of the launch.
+
+    `condition` says of which truth that holds. `days` is how long the launch would have to last in all instead, where
+    that is known and would do.
+    """
+
+    factor: float
+    condition: str
+    days: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """An estimate read against what the launch asked of it: a target to reach, or a margin not to cross.
 
     `words` is the whole reading as one sentence, `meaning` its last part: what the interval says about the bound.
     `bound` is the target or margin as a difference in the metric's unit; None where the launch set neither. With the
-    aim equivalence it is the margin to both sides, above 0. `owner` and `on_breach` say who decides, and what was
-    planned, should a guardrail be breached.
+    aim equivalence it is the margin to both sides, above 0. `missed` is the gain that a success metric was to reach, as
+    the launch writes it, where the whole interval falls short of it: its target, or what the launch wants to detect.
+    `more` says what would settle a claim that is open. `owner` and `on_breach` say who decides, and what was planned,
+    should a guardrail be breached.
     """
 
     metric: str
@@ -157,6 +172,8 @@ class Claim:
     bound: float | None = None
     bound_text: str = ""
     aim: Aim = "superiority"
+    missed: str = ""
+    more: More | None = None
     owner: str = ""
     on_breach: str = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
@@ -10,6 +11,7 @@ from helpers import decision, diversity, inference, logs, moments, preflight, su
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT, Moments
+from helpers.power import outcome
 from helpers.results import SUCCESS, Check, Claim, Estimate, NotEstimable
 from helpers.robust import events
 from helpers.study import Study
@@ -75,7 +77,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
     return Scorecard(
         treatment=treatment,
         checks=checks,
-        claims=tuple(_claim(p, answers[p.metric.name]) for p in plan),
+        claims=tuple(_claim(data, read, p, answers[p.metric.name]) for p in plan),
         plain=tuple(compare(plan, adjust=False)),
         before=tuple(before),
         basis=_basis(data, read, treatment),
@@ -284,8 +286,9 @@ def _basis(data: Study, read: Moments, treatment: str) -> str:
     )
 
 
-def _claim(p: Planned, answer: Estimate | NotEstimable) -> Claim:
-    """Read an estimate against what the plan asks of its metric."""
+def _claim(data: Study, read: Moments, p: Planned, answer: Estimate | NotEstimable) -> Claim:
+    """Read an estimate against what the plan asks of its metric; guardrails must all pass at once."""
+    together = [q for q in data.launch.plan if q.role == "guardrail" and units.why_not(data, q.metric) is None]
     return decision.read(
         p.metric,
         answer,
@@ -293,6 +296,30 @@ def _claim(p: Planned, answer: Estimate | NotEstimable) -> Claim:
         target=p.target,
         margin=p.margin,
         equivalence=p.equivalence,
+        detect=p.detect,
         owner=p.owner,
         on_breach=p.on_breach,
+        power=data.launch.decision.power,
+        together=max(1, len(together)) if p.role == "guardrail" else 1,
+        longer=lambda more: _days(data, read, p.metric, more),
     )
+
+
+def _days(data: Study, read: Moments, metric: Metric, more: float) -> int | None:
+    """Say how long a launch would last in all that does what so many times its accounts would; None where unknown.
+
+    Either each account is watched for longer, if it is known how much of it stays from window to window; or, where
+    accounts came over several days, as many more days of the same arrivals are waited for.
+    """
+    launch = data.launch
+    if launch.dates is None:
+        return None
+    days, pre_days = launch.days, max(launch.pre_days, 1)
+    if metric.averaged and launch.decision.adjust and units.covariates(data, metric):
+        control = read.pool(by=["arm"]).select(arm=launch.arms.control)
+        share = outcome.explained(control, metric, days=days, pre_days=pre_days)
+        if r := outcome.lasting(metric, share, days=days, pre_days=pre_days):
+            return outcome.days_to(r, more, days)
+    came = preflight.arrivals(data)
+    span = (came.index.max() - came.index.min()).days + 1 if len(came) else 1
+    return days + math.ceil((more - 1) * span) if span > 1 else None

@@ -1,22 +1,28 @@
-"""Trust: may a gain be believed? Who carries it, does it last, and is anything about it suspicious?"""
+"""Trust: may a gain be believed? Who carries it, does it last, is anything suspicious, does it hide harm?"""
 
 from __future__ import annotations
 
-from helpers import detectors, register, retention, units
-from helpers.results import Check
+from collections.abc import Sequence
+from dataclasses import replace
+
+from helpers import decision, detectors, register, retention, units
+from helpers.metrics import Metric
+from helpers.results import Check, Estimate
 from helpers.robust import influence
 from helpers.scorecard import Scorecard
 from helpers.study import Study
 from helpers.timeline import course, fading
 
+AMOUNTS = ("mean", "count", "ratio")  # of which a few accounts can have most
 ALIKE = "engagement"  # within which early and late viewers of a show are compared
 
 
 def questions(data: Study, card: Scorecard) -> tuple[Check, ...]:
-    """Ask everything of a gain that could keep it from coming back; for `decision.decide`, which weighs the answers.
+    """Ask everything of a gain that could keep it from coming back, or that it could hide.
 
-    One that could not be asked (None) says why, and holds nothing up. None of them makes a result wrong: a gain that
-    fails is to be replicated before it is built upon.
+    `detectors.of_trust` and `of_harm` choose those that `decision.decide` weighs; the others inform its reader, such as
+    how much of a win is likely to be left. One that could not be asked (None) says why, and holds nothing up. None of
+    them makes a result wrong: a gain that fails is to be replicated before it is built upon.
 
     Args:
         data: the study.
@@ -25,26 +31,45 @@ def questions(data: Study, card: Scorecard) -> tuple[Check, ...]:
     found = detectors.inspect(data, card, register.read(data.launch))
     if any(c.passed is False for c in card.checks):
         return found
-    return (carried(data, card), lasting(data, card), *detectors.of_trust(found))
+    return (*carried(data, card), *lasting(data, card), *found)
 
 
-def carried(data: Study, card: Scorecard) -> Check:
-    """Ask whether a few accounts carry the effect on the first amount of the plan (chapter 06)."""
-    if not any(p.metric.per_account and p.metric.kind in ("mean", "count") for p in units.measurable(data)):
+def carried(data: Study, card: Scorecard) -> tuple[Check, ...]:
+    """Ask of each gain whether a few accounts carry it, and without a gain of the first amount (chapter 06)."""
+    amounts = [p.metric for p in units.measurable(data) if p.metric.per_account and p.metric.kind in AMOUNTS]
+    asked = _won(card, amounts) or [m for m in amounts if m.denominator is None][:1]
+    if not asked:
         detail = "Not asked: the plan has no amount of which a few accounts could have most."
-        return Check(name="Concentration", passed=None, detail=detail)
-    return influence.concentration(data, treatment=card.treatment)
+        return (Check(name="Concentration", passed=None, detail=detail),)
+    return tuple(_about(m, influence.concentration(data, m.name, treatment=card.treatment)) for m in asked)
 
 
-def lasting(data: Study, card: Scorecard) -> Check:
-    """Ask whether the effect on the north star, or the later viewers of a show, fade within the window (chapter 07)."""
+def lasting(data: Study, card: Scorecard) -> tuple[Check, ...]:
+    """Ask of each gain, and without one of the north star, whether it fades within the window (chapter 07).
+
+    Of a show, whether its later viewers do. What the control cannot have at all has no effect that could be followed:
+    there the north star is asked, and the viewers.
+    """
     star, arm = data.launch.plan[0].metric, card.treatment
-    weekly = course.relative(course.measure(data, star, treatment=arm, checks=card.checks)["all"])
     viewers = retention.read(data, treatment=arm, by=[ALIKE], checks=card.checks)
-    return fading.verdict(
-        fading.early_minus_late(weekly),
-        fading.late(weekly),
-        better=star.better,
-        viewers=retention.honeymoon(viewers, strata=ALIKE),
-        finishing=retention.finishing(viewers, data.launch),
-    )
+    honeymoon, finishing = retention.honeymoon(viewers, strata=ALIKE), retention.finishing(viewers, data.launch)
+
+    def ask(metric: Metric) -> Check:
+        weekly = course.relative(course.measure(data, metric, treatment=arm, checks=card.checks)["all"])
+        early, late = fading.early_minus_late(weekly), fading.late(weekly)
+        return fading.verdict(early, late, better=metric.better, viewers=honeymoon, finishing=finishing)
+
+    return tuple(_about(m, ask(m)) for m in _won(card, [p.metric for p in units.measurable(data)]) or [star])
+
+
+def _won(card: Scorecard, metrics: Sequence[Metric]) -> list[Metric]:
+    """Keep the metrics that won, apart from those that the control cannot have."""
+    gains = {c.metric for c in decision.won(card.claims) if isinstance(c.estimate, Estimate) and c.estimate.control}
+    return [m for m in metrics if m.name in gains]
+
+
+def _about(metric: Metric, check: Check) -> Check:
+    """Say of which metric something was asked."""
+    title = f"{metric.title}, its numerator" if check.name == "Concentration" and metric.denominator else metric.title
+    detail = f"{title}: {check.detail[:1].lower()}{check.detail[1:]}"
+    return replace(check, name=f"{check.name}: {metric.title}", detail=detail)

@@ -176,7 +176,10 @@ def returned(seen: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
         f"{worst['rows_control']:.4g} rows an account"
     )
     if p >= alpha:
-        return Check(name=name, passed=True, detail=f"{detail}: neither arm has lost logs of whole accounts.", p=p)
+        gap, se = (asked["share"] - asked["share_control"]).abs(), np.hypot(asked["se"], asked["se_control"])
+        most = float(((gap + stats.norm.isf(0.025 / len(asked)) * se) / asked["share_control"]).max())
+        detail += f": no loss of accounts beyond {TOLERATED:.0%} is shown; up to {most:.1%} is not ruled out."
+        return Check(name=name, passed=True, detail=detail, p=p)
     detail += ": an arm has lost logs, or people, and what is left of it cannot be compared."
     return Check(name=name, passed=False, detail=detail, p=p)
 
@@ -200,7 +203,11 @@ def missing(nulls: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
     if p >= alpha:
         columns = f"{pairs['column'].nunique()} columns that may lack values"
         none = not (pairs["share"].any() or pairs["share_control"].any())
-        detail = f"Of {columns} none does." if none else f"{columns.capitalize()} lack them alike: at most {said}."
+        detail = (
+            f"Of {columns} none does."
+            if none
+            else f"{columns.capitalize()} lack them about as often in all arms, at most {said}."
+        )
         return Check(name=name, passed=True, detail=detail, p=p)
     detail = f"Values are missing unequally: {said}. Whatever fills or drops them treats the arms differently."
     return Check(name=name, passed=False, detail=detail, p=p)

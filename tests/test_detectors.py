@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 from scipy import stats
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from helpers import decision, detectors, inference, launch, metrics, register, scorecard, study
 from helpers.detectors import past
@@ -67,6 +68,8 @@ def test_a_large_number_that_may_be_zero_is_not_too_good_to_be_true():
 def test_a_win_is_shrunk_as_the_posterior_mean_of_two_normals():
     found = detectors.curse([claim(HOURS, 0.04, 0.01, "north_star")], prior=0.01)
     assert "+4.0% found, +2.0% expected" in found.detail  # equal variances: half
+    power = stats.norm.sf(1.959964 - 1)  # of one standard error, the usual effect; 0.025 of what does not work is found
+    assert f"false in {0.9 * 0.025 / (0.9 * 0.025 + 0.1 * power):.0%} of cases, if 10% of ideas work" in found.detail
     assert detectors.curse([claim(HOURS, 0.001, 0.01, "north_star")], prior=0.01).passed is None
 
 
@@ -196,7 +199,17 @@ def test_harm_in_one_group_is_found_though_the_mean_passes(gate, harm, passed):
     assert next(c for c in card.claims if c.metric == "kept").status == "passed"
     found = detectors.tail_harm(data, card)
     assert found.passed is passed
-    assert ("country NO" in found.detail) is (not passed)
+    # The worst of four groups is the smallest, by harm or by luck; its interval is Newcombe's at 5 % over four.
+    n, kept = table.groupby(["country", "arm"])["kept"].agg(["size", "sum"]).loc["NO"].T.to_numpy()
+    low, high = confint_proportions_2indep(kept[0], n[0], kept[1], n[1], method="newcomb", alpha=0.05 / 4)
+    (e,) = [e for e in scorecard.within(data, scorecard.sliced(data, ["country"])["country"],
+                                        data.launch.plan[1].metric, "country", level=1 - 0.05 / 4)
+            if e.slice["country"] == "NO"]  # fmt: skip
+    assert [e.low, e.high] == pytest.approx([low, high], rel=1e-6)
+    wanted = decision.read(replace(data.launch.plan[1].metric, title="Kept in country NO"), e, role="guardrail",
+                           margin=data.launch.plan[1].margin)  # fmt: skip
+    assert found.detail.endswith(wanted.words)
+    assert ("harm beyond the margin of -5% is established" in found.detail) is (not passed)
 
 
 @pytest.fixture
@@ -259,6 +272,7 @@ def test_starts_pushed_just_below_the_threshold_are_found(events, pushed, passed
     found = detectors.bunching(*events(pushed=pushed))
     assert found.passed is passed
     assert ("seconds_to_first_play at 300 s" in found.detail) or passed
+    assert ("points are not ruled out" in found.detail) is passed
 
 
 def test_nothing_is_asked_of_data_that_failed_a_check(players):
@@ -277,7 +291,9 @@ def test_on_an_own_table_every_detector_answers_in_words(players):
     assert len(found) == 12
     assert all(c.detail.endswith(".") for c in found)
     assert set(detectors.INFORMING) < {c.name for c in found}
-    assert len(detectors.of_trust(found)) == len(found) - len(detectors.INFORMING)
+    assert [c.name for c in detectors.of_harm(found)] == ["Harm in a group"]
+    apart = {*detectors.of_trust(found), *detectors.of_harm(found)}
+    assert {c.name for c in set(found) - apart} == set(detectors.INFORMING)
 
 
 def test_a_win_of_many_errors_is_not_said_to_exaggerate():

@@ -102,9 +102,18 @@ def test_the_hash_follows_what_could_change_a_conclusion_and_nothing_else(write)
         GOOD.replace("treatment: new", "treatment: newer"),
         GOOD + "segments: [country]\n",
         GOOD + "show: {format: limited}\n",
+        GOOD + "decision: {stage: last}\n",
+        GOOD.replace("name: kept,", "name: kept, detect: +2%,", 1),  # futility is read against it
     ]
     assert {launch.load(write(text)).content_hash for text in same} == {base}
     assert base not in {launch.load(write(text)).content_hash for text in other}
+
+
+def test_a_last_stage_has_no_later_ones(write):
+    text = GOOD + "decision: {stage: last}\nsampling: {n: {old: 10, new: 10}"
+    assert launch.load(write(text + "}\n")).decision.stage == "last"
+    with pytest.raises(LaunchError, match=r"'decision.stage' is the last, but 'sampling.later' keeps accounts"):
+        launch.load(write(text + ", later: {stage_2: 20}}\n"))
 
 
 def test_arms_may_be_written_as_the_numbers_or_flags_that_they_are_in_the_data(write):

@@ -55,6 +55,9 @@ def test_a_plan_stays_confirmatory_as_long_as_what_decides_stays(gate):
         (", target: +2%", "", "the target of per_session was dropped"),
         ("segments: [country]", "segments: []", "the list of segments was country and is now none"),
         ("segments:", "show: {format: limited}\nsegments:", "the format of the show was added: limited"),
+        ("alpha: 0.05", "alpha: 0.05, stage: last", "the stage was added: the last"),
+        ("name: hours, kind: mean", "name: hours, detect: +4%, kind: mean",
+         r"the smallest gain of hours that is worth having was added: \+4%"),
     ],
 )  # fmt: skip
 def test_changing_what_decides_after_data_were_opened_makes_a_result_exploratory(gate, old, new, sentence):

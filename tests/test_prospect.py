@@ -13,6 +13,7 @@ from scipy import stats
 
 from helpers import brief, calculator, launch, plots, power, prospect, scorecard, sequential, study
 from helpers.errors import ParameterError
+from helpers.power import outcome
 from helpers.power.design import Design
 from helpers.power.outcome import count
 from helpers.prospect import curves, words
@@ -165,9 +166,9 @@ def test_extra_weeks_are_worth_what_two_variance_components_say(folder):
     assert (curve / curve[0]) ** 2 == pytest.approx(np.array(left) / left[0], rel=0.03)
     for days in (56, 112):
         more = (curve[0] / curve[{56: 1, 112: 2}[days]]) ** 2
-        assert prospect.days_to(p, more * (1 - 1e-9), 28) == days
-    assert prospect.days_to(p, 3.0, 28) is None  # (1 + r) / r = 3 is never passed
-    assert prospect.days_to(prospect.replace(p, lasting=None), 1.1, 28) is None
+        assert outcome.days_to(p.lasting, more * (1 - 1e-9), 28) == days
+    assert outcome.days_to(p.lasting, 3.0, 28) is None  # (1 + r) / r = 3 is never passed
+    assert outcome.days_to(None, 1.1, 28) is None
 
 
 @pytest.fixture(scope="module")

@@ -306,6 +306,12 @@ def test_accounts_missing_from_a_log_are_found_and_a_launchs_own_pull_is_borne()
     assert "seen in sessions before the launch, 96.00% of early and 98.50% of control were seen again" in lost.detail
     pulled = validity.returned(log(again=(19_700, 9_850 + 80)), "control")  # 0.8 points more came back
     assert pulled.passed is True
+    few = validity.returned(log(regulars=(50, 50), again=(49, 46)), "control")  # 6 points fewer, of 50 accounts
+    se = np.hypot(*(np.sqrt(p * (1 - p) / 50) for p in (50 / 52, 47 / 52)))
+    assert few.passed is True
+    assert few.detail.endswith(
+        f"no loss of accounts beyond 1% is shown; up to {(0.06 + 1.959964 * se) / 0.98:.1%} is not ruled out."
+    )
     twice = pd.concat([log(), log("plays", again=(19_700, 9_600))])
     assert validity.returned(twice, "control").p == pytest.approx(2 * lost.p)
 
@@ -342,7 +348,7 @@ def test_values_missing_in_one_arm_are_found_and_small_differences_borne():
     alike = validity.missing(nulls((0.1, 0.1), (0.02, 0.029)), "control")
     assert (
         alike.detail
-        == "2 columns that may lack values lack them alike: at most c1, 2.90% in early and 2.00% in control."
+        == "2 columns that may lack values lack them about as often in all arms, at most c1, 2.90% in early and 2.00% in control."
     )
     nowhere = validity.missing(nulls((0.0, 0.0), se=0.0), "control")
     assert (nowhere.passed, nowhere.detail) == (True, "Of 1 columns that may lack values none does.")

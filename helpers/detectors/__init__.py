@@ -1,7 +1,8 @@
 """What is suspicious about a result: patterns that have turned out to be artefacts, looked for after the estimate.
 
 Each detector gives a `Check`. One that fails is no proof of a fault, but a reason to replicate and to look at the logs
-before the result is believed; one that could not be asked says why. They decide nothing by themselves.
+before the result is believed; one that could not be asked says why. `decision.decide` weighs those of `of_harm` before
+a gain, those of `of_trust` after it; the others are for the reader.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = [
     "divergence",
     "forking",
     "inspect",
+    "of_harm",
     "of_trust",
     "plain_words",
     "prior_sd",
@@ -37,6 +39,7 @@ __all__ = [
     "twyman",
 ]
 
+HARM = ("Harm in a group",)
 INFORMING = ("Ratios that moved by their denominator", "What is likely to be left of a win", "Looks and plans")
 
 
@@ -71,5 +74,10 @@ def inspect(data: Study, card: Scorecard, openings: Sequence[Opening] = ()) -> t
 
 
 def of_trust(checks: Iterable[Check]) -> tuple[Check, ...]:
-    """Choose those that a gain must pass before it is trusted: the others inform, and hold nothing up."""
-    return tuple(c for c in checks if c.name not in INFORMING)
+    """Choose those that a gain must pass before it is trusted: the others inform, or are about harm."""
+    return tuple(c for c in checks if c.name not in (*INFORMING, *HARM))
+
+
+def of_harm(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """Choose those about harm that an average hides, which are weighed before any gain."""
+    return tuple(c for c in checks if c.name in HARM)

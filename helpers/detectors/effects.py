@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from scipy import stats
+from scipy import special, stats
 
 from helpers import quadrant, scorecard
 from helpers.launch import Launch
@@ -19,6 +19,7 @@ from helpers.study import Study
 
 PAST_LIFT = 0.05  # the 95th percentile of past lifts, where the launch does not say it
 TWYMAN = 4.0  # prior standard deviations
+WORKING = 0.1  # of ideas, in mature services (Kohavi, Deng and Vermeer 2022: 8 to 33 % of tests succeed)
 MOVED = 0.5  # a change of an effect by so much of itself is more than rounding
 
 
@@ -82,7 +83,7 @@ def denominators(data: Study, card: Scorecard) -> Check:
             moved = percent(d.rel, signed=True)
             told.append(f"{claim.title} changed mainly because its denominator did ({moved} per account)")
     if not asked:
-        detail = "No ratio of the plan differs between the arms, so none was moved by its denominator."
+        detail = "Not asked: no ratio of the plan differs between the arms for certain."
         return Check(name=name, passed=None if not ratios else True, detail=detail)
     detail = (
         "; ".join(told) + "."
@@ -113,7 +114,8 @@ def curse(claims: Iterable[Claim], prior: float) -> Check:
 
     With true relative lifts spread by `prior` around zero, the best guess is `rel * prior**2 / (prior**2 + se**2)`.
     The factor is by how much a significant estimate would exaggerate a true effect of that size (type M error:
-    Gelman and Carlin 2014, Beyond power calculations).
+    Gelman and Carlin 2014, Beyond power calculations). The last number is the risk that a win like it is false, if one
+    idea in ten works and one that works has an effect of the usual size (`belief.false_positive_risk`).
     """
     name = "What is likely to be left of a win"
     told = []
@@ -126,11 +128,19 @@ def curse(claims: Iterable[Claim], prior: float) -> Check:
         factor = belief.exaggeration_of(abs(left) / se, alpha=1 - e.level)
         told.append(
             f"{c.title}: {percent(e.rel, signed=True)} found, {percent(left, signed=True)} expected in a repetition "
-            f"(a significant result at this size exaggerates by {factor:.1f})"
+            f"(a significant result at this size exaggerates by {factor:.1f}), false in "
+            f"{percent(_risk(prior / se, alpha=1 - e.level), digits=0)} of cases"
         )
     if not told:
         return Check(name=name, passed=None, detail="No success metric differs from zero in relative terms.")
-    return Check(name=name, passed=True, detail="; ".join(told) + ".")
+    usual = f"if {percent(WORKING, digits=0)} of ideas work, by {percent(prior)} each"
+    return Check(name=name, passed=True, detail=f"{'; '.join(told)}, {usual}.")
+
+
+def _risk(effect: float, *, alpha: float) -> float:
+    """Say which share of significant gains is false where those that are not have this effect, in standard errors."""
+    chance = float(special.ndtr(effect - special.ndtri(1 - alpha / 2)))
+    return belief.false_positive_risk(WORKING, power=min(chance, 1 - 1e-9), alpha=alpha)
 
 
 def _differs(e: Estimate) -> bool:

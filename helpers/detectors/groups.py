@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from helpers import decision, scorecard, units
 from helpers.detectors.effects import MOVED
 from helpers.launch.entry import Planned
-from helpers.results import SUCCESS, Check, Estimate, NotEstimable
+from helpers.results import SUCCESS, Check, Claim, Estimate, NotEstimable
 from helpers.scorecard import Scorecard
 from helpers.study import Study
 
@@ -67,7 +68,8 @@ def _closed(card: Scorecard, name: str) -> Check | None:
 def tail_harm(data: Study, card: Scorecard) -> Check:
     """Ask whether a guardrail breaks its margin in some group though it may hold on average (H15).
 
-    The intervals hold for all groups and guardrails together (Bonferroni).
+    The worst pair of a group and a guardrail is named with its interval: the one that reaches farthest into harm, in
+    parts of its margin. The intervals hold for all pairs together (Bonferroni).
     """
     name = "Harm in a group"
     if closed := _closed(card, name):
@@ -75,24 +77,29 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     guardrails = [p for p in data.launch.plan if p.role == "guardrail" and p.limit]
     if not guardrails or not data.launch.segments:
         return Check(name=name, passed=None, detail="Not asked: the launch names no guardrails or no segments.")
-    told, groups, blind = [], 0, 0
+    found: list[tuple[float, Claim]] = []
+    groups = 0
     table = units.load(data)
     sizes = table.aggregate(**{segment: table[segment].nunique() for segment in data.launch.segments}).execute()
     level = 1 - data.launch.decision.alpha / (len(guardrails) * int(sizes.to_numpy().sum()))
     for segment, p, slices in _slices(data, guardrails, card.treatment, level=level):
         for e in slices:
             groups += 1
-            blind += isinstance(e, NotEstimable)
-            claim = decision.read(p.metric, e, role="guardrail", margin=p.margin, equivalence=p.equivalence)
-            if claim.status == "breached":
-                told.append(f"{p.metric.title} in {segment} {e.slice[segment]}")
-    if told:
-        return Check(name=name, passed=False, detail=f"Beyond the margin for certain: {'; '.join(told)}.")
-    detail = (
-        f"In none of {groups - blind} pairs of a group and a guardrail is the margin broken for certain; smaller harm "
-        "may be there."
-    )
-    return Check(name=name, passed=True if groups > blind else None, detail=detail)
+            metric = replace(p.metric, title=f"{p.metric.title} in {segment} {e.slice[segment]}")
+            claim = decision.read(metric, e, role="guardrail", margin=p.margin, equivalence=p.equivalence)
+            if isinstance(e, Estimate) and claim.bound:
+                harm = {"higher": -e.low, "lower": e.high}[claim.better]
+                found.append(((max(-e.low, e.high) if p.equivalence else harm) / abs(claim.bound), claim))
+    if not found:
+        detail = f"Not asked: in none of {groups} pairs of a group and a guardrail could the margin be checked."
+        return Check(name=name, passed=None, detail=detail)
+    breached = [pair for pair in found if pair[1].status == "breached"]
+    _, worst = max(breached or found, key=lambda pair: pair[0])
+    if breached:
+        more = f" Besides: {', '.join(c.title for _, c in breached if c is not worst)}." if len(breached) > 1 else ""
+        return Check(name=name, passed=False, detail=worst.words + more)
+    detail = f"In none of {len(found)} pairs of a group and a guardrail is harm beyond the margin certain. The worst: "
+    return Check(name=name, passed=True, detail=detail + worst.words)
 
 
 def _slices(

@@ -64,12 +64,13 @@ def bunching(data: Study, card: Scorecard) -> Check:
     asked = [(t, c, at, unit) for t, c, at, unit in THRESHOLDS if not _lacking(data, t, c)]
     if not asked:
         return Check(name=name, passed=None, detail="Not asked, because the data hold no events with a threshold.")
-    told = []
+    told, most = [], 0.0
     for table, column, at, unit in asked:
         value = data.table(table)[column]
         near, beyond = value.between(0.8 * at, 1.2 * at), value >= at if unit != "s" else value <= at
         read = _by_account(data, table, near=near.sum(), beyond=(near & beyond).sum())
         e = _contrast(data, read, card.treatment, "beyond", "near", level=1 - data.launch.decision.alpha / len(asked))
+        most = max(most, e.high) if isinstance(e, Estimate) else most
         if isinstance(e, Estimate) and e.low > 0 and e.diff >= BUNCHED:
             told.append(
                 f"{column} at {at:g} {unit}: {e.treatment:.1%} of the events near it just count, not {e.control:.1%}"
@@ -77,7 +78,8 @@ def bunching(data: Study, card: Scorecard) -> Check:
     if told:
         return Check(name=name, passed=False, detail=f"{'; '.join(told)}. Was the definition gamed?")
     places = ", ".join(f"{column} at {at:g} {unit}" for _, column, at, unit in asked)
-    return Check(name=name, passed=True, detail=f"No more events than in control lie just beyond {places}.")
+    detail = f"No gathering beyond {100 * BUNCHED:g} percentage points is certain just beyond {places}"
+    return Check(name=name, passed=True, detail=f"{detail}; up to {100 * most:.2g} points are not ruled out.")
 
 
 def displacement(data: Study, card: Scorecard) -> Check:

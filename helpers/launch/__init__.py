@@ -35,7 +35,7 @@ from helpers.metrics import CATALOGUE, UNITS_TABLE
 from helpers.results import SUCCESS
 
 _PROSE = {  # words about a metric, and numbers to plan with, that change no conclusion
-    "title", "definition", "owner", "harm", "on_breach", "drives", "customer", "family", "detect", "baseline", "sd",
+    "title", "definition", "owner", "harm", "on_breach", "drives", "customer", "family", "baseline", "sd",
 }  # fmt: skip
 _WORDS = {  # parts of the launch that change none either
     "title", "question", "decision_owner", "service", "context", "risks", "calendar", "rollout", "overrides",
@@ -128,7 +128,8 @@ class DecisionRule(Actions):
     """How the answer is read: error rates, correction, on which days it is looked at, and what is then done.
 
     `adjust` takes out what each metric's covariates explain; `poststratify` names attributes, known before the
-    assignment, whose mix is made the same in both arms. `archive` names a file of past launches.
+    assignment, whose mix is made the same in both arms. `archive` names a file of past launches. `stage` is the last
+    where no larger group is left to go on to: what is good enough is then shipped.
     """
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
@@ -138,6 +139,7 @@ class DecisionRule(Actions):
     poststratify: tuple[Column, ...] = ()
     looks: tuple[Annotated[int, Field(ge=1)], ...] = ()
     archive: str = ""
+    stage: Literal["early", "last"] = "early"
 
     @model_validator(mode="after")
     def _looks_in_order(self) -> DecisionRule:
@@ -199,6 +201,10 @@ class Launch(Section):
                 "looks", f"the last look is on day {self.decision.looks[-1]}, the launch ends on day {self.days}"
             )
         self._check_past()
+        if self.sampling is not None and self.sampling.later and self.decision.stage == "last":
+            raise PydanticCustomError(
+                "stage", "'decision.stage' is the last, but 'sampling.later' keeps accounts for later stages"
+            )
         if self.sampling is not None:
             for arm in sorted(set(self.sampling.n) ^ set(self.arms.names)):
                 raise PydanticCustomError(

@@ -193,6 +193,31 @@ def explained(moments: Moments, metric: Metric, *, days: int, pre_days: int) -> 
     return float(np.clip(gain / cov[0, 0], 0, 1 - 1e-9)) if cov[0, 0] > 0 else 0.0
 
 
+def lasting(metric: Metric, share: float, *, days: int, pre_days: int) -> float | None:
+    """Give the correlation between one window of an account and the next, where what its past explains tells it.
+
+    `share` is that of the variance (see `explained`). None where the past is another metric or window, where the window
+    is part of the metric (whoever cancels within 28 days), or where the past explains nothing.
+    """
+    own = metric.covariates == "own" and metric.cap is None and (metric.window_days or days) == pre_days
+    fixed = metric.kind == "proportion" or metric.window_days is not None
+    return math.sqrt(share) if own and not fixed and share else None
+
+
+def days_to(lasting: float | None, more: float, days: int) -> int | None:
+    """Say after how many days, in whole weeks, a longer window does what `more` times the accounts would do.
+
+    An account's average over T days is taken as a part that stays and a part that is new in each window of `days`, with
+    the correlation r between one window and the next. Its variance is then r + (1 - r) days / T of that of one window,
+    of which the past takes out r^2: extra weeks are worth less than extra accounts, and beyond some point nothing.
+    None where no length suffices, or where r is not known.
+    """
+    r = lasting
+    if r is None or (1 + r) / more <= r:
+        return None
+    return max(7, 7 * math.ceil(days / ((1 + r) / more - r) / 7 - 1e-9))
+
+
 def _sound(outcome: Outcome) -> Outcome:
     if not math.isfinite(outcome.value):
         raise ParameterError(f"value is {outcome.value}, must be a finite number")

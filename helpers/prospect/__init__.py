@@ -172,14 +172,13 @@ def _start(data: Study, p: Planned, arms: _Arms, treatment: str) -> Prospect:
     explained = (
         outcome.explained(arms.control, metric, days=days, pre_days=pre_days) if past and launch.decision.adjust else 0
     )
-    fixed = metric.kind == "proportion" or metric.window_days is not None
     return replace(
         empty,
         outcome=known[0],
         design_effect=known[1],
         basis=basis + (f"; the past explains {explained:.0%}" if explained >= 0.005 else ""),
         explained=explained,
-        lasting=math.sqrt(explained) if own and not fixed and explained else None,
+        lasting=outcome.lasting(metric, explained, days=launch.days, pre_days=pre_days),
     )
 
 
@@ -253,23 +252,8 @@ def _finish(p: Prospect, n_treatment: int, n_control: int, days: int) -> Prospec
         p,
         reached=needed.n_exact <= n_treatment,
         accounts=needed.n_treatment,
-        days=days_to(p, needed.n_exact / n_treatment, days),
+        days=outcome.days_to(p.lasting, needed.n_exact / n_treatment, days),
     )
-
-
-def days_to(prospect: Prospect, more: float, days: int) -> int | None:
-    """Say after how many days, in whole weeks, a longer window does what `more` times the accounts would do.
-
-    An account's average over T days is taken as a part that stays and a part that is new in each window of `days`, with
-    the correlation r between one window and the next. Its variance is then r + (1 - r) days / T of that of one window,
-    of which the past takes out r^2: extra weeks are worth less than extra accounts, and beyond some point nothing.
-    None where no length suffices, or where the window is part of the metric (whoever cancels within 28 days) or its
-    past is not known.
-    """
-    r = prospect.lasting
-    if r is None or (1 + r) / more <= r:
-        return None
-    return max(7, 7 * math.ceil(days / ((1 + r) / more - r) / 7 - 1e-9))
 
 
 def _without_control(p: Prospect, arms: _Arms) -> Prospect:

@@ -23,7 +23,7 @@ from helpers.study import Study
 
 
 def by_days(prospect: Prospect, days: int, *, weeks: Sequence[int] = tuple(range(1, 27))) -> pd.DataFrame:
-    """Lay out the smallest visible change against the length of the window, under the assumption of `days_to`."""
+    """Lay out the smallest visible change against the length of the window, as `outcome.days_to` assumes."""
     seen, r = prospect.seen, prospect.lasting
     rows: list[tuple[int, float]] = []
     if isinstance(seen, Power) and seen.rel is not None and r is not None:

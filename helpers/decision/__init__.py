@@ -1,0 +1,242 @@
+"""What to do: one verdict from checks and claims, in a fixed order, and the sentences that say it.
+
+The order. Lines are asked from top to bottom, and the first that applies is the verdict.
+
+| what is so | verdict |
+|---|---|
+| a check of the data failed | INVALID |
+| a guardrail is breached, or worse where it has no margin | ROLL BACK; HOLD where all of these were to pause |
+| a guardrail is breached for certain in a group, though not over all accounts | HOLD |
+| a guardrail is neither passed nor better | HOLD, with the accounts or days that would tell |
+| a success metric won, and another one or satisfaction got worse | HOLD |
+| a success metric won, and a question of trust failed | HOLD, to replicate |
+| a success metric won | PROCEED; SHIP at the last stage |
+| every success metric got worse, or its interval falls short of what it was to reach | DELAY/REWORK |
+| a group that was named beforehand gained, nothing got worse, no question of trust failed | TARGETED |
+| anything else | HOLD |
+
+Harm in a group pauses and does not roll back: the margin was set for all accounts, and whether it holds for each group
+is for its owner to say. Futility comes before a group: where the gain that was asked for is ruled out over all
+accounts, the launch as it was planned is over, and its sentence names the group that is worth a launch of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from helpers import wording
+from helpers.decision import settling
+from helpers.decision.claims import in_unit, out_of_reach, read, scaled, short, side, size, span
+from helpers.results import SUCCESS, Check, Claim, Decision, Estimate, NotEstimable, Verdict
+
+__all__ = ["answer", "decide", "read", "won"]
+
+ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
+SENTENCE_WORDS, BASIS_WORDS, STATE_WORDS = 60, 34, 16
+
+
+def decide(
+    checks: Sequence[Check],
+    claims: Sequence[Claim],
+    *,
+    harm: Sequence[Check] = (),
+    trust: Sequence[Check] = (),
+    targeted: Sequence[str] = (),
+    last_stage: bool = False,
+) -> Verdict:
+    """Weigh checks and claims in the order of this module's table; the first line that applies is the verdict.
+
+    A success metric (north star, supporting) has won if it is superior to 0, after correction where it was made. What
+    the control arm cannot have at all (starts of a title that it does not see) must meet its target instead. What it
+    was to reach is its target, or where it has none, what the launch wants to detect. A guardrail that was to stay as
+    it is (equivalence) is breached by a change beyond its margin to either side.
+
+    Operational metrics are reported and decide nothing. PROCEED says that the launch helped here; it does not say by
+    how much it will help the next, larger group.
+
+    Args:
+        checks: the questions asked of the data; one that could not be asked (None) does not make it invalid.
+        claims: one for each metric, over all accounts rather than a slice.
+        harm: questions about harm that the average hides; one that could not be asked (None) does not hold it up.
+        trust: questions about a gain, such as whether it fades; as for `harm`.
+        targeted: the segments in which a gain may be claimed, in words.
+        last_stage: whether no larger group is left to go on to.
+
+    >>> decide([Check(name="Arm counts", passed=False, detail="...")], []).decision
+    'INVALID'
+    """
+    if failed := [c for c in checks if c.passed is False]:
+        names = ", ".join(c.name for c in failed)
+        text = f"The data cannot be trusted ({names}): the effects are not to be read until the cause is known."
+        return _verdict("INVALID", text, [c.detail for c in failed])
+
+    reasons = [c.detail for c in checks] + [c.words for c in sorted(claims, key=lambda c: ORDER.index(c.role))]
+    guardrails = [c for c in claims if c.role == "guardrail"]
+    success, gained, lost = [c for c in claims if c.role in SUCCESS], won(claims), _lost(claims)
+    doubts = [c for c in trust if c.passed is False]
+
+    if harmed := [c for c in guardrails if c.status in ("breached", "worse")]:
+        return _harmed(harmed, reasons)
+    if hidden := [c for c in harm if c.passed is False]:
+        text = f"Hold: harm that the average hides is established; its owner decides what happens next. {_told(hidden)}"
+        return _verdict("HOLD", text, [c.detail for c in hidden] + reasons)
+    if open_ := [c for c in guardrails if c.status not in ("passed", "better")]:
+        return _verdict("HOLD", _undecided(open_, lost), reasons)
+    if gained and lost:
+        hollow = ": hollow engagement" if any(c.role == "satisfaction" for c in lost) else ""
+        text = f"Hold: {_names(gained)} improved, but {_names(lost)} got worse{hollow}; find out why before going on."
+        return _verdict("HOLD", text, reasons)
+    if gained and doubts:
+        text = f"Hold and replicate: {_names(gained)} improved, but this has to be cleared up first: {_told(doubts)}"
+        return _verdict("HOLD", text, [c.detail for c in doubts] + reasons)
+    if gained:
+        lead = "Ship" if last_stage else "Proceed to the next stage"
+        return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {_gain(gained, claims)}", reasons)
+
+    where = short("; ".join(targeted), 160)
+    where = "groups that were named beforehand" if wording.unplain(where) else where
+    follow = bool(targeted) and not lost and not doubts
+    if success and all(c.missed or side(c) == "worse" for c in success):
+        text = f"Delay and rework: {_ruled_out(success)}."
+        text += f" There is a gain in {where}: that is a launch of its own." if follow else ""
+        return _verdict("DELAY/REWORK", text, reasons)
+    if follow:
+        text = f"Target: over all accounts no gain is shown, but there is one in {where}. Follow up there."
+        return _verdict("TARGETED", text, reasons)
+    text = _nothing_shown(success, lost)
+    if targeted:
+        text += f" The gain in {where} has to wait" + ("." if lost else f" until this is cleared up: {_told(doubts)}")
+    return _verdict("HOLD", text, [c.detail for c in doubts if targeted] + reasons)
+
+
+def won(claims: Sequence[Claim]) -> list[Claim]:
+    """List the success metrics that won: superior to 0, and of what the control cannot have, with the target met."""
+    success = [c for c in claims if c.role in SUCCESS]
+    return [c for c in success if side(c) == "better" and (c.status == "met" or not out_of_reach(c))]
+
+
+def answer(verdict: Verdict, claims: Sequence[Claim], basis: str) -> tuple[str, ...]:
+    """Give the sentences below the verdict's: the north star's reading, the guardrails, and on what all of it rests.
+
+    The state of the guardrails is left out where the verdict's sentence gives it. With the verdict the sentences have
+    at most 120 words, however long the names in them. A sentence that names of the data have made unplain (see
+    `wording`) is left to the tables.
+    """
+    known, state = _words(basis, BASIS_WORDS), ""
+    guardrails = [c for c in claims if c.role == "guardrail"]
+    if verdict.decision not in ("INVALID", "ROLL BACK") and all(c.status in ("passed", "better") for c in guardrails):
+        state = _safe(guardrails)
+        state = "" if state in verdict.sentence else _words(f"{state[0].upper()}{state[1:]}.", STATE_WORDS)
+    left = wording.FIRST_SCREEN_WORDS - len(f"{verdict.sentence} {state} {known}".split())
+    star = [_words(c.words, left) for c in claims if c.role == "north_star"]
+    plain = tuple(sentence for sentence in (*star, state, known) if sentence and not wording.unplain(sentence, claims))
+    return plain or ("What was measured stands in the tables below.",)
+
+
+def _lost(claims: Sequence[Claim]) -> list[Claim]:
+    """List what got worse of success and satisfaction, without correction: harm is not to be explained away."""
+    return [c for c in claims if c.role in (*SUCCESS, "satisfaction") and side(c) == "worse" and c.status != "passed"]
+
+
+def _harmed(harmed: Sequence[Claim], reasons: Sequence[str]) -> Verdict:
+    """Take it back, or pause where that was planned for every breach that happened."""
+    gains = any(c.aim == "equivalence" and side(c) != "worse" for c in harmed)
+    found = "a change beyond the margin" if gains else "harm"
+    if all("pause" in c.on_breach.lower() for c in harmed):
+        owners = ", ".join(dict.fromkeys(c.owner for c in harmed if c.owner)) or "its owner"
+        text = (
+            f"Hold: pause, {found} is established for {_names(harmed)}; {short(owners, 80)} decides what happens next."
+        )
+        return _verdict("HOLD", text, reasons)
+    return _verdict("ROLL BACK", f"Roll back: {found} is established for {_names(harmed)}.", reasons)
+
+
+def _undecided(open_: Sequence[Claim], lost: Sequence[Claim]) -> str:
+    """Say of which guardrails harm is not ruled out, what would tell, and what got worse already."""
+    blind = [c for c in open_ if isinstance(c.estimate, NotEstimable)]
+    unsure = [c for c in open_ if c not in blind]
+    worse = [*lost, *(c for c in unsure if side(c) == "worse")]
+    beyond = "a change" if any(c.aim == "equivalence" for c in unsure) else "harm"
+    text = "Hold:"
+    if unsure:
+        text += f" {beyond} beyond the margin cannot be ruled out yet for {_names(unsure)}{settling.words(unsure)}."
+    text += f" harm could not be measured for {_names(blind)}." if blind else ""
+    return text + (f" Worse already: {_names(worse)}." if worse else "")
+
+
+def _gain(gained: Sequence[Claim], claims: Sequence[Claim]) -> str:
+    """Say what was gained, the state of the guardrails, and what is still open."""
+    first, effect = next((c, c.estimate) for c in gained if isinstance(c.estimate, Estimate))
+    more = f", {len(gained) - 1} more improved" if len(gained) > 1 else ""
+    missed = [c for c in claims if c.role in SUCCESS and c.missed and (c not in gained or c.status == "not met")]
+    unsure = [c for c in claims if c.role in SUCCESS and c.status == "cannot tell" and c not in missed]
+    rest = f" Still open: {_names(unsure)}{_ceiling(unsure)}." if unsure else ""
+    rest += f" Short of what was asked: {_names(missed)}{_ceiling(missed)}." if missed else ""
+    safe = _safe([c for c in claims if c.role == "guardrail"])
+    return f"{_names([first])} came out {span(effect, first.unit)}{more}, and {safe}.{rest}"
+
+
+def _ruled_out(claims: Sequence[Claim]) -> str:
+    """Say of success metrics that none can be what was asked for."""
+    worse = [c for c in claims if side(c) == "worse"]
+    missed = [c for c in claims if c.missed and c not in worse]
+    found = [f"the gain that was asked for is ruled out for {_names(missed)}"] if missed else []
+    return ", and ".join([*found, *([f"{_names(worse)} got worse"] if worse else [])])
+
+
+def _nothing_shown(success: Sequence[Claim], lost: Sequence[Claim]) -> str:
+    """Say of success metrics without a gain which are open, which are ruled out, and what got worse."""
+    blind = [c for c in success if isinstance(c.estimate, NotEstimable)]
+    missed = [c for c in success if c.missed and c not in lost]
+    unsure = [c for c in success if c not in (*blind, *missed, *lost)]
+    if unsure:
+        text = f"Hold: a gain is neither shown nor ruled out for {_names(unsure)}{settling.words(unsure)}."
+    elif missed or lost:
+        text = "Hold: no gain is shown, and not all could be read."
+    else:
+        text = "Hold: the launch names no success metric that could be read."
+    text += f" What was asked for is ruled out for {_names(missed)}." if missed else ""
+    text += f" Not estimable: {_names(blind)}." if blind and (unsure or missed or lost) else ""
+    return text + (f" Worse already: {_names(lost)}." if lost else "")
+
+
+def _safe(guardrails: Sequence[Claim]) -> str:
+    """Say how guardrails stand that all passed or got better, and which of them are worse within their margin."""
+    if not guardrails:
+        return "the launch names no guardrail"
+    worse = [c for c in guardrails if side(c) == "worse"]
+    better = " or got better" if any(c.status == "better" for c in guardrails) else ""
+    return f"every guardrail stayed within its margin{better}" + (f" (worse: {_names(worse)})" if worse else "")
+
+
+def _ceiling(claims: Sequence[Claim]) -> str:
+    """Say beyond which gain of the north star, should it be the first of these, its interval leaves nothing."""
+    e, claim = claims[0].estimate, claims[0]
+    if claim.role != "north_star" or not isinstance(e, Estimate) or side(claim) == "better":
+        return ""
+    _, low, high, relative = scaled(e, None)
+    best = high if claim.better == "higher" else -low
+    found = in_unit(*size(best, claim.unit, half=(high - low) / 2, relative=relative))
+    where = f" for {_names([claim])}" if len(claims) > 1 else ""
+    return f" ({'above +' if claim.better == 'higher' else 'below −'}{found} ruled out{where})"
+
+
+def _told(failed: Sequence[Check]) -> str:
+    """Give what the first of failed questions found, or its name where names of the data have made that unplain."""
+    first = failed[0]
+    return short(first.name if wording.unplain(first.detail) else first.detail, 200)
+
+
+def _names(claims: Sequence[Claim]) -> str:
+    """List titles, shortened so that any sentence around them stays short."""
+    return short(", ".join(c.title for c in claims), 80)
+
+
+def _verdict(decision: Decision, sentence: str, reasons: Sequence[str]) -> Verdict:
+    return Verdict(decision=decision, sentence=_words(sentence, SENTENCE_WORDS), reasons=tuple(reasons))
+
+
+def _words(text: str, most: int) -> str:
+    """Cut a text to so many words."""
+    words = text.split()
+    return text if len(words) <= most else " ".join([*words[: most - 1], "…"])

@@ -1,0 +1,73 @@
+"""What would settle a claim that is open: how many times the accounts, or how many days."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from scipy import optimize, stats
+
+from helpers.results import Aim, Claim, Estimate, More
+
+Longer = Callable[[float], int | None]
+
+
+def more(
+    e: Estimate, bound: float, *, aim: Aim, better: int, power: float, together: int = 1, longer: Longer | None = None
+) -> More | None:
+    """Say how many times the accounts of both arms would settle an open claim, those that were read among them.
+
+    What was found counts for its share u = 1 / factor of all accounts, and the others are taken to show no harm (or
+    change beyond the margin), or a gain as large as asked. The claim is then made with the power of the launch:
+    conditional power (Lan, Simon and Halperin 1982; Jennison and Turnbull 2000, sec. 10.2), solved for the accounts.
+    None where harm is established on the harmful side of 0 already, because more accounts would not rule it out.
+
+    Args:
+        e: the estimate; of a success metric, its `mde` is that of alpha over the number of them.
+        bound: margin, target or what is to be detected, as a difference in the metric's unit; not 0.
+        aim: superiority for success metrics.
+        better: 1 where higher is better, else -1.
+        power: of the launch.
+        together: guardrails that must all pass; each gets the power 1 - (1 - power) / together (Schultzberg, Ankargren
+            and Frånberg 2024), and an equivalence half the error on either side of that.
+        longer: says how many days would do what so many times the accounts would.
+    """
+    reach, harm, miss = abs(bound), -better * e.diff, (1 - power) / together
+    if aim == "superiority":
+        harm, condition = reach + harm, "if it is as large as asked"
+        half = e.mde - float(stats.norm.ppf(power)) * e.se
+    else:
+        condition = "if there is none"
+        if aim == "equivalence":
+            harm, miss = abs(e.diff), miss / 2
+        upper = e.diff > 0 if aim == "equivalence" else better < 0
+        half = e.high - e.diff if upper else e.diff - e.low
+        if not e.low < 0 < e.high and harm > 0:
+            return None
+    spread = float(stats.norm.isf(miss)) * e.se
+
+    def beyond(u: float) -> float:
+        return harm * u + spread * math.sqrt(u * (1 - u)) + half * math.sqrt(u) - reach
+
+    if beyond(1.0) <= 0:
+        return None
+    factor = 1 / float(optimize.brentq(beyond, 0.0, 1.0, xtol=1e-15))
+    return More(factor=factor, condition=condition, days=longer(factor) if longer else None)
+
+
+def words(claims: Sequence[Claim]) -> str:
+    """Say which further accounts of each arm, or days instead, would settle all of these claims; empty if none do."""
+    found = [(c.more, c.estimate) for c in claims if c.more and isinstance(c.estimate, Estimate)]
+    if not claims or len(found) < len(claims) or len({m.condition for m, _ in found}) > 1:
+        return ""
+    treated, control = (
+        f"{float(f'{max((m.factor - 1) * n for m, n in arm):.2g}'):,.0f}"
+        for arm in zip(*(((m, e.n_treatment), (m, e.n_control)) for m, e in found), strict=True)
+    )
+    accounts = f"{treated} more accounts in each arm" if treated == control else (
+        f"{treated} more treated and {control} more control accounts"
+    )  # fmt: skip
+    days = [m.days for m, _ in found]
+    known = [d for d in days if d is not None]
+    instead = f", or {max(known):,} days in all," if len(known) == len(days) else ""
+    return f"; {found[0][0].condition}, about {accounts}{instead} would show it"
