@@ -8,29 +8,47 @@ from collections.abc import Iterable
 from helpers.results import Claim
 
 FIRST_SCREEN_WORDS = 120  # at most, verdict included
+_SAME = r"(?:about |exactly |much )?(?:flat|stable|steady|constant|identical|neutral)"
+_HARM = r"(?:harm|loss(?:es)?|damage|deterioration|increase|decrease|decline)"
 ABSENCE = re.compile(
-    r"\b(no (?:effect|change|impact|difference)|not? affect(?:ed)?|unchanged|unaffected|maintained|"
-    r"stayed (?:the same|flat|at)|remained (?:the same|stable|at)|did not (?:change|move))\b",
+    r"\b(no (?!relative )(?:\w+ )?(?:effect|effects (?:was|were|are)|changes?|impacts?|differences?|influence)|"
+    rf"no (?:\w+ )?{_HARM}(?! (?:beyond [^.,;]* )?(?:is|was|are|were) (?:shown|established))|makes? no|made no|"
+    r"(?:no|without|lacks?) (?:\w+ )?(?:evidence|signs?|indication) (?:of|for|that)|"
+    rf"without (?:any )?(?:effect|change|impact|{_HARM})|"
+    r"(?:not?|\w+n't) (?:\w+ly )?affect(?:ed)?|un(?:changed|affected|altered|harmed|touched)|harmless|maintained|"
+    rf"(?:is|are|was|were) {_SAME}|(?:stay|remain|keep|kept|hold|held)(?:s|ed)? (?:the same|{_SAME})|"
+    r"(?:stay|remain)(?:s|ed)? at|(?:was|were) (?:about |exactly )?the same|"
+    r"(?:is|are) the same (?:in|across|for|between) (?:both|all|the two)|"
+    r"(?:not|\w+n't) (?:\w+ly )?(?:changed?|moved?|differ(?:ed|ent)?|harm(?:ed)?|worsen(?:ed)?|suffer(?:ed)?)|"
+    r"nothing (?:has |was )?(?:changed|happened|moved|broken)(?! was not)|on (?:a )?par with)\b",
     re.IGNORECASE,
 )
 JARGON = re.compile(
-    r"[\u0370-\u03ff]|\bp[- ]values?\b|\b(?:in)?significan\w*|\bnull hypothes[ie]s\b|\bstatistical\w*|"
-    r"\bconfidence (?:intervals?|levels?)\b|\bstandard (?:error|deviation)s?\b|\bdegrees of freedom\b|"
-    r"\bt-test\w*|\btype (?:I|II|1|2)\b",
+    r"[\u0370-\u03ff]|\bp[- ]values?\b|\bp ?[=<>\u2264\u2265] ?[01]?\.\d|\b(?:in)?significan\w*|\bnull hypothes[ie]s\b|"
+    r"\bstatistical\w*|\bconfidence (?:intervals?|levels?|limits?|sequences?)\b|\bcredible (?:intervals?|sets?)\b|"
+    r"\d ?% ?CI\b|\bstandard (?:error|deviation)s?\b|\bdegrees of freedom\b|\b[tzF]-(?:tests?|scores?|statistics?)\b|"
+    r"\bchi-?squared?\b|\btype (?:I|II|1|2)\b|\balpha\b|\b(?:co)?varian(?:ce|ces)\b|\bbootstrap\w*|\bposteriors?\b|"
+    r"\bBayes\w*|\bnon-?inferior\w*|\bBonferroni\b|\bWelch\b|(?-i:\b(?:SRM|MDE|ITT|CUPED|FDR|FWER|ANOVA)\b)",
     re.IGNORECASE,
+)
+_NO_CLAIM = re.compile(  # that something is not shown, and what would follow if it were so
+    r"\b(?:does|do|did|is) not (?:show|shown|prove|mean)(?:ing)? that [^.;:]*|\bif [^,.;:]*", re.IGNORECASE
 )
 
 
 def unplain(text: str, claims: Iterable[Claim] = ()) -> str:
     """Give the first words of a text that the first screen may not use; empty where it is plain.
 
-    That something is unchanged may be said of nothing but a passed equivalence, and with its margin.
+    That something is unchanged may be said of nothing but a passed equivalence, and with its margin; or after an *if*,
+    or where it is said not to be shown.
 
     >>> unplain("Churn was unaffected (p-value 0.4)."), unplain("Hours rose.")
     ('p-value', '')
+    >>> unplain("Churn did not differ."), unplain("Which does not show that they are the same.")
+    ('not differ', '')
     """
     for c in claims:
         if c.aim == "equivalence" and c.status == "passed":
             text = text.replace(f"unchanged within {c.bound_text}", "")
-    found = JARGON.search(text) or ABSENCE.search(text)
+    found = JARGON.search(text) or ABSENCE.search(_NO_CLAIM.sub("", text))
     return found[0] if found else ""
