@@ -642,7 +642,7 @@ def test_a_form_reads_every_group_and_its_gradient_is_the_derivative():
     ("change", "what", "reason"),
     [
         ({"y": 1.0}, MEAN, "do not vary"),
-        ({"opened": False}, SHARE, "do not vary"),
+        ({"opened": True}, SHARE, "do not vary"),
         ({"opened": 2}, SHARE, "opened holds values other than 0 and 1 in control"),
         ({"sessions": 0}, RATIO, "the denominator is 0 for all accounts of control"),
         ({"y": 3.0, "sessions": 2}, RATIO, "do not vary"),
@@ -955,6 +955,24 @@ def test_the_exact_test_keeps_its_error_rate_where_few_events_are_expected(n_con
     few = limits.rare(value, n, 1.0)
     p = limits.fisher(value[:, few], n[:, few], 1.0)
     assert chance[few] @ (p < 0.05) <= 0.05 * chance[few].sum()
+
+
+@pytest.mark.parametrize("adjust", [False, True])
+def test_of_what_nobody_did_the_interval_still_rules_harm_out(adjust):
+    frame = rows(4_000).assign(opened=0)
+    e = estimate(frame, metric("proportion", numerator="opened", covariates=["y_before"]), adjust=adjust)
+    n = frame["arm"].value_counts()
+    low, high = proportion.confint_proportions_2indep(0, n[TREATMENT], 0, n[CONTROL], method="newcomb")
+    assert [e.diff, e.low, e.high] == pytest.approx([0.0, low, high], rel=1e-9)
+    assert e.p == stats.fisher_exact([[0, n[TREATMENT]], [0, n[CONTROL]]]).pvalue
+    assert e.mde > e.high / 2 > 0
+    assert (e.rel, "none occurred in either arm" in e.note) == (None, True)
+    for points, status in ((2.1 * high, "passed"), (0.9 * high, "cannot tell")):
+        bound = Bound(value=points, relative=False, text="the margin")
+        assert decision.read(replace(SHARE, better="lower"), e, role="guardrail", margin=bound).status == status
+    relative = Bound(value=0.5, relative=True, text="+50%")  # of a rate of which nothing is known
+    assert decision.read(replace(SHARE, better="lower"), e, role="guardrail", margin=relative).status == "cannot tell"
+    assert isinstance(estimate(frame, metric("mean", numerator="opened")), NotEstimable)
 
 
 def test_of_few_events_covariates_take_nothing_out():

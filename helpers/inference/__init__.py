@@ -12,7 +12,7 @@ from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference import limits
 from helpers.inference.adjusted import FEWEST, poststratified
 from helpers.inference.family import adjust_family, holm
-from helpers.inference.forms import Form, covariates, form, needed
+from helpers.inference.forms import UNTOLD, Form, covariates, form, needed
 from helpers.inference.limits import Relative, kish
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT
@@ -39,12 +39,6 @@ __all__ = [
     "poststratified",
 ]
 
-_UNTOLD = {
-    "quantile": "a quantile needs the accounts' own values, not their means and covariances",
-    "time_to_event": "accounts were censored: the difference comes from survival curves, not from means",
-    "gini": "a Gini coefficient describes an arm as a whole and needs what its accounts add to each item",
-    "coverage": "coverage describes an arm as a whole and needs the items that its accounts reach",
-}
 _METHODS = {
     "ratio": "Welch t by the delta method",
     "count": "Welch t, robust to over-dispersion",
@@ -75,7 +69,8 @@ def compare(
     (1998, method 10) with the p of the pooled z-test. Where an arm expects fewer than 5 events (or accounts without
     one), no covariate is used, because an adjusted mean of so few events is not normal, and p is that of Fisher's exact
     test, but for weights and strata. The interval needs no exchange: with 10,000 accounts in each arm it covers 95 % or
-    more from shares of 0.002 % on, as the tests work out.
+    more from shares of 0.002 % on, as the tests work out. Where none occurred in either arm, it still says how many
+    may have been missed, and `se` is that of its width.
 
     The error of a count is that of a Poisson regression with robust (sandwich) errors, right however over-dispersed the
     counts are; `note` says how much. A time to an event whose accounts were all watched to the end of the window has
@@ -129,7 +124,7 @@ def compare(
     names = (control, treatment)
     design = limits.design(moments, stratum, poststrata)
     if not metric.averaged:
-        reason = _UNTOLD[metric.kind]
+        reason = UNTOLD[metric.kind]
         arms = _pooled(moments, stratum, *poststrata).split(arm, names)
         return [_not_estimable(metric, reason, row, counts) for row, counts in _slices(arms)]
 
@@ -159,6 +154,8 @@ def compare(
             if simple and not poststrata and few.any():
                 p[few] = limits.fisher(value[:, few], n[:, few], outcome.scale)
                 tests[few] = "Fisher's exact test"
+            silent = np.asarray(~value.any(axis=0))  # nobody did it: every draw gives this one table
+            p[silent], tests[silent] = 1.0, "Fisher's exact test"
             methods = [f"Newcombe hybrid score interval, p from {test}" for test in tests]
         else:
             q, p = limits.welch(value, variance, n, level)
@@ -166,6 +163,8 @@ def compare(
         diff = value[1] - value[0]
         se = np.sqrt((variance / n).sum(axis=0))
         low, high = diff - np.hypot(below[1], above[0]), diff + np.hypot(above[1], below[0])
+        if score:
+            se[silent] = ((high - low) / (2 * q))[silent]
         rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(variance / n), relative)
     mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
     for note, thin in zip(notes, joined, strict=False):
@@ -177,6 +176,7 @@ def compare(
         if reason:
             answers.append(_not_estimable(metric, reason, row, counts))
             continue
+        notes[i].extend(["none occurred in either arm"] * bool(score and silent[i]))
         if not value[0, i] > 0:
             notes[i].append("no relative effect, because the control value is not above 0")
         elif np.isnan(rel_low[i]):

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+UNTOLD = {
+    "quantile": "a quantile needs the accounts' own values, not their means and covariances",
+    "time_to_event": "accounts were censored: the difference comes from survival curves, not from means",
+    "gini": "a Gini coefficient describes an arm as a whole and needs what its accounts add to each item",
+    "coverage": "coverage describes an arm as a whole and needs the items that its accounts reach",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
