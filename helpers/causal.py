@@ -16,7 +16,7 @@ from helpers.errors import ParameterError, did_you_mean
 from helpers.inference.regression import Robust
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT, Moments
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, closed
 from helpers.study import Study
 from helpers.units import STRATUM
 from helpers.units.query import Cell, build
@@ -423,10 +423,10 @@ def planted(found: Sequence[Reading], truth: Mapping[str, float]) -> pd.DataFram
 
 def _obstacle(data: Study, metric: Metric, checks: Iterable[Check]) -> str:
     """Say why no effect on a metric may be read here; nothing where one may."""
-    if failed := [c.name for c in checks if c.passed is False]:
-        return f"not shown, because the check '{failed[0]}' failed"
-    return units.why_not(data, metric) or (
-        "" if metric.averaged else f"a {metric.kind.replace('_', ' ')} is no mean over accounts"
+    return (
+        closed(checks)
+        or units.why_not(data, metric)
+        or ("" if metric.averaged else f"a {metric.kind.replace('_', ' ')} is no mean over accounts")
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 
 from helpers import scorecard, units
 from helpers.metrics import FACTORS
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, closed
 from helpers.study import Study
 
 
@@ -26,18 +27,19 @@ class Decomposition:
     factors: tuple[Estimate, ...]
 
 
-def measure(data: Study, *, treatment: str = "") -> Decomposition | NotEstimable:
+def measure(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -> Decomposition | NotEstimable:
     """Take the hours of a launch apart, without adjustment: adjusted factors would no longer multiply back.
 
     Args:
         data: the study; its north star must be the hours per account and week.
         treatment: the arm to judge; empty means the launch's first.
+        checks: of the data; where one failed, nothing is read.
     """
     treatment = data.launch.judged(treatment)
     star, name = data.launch.plan[0].metric, FACTORS[0].name
     if star.name != name:
         return NotEstimable(metric=star.name, reason=f"only {name} is taken apart, and the north star is another")
-    if reason := next(filter(None, (units.why_not(data, factor) for factor in FACTORS)), None):
+    if reason := closed(checks) or next(filter(None, (units.why_not(data, factor) for factor in FACTORS)), ""):
         return NotEstimable(metric=name, reason=reason)
     read = scorecard.pooled(data, metrics=FACTORS)
     answers = [scorecard.estimate(data, read, factor, treatment=treatment, adjust=False) for factor in FACTORS]

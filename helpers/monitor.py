@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import ibis
 import numpy as np
 import pandas as pd
 from ibis import _
 from scipy import stats
 
-from helpers import anytime, inference, moments, scorecard, sequential, units
+from helpers import anytime, clock, inference, moments, scorecard, sequential, units
 from helpers.errors import ParameterError
-from helpers.metrics import UNITS_TABLE, Metric
-from helpers.results import Estimate, NotEstimable, Replay
+from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.results import Check, Estimate, NotEstimable, Replay, closed
+from helpers.scorecard import Scorecard
 from helpers.study import Study
-from helpers.units.query import Cell, build
+from helpers.units.query import DAY, Cell, build, design, near
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,196 +48,236 @@ class Days:
             raise ParameterError("chance needs at least two accounts in each arm")
 
 
-def estimates(
-    data: Study, metric: Metric, days: Sequence[int], *, treatment: str = ""
-) -> list[Estimate | NotEstimable]:
-    """Compare a metric over the first days since each account's assignment, once for each look, in one query.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """A metric as it stood day by day, each day counted from an account's own assignment.
 
-    Adjusted and weighted as the launch's own estimate is, without its cap. Each interval holds for one look alone:
-    `sequential.follow` widens them for planned looks, `anytime.confidence_sequence` for any.
+    `estimates` are the planned comparison (adjusted, weighted) up to the end of day 1, 2, …, each with an interval for
+    one look alone; empty where the data tell no days. `accounts` is what `chance` draws from.
+    """
+
+    estimates: tuple[Estimate | NotEstimable, ...]
+    accounts: Days | NotEstimable
+
+
+def watch(data: Study, metric: Metric, *, treatment: str = "", checks: Iterable[Check] = ()) -> Watch:
+    """Read a metric up to every day since the assignment, in one pass over the events, for all that is shown of it.
+
+    Without its cap. The rows leave the engine, one number for each account and day: 220 MB for a million accounts and
+    28 days. A table with a row per account has its whole window as the only day.
 
     Args:
         data: the study.
         metric: what is compared.
-        days: the looks, each of them in days since assignment, within the launch.
         treatment: the arm to judge; empty means the launch's first.
+        checks: of the data; where one failed, nothing is read.
 
     Raises:
-        ParameterError: a look lies outside the launch, or it has no such treatment arm.
-        DataError: the data lack what the metric reads.
+        ParameterError: the launch has no such treatment arm.
+        DataError: the data lack what the metric reads, or the logs end before the launch does.
     """
-    launch, arm = data.launch, data.launch.judged(treatment)
-    if not days or not all(1 <= day <= launch.days for day in days):
-        raise ParameterError(f"the looks are {list(days)}, must be days from 1 to {launch.days}")
-    if reason := _obstacle(data, metric):
-        return [NotEstimable(metric=metric.name, reason=reason)] * len(days)
-    asked = [replace(metric, window_days=int(day), cap=None) for day in days]
-    before, weighted = units.covariates(data, metric), scorecard.weighted(data)
-    cells = [Cell(m, "post", one.window_days) for one in asked for m in metric.measures]
-    cells += [Cell(m, "pre", None) for m in before]
-    needed = [inference.needed(one, adjust=bool(before), weighted=weighted) for one in asked]
+    launch = data.launch
+    arms = (launch.arms.control, launch.judged(treatment))
+    reason = closed(checks) or units.why_not(data, metric)
+    if not reason and not metric.per_account:
+        reason = f"a {metric.kind.replace('_', ' ')} is no number of each account"
+    if reason:
+        return Watch(estimates=(), accounts=NotEstimable(metric=metric.name, reason=reason))
+    table = units.load(data)  # refuses logs that end before the launch does: their missing days would read as zeros
+    days: tuple[Estimate | NotEstimable, ...] = ()
+    if UNITS_TABLE in data.tables:
+        rows = table.filter(table.arm.isin(arms)).order_by("account")
+        rows = rows.select("arm", value=table[metric.column(metric.numerator)]).execute()
+        values = rows[["value"]].to_numpy(np.float64) * scorecard.scale(data, metric)
+    else:
+        window = metric.window_days or launch.days
+        asked = [replace(metric, window_days=day, cap=None) for day in range(1, window + 1)]
+        rows = _daily(data, metric, asked)
+        days = tuple(_estimates(data, rows, asked, treatment=arms[1]))
+        rows = rows[rows["arm"].isin(arms)]
+        scale = np.array([inference.form(one, int(one.window_days or 0)).scale for one in asked])
+        values = rows[[one.column(one.numerator) for one in asked]].to_numpy(np.float64) * scale
+    if metric.denominator is not None:
+        none = NotEstimable(metric=metric.name, reason="a ratio is no number of each account")
+        return Watch(estimates=days, accounts=none)
+    return Watch(estimates=days, accounts=Days(so_far=values, treated=(rows["arm"] == arms[1]).to_numpy()))
+
+
+def _daily(data: Study, metric: Metric, asked: Sequence[Metric]) -> pd.DataFrame:
+    """Lay out each account's measures up to each day, with arm, design, post-strata and the past.
+
+    What adds up over events is added up by day, once; anything else takes a column for each day.
+    """
+    past = [Cell(m, "pre", None) for m in units.covariates(data, metric)]
+    plain = [m for m in metric.measures if _adds_up(m)]
+    other = [Cell(m, "post", one.window_days) for one in asked for m in one.measures if m not in plain]
+    wanted, table = {cell.name: cell for cell in (*past, *other)}, units.load(data)
+    if metric.cap is not None or not set(wanted) <= set(table.columns):
+        table = build(data, list(wanted.values()))
+    names = dict.fromkeys(["account", *scorecard.grouping(data), *design(data), *wanted])
+    rows = table.select(*names).order_by("account").execute()
+    columns: dict[str, Floats] = {}
+    for measure in plain:
+        events = near(data, measure)
+        day = (clock.seconds(events["at"]) - clock.seconds(events.anchor)) // DAY
+        events = events.mutate(day=day.cast("int64")).filter(_.day >= 0, _.day < len(asked))
+        found = events.aggregate(by=["account", "day"], value=_.value.sum().fill_null(0.0)).execute()
+        by_day = np.zeros((len(rows), len(asked)))
+        by_day[rows.set_index("account").index.get_indexer(found["account"]), found["day"]] = found["value"]
+        so_far = by_day.cumsum(axis=1) / measure.scale
+        values = np.sign(so_far) if measure.agg == "any" else so_far
+        columns |= {Cell(measure, "post", day).name: values[:, day - 1] for day in range(1, len(asked) + 1)}
+    return pd.concat([rows, pd.DataFrame(columns, index=rows.index)], axis=1)
+
+
+def _adds_up(measure: Measure) -> bool:
+    """Say whether a measure of a window is the sum of its events, or whether there are any."""
+    counted = measure.agg in ("count", "any") and measure.column is None
+    return measure.simple and not measure.gap_minutes and (measure.agg == "sum" or counted)
+
+
+def _estimates(
+    data: Study, rows: pd.DataFrame, asked: Sequence[Metric], *, treatment: str
+) -> list[Estimate | NotEstimable]:
+    """Compare the arms up to each day, as the launch plans it."""
+    adjust, weighted = bool(units.covariates(data, asked[0])), scorecard.weighted(data)
+    needed = [inference.needed(one, adjust=adjust, weighted=weighted) for one in asked]
     read = moments.from_table(
-        build(data, list({cell.name: cell for cell in cells}.values())),
+        ibis.memtable(rows.drop(columns="account")),
         columns=list(dict.fromkeys(column for columns, _pairs in needed for column in columns)),
         pairs={pair for _columns, pairs in needed for pair in pairs},
         by=scorecard.grouping(data),
         weighted=weighted,
     )
-    return [scorecard.estimate(data, read, one, treatment=arm, adjust=True) for one in asked]
+    return [scorecard.estimate(data, read, one, treatment=treatment, adjust=True) for one in asked]
 
 
-def readings(data: Study, metric: Metric, *, treatment: str = "") -> pd.DataFrame:
-    """Read a metric at every look that the launch planned, or at its end alone, against bounds that keep its alpha.
+def readings(card: Scorecard, metric: Metric, *, alpha: float = 0.05) -> pd.DataFrame:
+    """Read a metric of the plan at every planned look so far, or at the end alone, against bounds that keep alpha.
+
+    Where the launch stops or ends at one of several looks, a last row corrects the estimate for having been able to.
 
     Returns:
         day, diff, low, high (at all looks together), z, bound, and words that say whether to stop; where a look cannot
         be estimated the words say why, and the numbers are missing.
-
-    Raises:
-        ParameterError: the launch has no such treatment arm.
-        DataError: the data lack what the metric reads.
     """
-    launch = data.launch
-    days = launch.decision.looks or (launch.days,)
-    looks = sequential.plan_looks(days, alpha=launch.decision.alpha)
-    found = estimates(data, metric, days, treatment=treatment)
-    read = {r.look: r for r in sequential.follow(found, looks, better=metric.better, unit=metric.unit)}
+    found, better = card.so_far[metric.name], metric.better
+    days = card.look.planned
+    looks = sequential.plan_looks(days, alpha=alpha)
+    read = {r.look: r for r in sequential.follow(found, looks, better=better, unit=metric.unit)}
     rows: list[dict[str, object]] = []
-    for number, (day, e) in enumerate(zip(days, found, strict=True), start=1):
+    for number, (day, e) in enumerate(zip(days, found, strict=False), start=1):
         if isinstance(e, NotEstimable):
             rows.append({"day": day, "words": f"Day {day}: cannot be estimated, {e.reason}."})
         else:
             r = read[number]
             limits = {"diff": r.estimate.diff, "low": r.estimate.low, "high": r.estimate.high}
             rows.append({"day": day, **limits, "z": r.z, "bound": r.bound, "words": r.words})
+    if len(days) > 1 and any(r.stop or r.look == len(days) for r in read.values()):
+        e = sequential.settle(found, looks, better=better)
+        said = f"Corrected for having been able to stop: {e.diff:+.3g} ({e.low:+.3g} to {e.high:+.3g}), {e.method}."
+        rows.append({"day": card.look.day, "diff": e.diff, "low": e.low, "high": e.high, "words": said})
     return pd.DataFrame(rows, columns=["day", "diff", "low", "high", "z", "bound", "words"])
 
 
-def accounts(data: Study, metric: Metric, *, treatment: str = "") -> Days | NotEstimable:
-    """Measure a metric for every account up to each day since its assignment, in one treatment arm and control.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chance:
+    """What launches that do nothing show on these accounts, and what this one shows, all of it plain (Welch).
 
-    Only what is a number for each account has such days: means, counts and shares of accounts, without their cap. The
-    rows leave the engine, one number for each account and day: 220 MB for a million accounts and 28 days.
-
-    Raises:
-        ParameterError: the launch has no such treatment arm.
-        DataError: the data lack what the metric reads.
+    `diff` and `se` (replicates, days) are the difference between arms drawn anew up to each day, and its standard
+    error; `observed` is the launch's own difference on the last day.
     """
-    launch = data.launch
-    arms = (launch.arms.control, launch.judged(treatment))
-    if reason := _obstacle(data, metric):
-        return NotEstimable(metric=metric.name, reason=reason)
-    if metric.denominator is not None:
-        return NotEstimable(metric=metric.name, reason="a ratio is no number of each account")
-    days = np.arange(1, (metric.window_days or launch.days) + 1)
-    cells = [Cell(metric.numerator, "post", int(day)) for day in days]
-    rows = build(data, cells).filter(_.arm.isin(arms)).order_by("account").execute()
-    scale = metric.numerator.scale * (7 / days if metric.per_week else 1.0)
-    so_far = rows[[cell.name for cell in cells]].to_numpy(np.float64) * scale
-    return Days(so_far=so_far, treated=(rows["arm"] == arms[1]).to_numpy())
+
+    diff: Floats
+    se: Floats
+    observed: float
 
 
-def chance(days: Days, *, replicates: int = 1_000, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def chance(days: Days | NotEstimable, *, replicates: int = 1_000, rng: np.random.Generator) -> Chance | NotEstimable:
     """Draw the arms anew again and again: what a launch that does nothing shows on each day.
 
     Whatever the launch did stays with the accounts that it was done to, spread over both new arms. The differences are
-    plain (Welch), without adjustment or weights.
+    without adjustment or weights.
 
     Args:
         days: the accounts; the new treatment arm is as large as theirs on average.
         replicates: how many launches that do nothing, at least 1.
         rng: the source of chance.
 
-    Returns:
-        Difference between the arms up to each day, and its standard error: two arrays (replicates, days).
-
     Raises:
         ParameterError: `replicates` is below 1.
     """
     if replicates < 1:
         raise ParameterError(f"replicates is {replicates}, must be 1 or more")
+    if isinstance(days, NotEstimable):
+        return days
     size, share = len(days.treated), days.treated.mean()
     centred = days.so_far - days.so_far.mean(axis=0)
     both, batch, found = np.hstack([centred, centred**2]), max(1, 4_000_000 // size), []
     for first in range(0, replicates, batch):
-        treated = (rng.random((min(batch, replicates - first), size)) < share).astype(np.float64)
+        treated = (rng.random((min(batch, replicates - first), size), np.float32) < share).astype(np.float64)
         n = np.stack([treated.sum(axis=1), size - treated.sum(axis=1)])[:, :, None]
         sums = treated @ both
         mean, square = np.split(np.stack([sums, both.sum(axis=0) - sums]) / n, 2, axis=2)
         variance = np.maximum(square - mean**2, 0) / (n - 1)
         found.append(np.stack([mean[0] - mean[1], np.sqrt(variance.sum(axis=0))]))
     diff, se = np.concatenate(found, axis=1)
-    return diff, se
+    last = days.so_far[:, -1]
+    return Chance(diff=diff, se=se, observed=float(last[days.treated].mean() - last[~days.treated].mean()))
 
 
-def replay(
-    data: Study, metric: Metric, *, treatment: str = "", replicates: int = 1_000, rng: np.random.Generator
-) -> Replay | NotEstimable:
-    """Draw the arms of a launch anew, again and again, and see how often a launch that does nothing looks like it.
-
-    Works on event tables and on a table with a row per account alike, for means, counts and shares of accounts.
-
-    Raises:
-        ParameterError: the launch has no such treatment arm.
-    """
-    launch = data.launch
-    arms = (launch.arms.control, launch.judged(treatment))
-    if reason := units.why_not(data, metric):
-        return NotEstimable(metric=metric.name, reason=reason)
-    if metric.denominator is not None or not metric.per_account:
-        return NotEstimable(metric=metric.name, reason="it is no number of each account")
-    table = units.load(data)
-    rows = table.filter(table.arm.isin(arms)).order_by("account")
-    rows = rows.select("arm", value=table[metric.column(metric.numerator)] * scorecard.scale(data, metric)).execute()
-    days = Days(so_far=rows[["value"]].to_numpy(np.float64), treated=(rows["arm"] == arms[1]).to_numpy())
-    drawn = chance(days, replicates=replicates, rng=rng)[0][:, -1]
-    value = days.so_far[:, 0]
-    observed = float(value[days.treated].mean() - value[~days.treated].mean())
-    beyond = int((np.abs(drawn) >= abs(observed)).sum())
-    told = f"Of {replicates:,} launches that do nothing, {beyond:,} differ by at least as much as this one."
-    return Replay(drawn=drawn, observed=observed, words=told)
+def replay(luck: Chance | NotEstimable) -> Replay | NotEstimable:
+    """Say how often a launch that does nothing looks like this one at its last day."""
+    if isinstance(luck, NotEstimable):
+        return luck
+    drawn = luck.diff[:, -1]
+    beyond = int((np.abs(drawn) >= abs(luck.observed)).sum())
+    told = f"Of {len(drawn):,} launches that do nothing, {beyond:,} differ by at least as much as this one."
+    return Replay(drawn=drawn, observed=luck.observed, words=told)
 
 
-def false_stops(
-    days: Days | NotEstimable, *, alpha: float = 0.05, replicates: int = 1_000, rng: np.random.Generator
-) -> pd.DataFrame:
+def false_stops(luck: Chance | NotEstimable, *, alpha: float = 0.05) -> pd.DataFrame:
     """Say which share of launches that do nothing has been stopped up to each day, by three ways of looking daily.
 
     Args:
-        days: what each account came to; without it the table is empty.
+        luck: such launches, as `chance` draws them; without them, or with a single day, the table is empty.
         alpha: the error that each way promises.
-        replicates: how many such launches are drawn from the accounts.
-        rng: the source of chance.
 
     Returns:
-        Indexed by day, a column for each way of looking.
+        Indexed by day, those on which every launch has something to compare; a column for each way of looking.
     """
-    if isinstance(days, NotEstimable):
-        return pd.DataFrame(index=pd.Index([], name="day"))
-    diff, se = chance(days, replicates=replicates, rng=rng)
-    last = diff.shape[1]
+    none = pd.DataFrame(index=pd.Index([], name="day"))
+    if isinstance(luck, NotEstimable):
+        return none
+    days = np.flatnonzero(luck.se.min(axis=0) > 0)
+    if len(days) < 2:
+        return none
+    diff, se = luck.diff[:, days], luck.se[:, days]
     p = anytime.anytime_p(diff, se, 1 / se**2, tuned_for=float((1 / se[:, -1] ** 2).mean()), alpha=alpha)
     return pd.DataFrame(
         {
             "a test made for one look": sequential.stopped_by(diff / se, stats.norm.isf(alpha / 2)),
             "bounds planned for every day": sequential.stopped_by(
-                diff / se, sequential.plan_looks(last, alpha=alpha).z
+                diff / se, sequential.plan_looks(list(days + 1.0), alpha=alpha).z
             ),
             "a confidence sequence": (p <= alpha).mean(axis=0),
         },
-        index=pd.Index(range(1, last + 1), name="day"),
+        index=pd.Index(days + 1, name="day"),
     )
 
 
-def course(looks: Sequence[Estimate | NotEstimable], days: Sequence[int]) -> pd.DataFrame:
-    """Lay out a difference so far with the limits for one look and those for all looks together (asymptotic).
+def course(looks: Sequence[Estimate | NotEstimable]) -> pd.DataFrame:
+    """Lay out a difference up to each day with the limits for one look and those for all looks together (asymptotic).
 
     The clock of the confidence sequence is information, 1 / se**2; it is tightest on the last day.
+
+    Args:
+        looks: what `watch` estimates up to day 1, 2, …
 
     Returns:
         Indexed by day: diff, once_low, once_high, always_low, always_high; no rows where nothing could be estimated.
     """
-    rows = [(day, e) for day, e in zip(days, looks, strict=True) if isinstance(e, Estimate)]
+    rows = [(day, e) for day, e in enumerate(looks, start=1) if isinstance(e, Estimate)]
     names = ["diff", "once_low", "once_high", "always_low", "always_high"]
     if not rows:
         return pd.DataFrame(columns=names, index=pd.Index([], name="day"))
@@ -246,16 +288,45 @@ def course(looks: Sequence[Estimate | NotEstimable], days: Sequence[int]) -> pd.
     return pd.DataFrame(dict(zip(names, (diff, low, high, *always), strict=True)), index=index)
 
 
-def _obstacle(data: Study, metric: Metric) -> str:
-    """Say why a metric has no course over days in these data; nothing where it has one."""
-    if UNITS_TABLE in data.tables:
-        return "a table with a row per account does not tell one day from another"
-    if not metric.per_account:
-        return f"a {metric.kind.replace('_', ' ')} is no number of each account"
-    if reason := units.why_not(data, metric):
-        return reason
-    units.load(data)  # refuses logs that end before the launch does: their missing days would read as zeros
-    return ""
+def canaries(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -> tuple[Check, ...]:
+    """Ask of delays and other values of events whether their slow end has risen, with limits for any number of looks.
+
+    Each guardrail and operational metric that is a quantile or a mean of events, and is better low, is asked of its
+    95th percentile, or the quantile that it names. From each account only the first event counts, so that what was
+    seen stays as it was when more accounts come. A rise is looked for against 0, its absence against the metric's
+    relative margin, or 10 %. Accounts that come first may be others than those that come later, in both arms alike.
+
+    Args:
+        data: the study.
+        treatment: the arm to judge; empty means the launch's first.
+        checks: of the data; where one failed, nothing is asked.
+    """
+    launch, arm = data.launch, data.launch.judged(treatment)
+    if reason := closed(checks):
+        return (Check(name="Canary", passed=None, detail=f"{reason.capitalize()}."),)
+    found = []
+    for p in (p for p in units.measurable(data) if p.role in ("guardrail", "operational")):
+        metric, column = p.metric, _of_events(p.metric)
+        if column is None or metric.better != "lower":
+            continue
+        events = near(data, replace(metric.numerator, agg="sum", column=column, scale=1.0))
+        events = events.filter(_["at"] >= _.anchor, ~_.value.isnull())
+        first = events.aggregate(by="account", value=_.value.argmin(_["at"]))
+        rows = first.join(data.assignments.select("account", "arm"), "account").select("arm", "value").execute()
+        control, treated = (rows.loc[rows["arm"] == name, "value"].to_numpy() for name in (launch.arms.control, arm))
+        margin = abs(p.margin.value) if p.margin and p.margin.relative else 0.1
+        if len(control) and len(treated):
+            settings = {"share": metric.quantile or 0.95, "margin": margin, "alpha": launch.decision.alpha}
+            title, most = f"{metric.title}, first of each account", min(len(control), len(treated))
+            found.append(anytime.canary(control, treated, title=title, tuned_for=most, **settings))
+    return tuple(found)
+
+
+def _of_events(metric: Metric) -> str | None:
+    """Name the column whose single values a metric is about; None where it counts or adds up."""
+    top, bottom = metric.numerator, metric.denominator
+    mean = bottom is not None and (top.agg, bottom.agg, top.column) == ("sum", "count", bottom.column)
+    return top.column if metric.kind == "quantile" or mean else None
 
 
 def words(luck: Replay | NotEstimable) -> str:

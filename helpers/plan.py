@@ -184,7 +184,7 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
             "none": "not corrected: with each further one a false alarm is more likely",
         }[rule.correction],
         "Stopping": rule.stopping,
-        "Looks": ", ".join(f"day {day}" for day in rule.looks) or "one, at the end",
+        "Looks": ", ".join(f"day {day}" for day in launch.looks) if rule.looks else "one, at the end",
         "Stage": "the last: what is good enough is shipped" if rule.stage == "last" else "",
         "Novelty": rule.novelty,
         "Show": _show(launch),

@@ -35,12 +35,22 @@ def checks(data: Study) -> tuple[Check, ...]:
     seen, nulls = logged(data)
     control = data.launch.arms.control
     return (
+        *filling(data),
         one_arm_each(data),
         validity.srm_by(slices(data), planned=data.launch.sampling is not None),
         validity.returned(seen, control),
         validity.missing(nulls, control),
         *drawn_together(data),
     )
+
+
+def filling(data: Study) -> tuple[Check, ...]:
+    """Ask of every day on which accounts came whether the arms fill as planned; nothing where that is not known."""
+    counts, planned = arrivals(data), data.launch.sampling
+    if planned is None or counts.empty:
+        return ()
+    accounts = max(int(counts.to_numpy().sum()), sum(planned.n.values()))
+    return (validity.srm_so_far(counts, planned.n, accounts=accounts),)
 
 
 def one_arm_each(data: Study) -> Check:

@@ -62,7 +62,7 @@ def decisive(launch: Launch) -> dict[str, str]:
         "the correction": rule.correction,
         "the stopping rule": rule.stopping or "none",
         "the looks": ", ".join(map(str, rule.looks)) or "one, at the end",
-        "the horizon": f"{launch.days} days" + (f" from {launch.dates.start}" if launch.dates else ""),
+        "the horizon": f"{launch.horizon} days" + (f" from {launch.dates.start}" if launch.dates else ""),
         "the arms": ", ".join(launch.arms.names),
         SEGMENTS: ", ".join(sorted(launch.segments)) or "none",
     }

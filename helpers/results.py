@@ -135,6 +135,37 @@ class Check:
     p: float | None = None
 
 
+def closed(checks: Iterable[Check]) -> str:
+    """Say why no effect may be read: the first check that failed; nothing where none did.
+
+    >>> closed([Check(name="Arm counts", passed=None, detail="")])
+    ''
+    """
+    failed = next((check.name for check in checks if check.passed is False), None)
+    return "" if failed is None else f"not shown, because the check '{failed}' failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Which of a launch's planned readings this is: after `day` of the days that were `planned`, the end last."""
+
+    day: int
+    planned: tuple[int, ...]
+
+    @property
+    def following(self) -> int | None:
+        """Name the day of the next look; None at the planned end."""
+        return next((day for day in self.planned if day > self.day), None)
+
+    def __str__(self) -> str:
+        """Say it in words.
+
+        >>> str(Look(day=7, planned=(7, 14)))
+        'look 1 of 2, after day 7'
+        """
+        return f"look {self.planned.index(self.day) + 1} of {len(self.planned)}, after day {self.day}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class More:
     """What would settle a claim that is open: `factor` times the accounts of both arms, with the power of the launch.

@@ -17,7 +17,7 @@ from helpers import clock, reception, schema, segments, units
 from helpers.errors import ParameterError
 from helpers.inference import holm
 from helpers.metrics import UNITS_TABLE, Condition, Measure
-from helpers.results import Check, NotEstimable
+from helpers.results import Check, NotEstimable, closed
 from helpers.survival.kaplan_meier import bounds
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def read(
         numbers describe them and compare no arms.
     """
     launch = data.launch
-    if failed := next((c.name for c in checks if c.passed is False), ""):
-        return NotEstimable(metric="episodes", reason=f"not shown, because the check '{failed}' failed")
+    if reason := closed(checks):
+        return NotEstimable(metric="episodes", reason=reason)
     if visits < 1:
         raise ParameterError(f"visits is {visits}, must be at least 1")
     if UNITS_TABLE in data.tables:

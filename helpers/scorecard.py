@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Literal, TypedDict
 
-from helpers import decision, diversity, inference, logs, moments, preflight, survival, units, validity
+from helpers import (
+    decision,
+    diversity,
+    inference,
+    logs,
+    moments,
+    preflight,
+    sequential,
+    study,
+    survival,
+    units,
+    validity,
+)
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT, Moments
 from helpers.power import outcome
-from helpers.results import SUCCESS, Check, Claim, Estimate, NotEstimable
+from helpers.results import SUCCESS, Check, Claim, Estimate, Look, NotEstimable, closed
 from helpers.robust import events
 from helpers.study import Study
 from helpers.units import STRATUM
@@ -25,6 +38,9 @@ class Scorecard:
     `claims` rest on the estimates that the launch planned (adjusted or post-stratified where it says so); `plain`
     holds the same metrics without either, `before` the comparison in the pre-period. Where a check failed, no effect is
     in here: every metric is not estimable, and the reason names the check. `basis` says on what all of it rests.
+
+    Where the launch planned several looks, intervals and p hold at all of them together, at alpha / 2 in each
+    direction; `so_far` keeps, by metric, what each look up to this one shows alone.
     """
 
     treatment: str
@@ -33,6 +49,8 @@ class Scorecard:
     plain: tuple[Estimate | NotEstimable, ...]
     before: tuple[Estimate | NotEstimable, ...]
     basis: str
+    look: Look
+    so_far: Mapping[str, tuple[Estimate | NotEstimable, ...]]
 
 
 class _Asked(TypedDict):
@@ -52,24 +70,34 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         ParameterError: the launch has no such treatment arm.
         DataError: the data break the contract.
     """
-    treatment = data.launch.judged(treatment)
-    read, plan = pooled(data), data.launch.plan
+    launch, treatment = data.launch, data.launch.judged(treatment)
+    read, plan = pooled(data), launch.plan
     pasts = {past.name: past for p in units.measurable(data) for past in _pasts(data, p.metric)}
     before = [_compare(data, read, past, treatment=treatment) for past in pasts.values()]
     checks = (arm_counts(data, read), *preflight.checks(data), validity.pre_period(before), *event_logs(data))
-    failed = next((c.name for c in checks if c.passed is False), "")
+    reason = closed(checks)
+    earlier = [study.at(data, day) for day in launch.looks if day < launch.days and not reason]
+    looks = [*((one, pooled(one)) for one in earlier), (data, read)]
+
+    @functools.cache
+    def so_far(i: int, *, adjust: bool = True, level: float | None = None) -> tuple[Estimate | NotEstimable, ...]:
+        metric = plan[i].metric
+        if reason:
+            return (NotEstimable(metric=metric.name, reason=reason),)
+        return tuple(estimate(one, m, metric, treatment=treatment, adjust=adjust, level=level) for one, m in looks)
 
     def compare(
         asked: Sequence[Planned], *, adjust: bool = True, level: float | None = None
     ) -> list[Estimate | NotEstimable]:
-        if failed:
-            reason = f"not shown, because the check '{failed}' failed"
-            return [NotEstimable(metric=p.metric.name, reason=reason) for p in asked]
-        return [estimate(data, read, p.metric, treatment=treatment, adjust=adjust, level=level) for p in asked]
+        alpha = launch.decision.alpha if level is None else 1 - level
+        return [
+            newest(so_far(plan.index(p), adjust=adjust, level=level), launch.looks, better=p.metric.better, alpha=alpha)
+            for p in asked
+        ]
 
     family = [p for p in plan if p.role in SUCCESS]
     corrected = inference.adjust_family(
-        compare(family), method=data.launch.decision.correction, at=lambda level: compare(family, level=level)
+        compare(family), method=launch.decision.correction, at=lambda level: compare(family, level=level)
     )
     rest = [p for p in plan if p not in family]
     answers = dict(zip([p.metric.name for p in (*family, *rest)], [*corrected, *compare(rest)], strict=True))
@@ -81,7 +109,22 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         plain=tuple(compare(plan, adjust=False)),
         before=tuple(before),
         basis=_basis(data, read, treatment),
+        look=Look(day=launch.days, planned=launch.looks),
+        so_far={p.metric.name: so_far(i) for i, p in enumerate(plan)},
     )
+
+
+def newest(
+    so_far: Sequence[Estimate | NotEstimable], looks: Sequence[int], *, better: Literal["higher", "lower"], alpha: float
+) -> Estimate | NotEstimable:
+    """Read the newest of a launch's looks so far against bounds for all of them; the only look stands as it is.
+
+    Either direction spends alpha / 2 by itself, so that the limit on the bad side is also the one-sided bound of a
+    guardrail (Lan and DeMets 1983, in the manner of O'Brien and Fleming).
+    """
+    if len(looks) == 1:
+        return so_far[-1]
+    return sequential.repeated(so_far, sequential.plan_looks(looks, alpha=alpha), better=better)
 
 
 def pooled(data: Study, by: Sequence[str] = (), metrics: Sequence[Metric] | None = None) -> Moments:
@@ -281,6 +324,9 @@ def _basis(data: Study, read: Moments, treatment: str) -> str:
         if WEIGHT in arms.columns and min(worth[arm] / n[arm] for arm in (control, treatment)) < 0.995
         else ""
     )
+    if len(launch.looks) > 1:
+        look = Look(day=launch.days, planned=launch.looks)
+        told += f" This is {look}; the intervals hold at all looks together."
     return (
         f"Measured on {n[treatment]:,.0f} accounts of {treatment} against {n[control]:,.0f} of {control}{window}.{told}"
     )

@@ -25,6 +25,7 @@ Rule = Literal[
 Sides = Literal[1, 2]
 
 REACH = 16.0  # paths are followed this many standard errors from 0; beyond lies less than 1e-50
+SMALLEST = 1e-15  # p-values below it are not told apart
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
@@ -190,8 +191,9 @@ def follow(
     more alike than the plan says, or the information that came: 1 / se**2. (Information alone would say too much where
     the same accounts are watched for longer, whose days are less alike than their means.) Otherwise the bounds are as
     planned. The intervals are repeated confidence intervals (Jennison and Turnbull 1989): all of them contain the truth
-    together with probability 1 - alpha, whether or not one stops. A look that could not be estimated is passed over,
-    and its error is spent at the next.
+    together with probability 1 - alpha, whether or not one stops. Their p is the repeated p-value (ibid., sec. 4): the
+    smallest alpha whose bounds, planned in the same way, this look would have crossed. A look that could not be
+    estimated is passed over, and its error is spent at the next.
 
     Args:
         estimates: one for each look so far, each over all data up to it.
@@ -203,43 +205,36 @@ def follow(
     Raises:
         ParameterError: there are more estimates than looks.
     """
-    if len(estimates) > len(looks.when):
-        raise ParameterError(f"there are {len(estimates)} estimates, but {len(looks.when)} looks were planned")
-    there = [(k, e) for k, e in enumerate(estimates) if isinstance(e, Estimate)]
-    if not there:
-        return []
-    numbers = np.array([k for k, _ in there])
-    bounds = looks.z[numbers]
-    if looks.rule.startswith("spend_"):
-        information = _information([e for _, e in there], looks.when[numbers])
-        bounds = _spending(information, looks.spent[numbers], looks.sides)
+    there, information, bounds = _bounds(estimates, looks)
     readings: list[Reading] = []
-    for (k, e), bound in zip(there, np.minimum(bounds, REACH), strict=True):
-        z, side = e.diff / e.se, _side(looks, better)
-        crossed = side * z >= bound if side else abs(z) >= bound
-        widened = bound / stats.norm.isf((1 - e.level) / 2)
-        interval = _limited(e, e.diff, e.diff - widened * (e.diff - e.low), e.diff + widened * (e.high - e.diff))
-        interval = replace(
-            interval,
-            level=1 - looks.alpha * (2 // looks.sides),
-            mde=float(e.mde + (widened - 1) * stats.norm.isf((1 - e.level) / 2) * e.se),
-            method=f"{e.method}, repeated interval of look {k + 1} of {len(looks.when)}",
-        )
+    for i, ((k, e), bound) in enumerate(zip(there, bounds, strict=True), start=1):
+        crossed = _far(e, looks, better) >= bound
+        interval = _repeated(there[:i], information[:i], bound, looks, better)
         said = f"{clock.capitalize()} {looks.when[k]:g}, look {k + 1} of {len(looks.when)}: "
-        gain, last = (z > 0) == (better == "higher"), k + 1 == len(looks.when)
+        gain, last = (e.diff > 0) == (better == "higher"), k + 1 == len(looks.when)
         said += _words(interval, crossed=crossed, last=last, gain=gain, sides=looks.sides, unit=unit)
         readings.append(
             Reading(
                 look=k + 1,
                 when=float(looks.when[k]),
                 estimate=interval,
-                z=float(z),
+                z=float(e.diff / e.se),
                 bound=float(bound),
                 stop=bool(crossed),
                 words=said,
             )
         )
     return readings
+
+
+def repeated(
+    estimates: Sequence[Estimate | NotEstimable], looks: Looks, *, better: Literal["higher", "lower"]
+) -> Estimate | NotEstimable:
+    """Give the interval and p of the newest look alone, as `follow` does: both hold at all looks together."""
+    there, information, bounds = _bounds(estimates, looks)
+    if isinstance(estimates[-1], NotEstimable):
+        return estimates[-1]
+    return _repeated(there, information, bounds[-1], looks, better)
 
 
 def settle(
@@ -299,6 +294,46 @@ def stopped_by(z: Floats, bounds: npt.ArrayLike) -> Floats:
     return np.maximum.accumulate(np.abs(z) >= np.asarray(bounds), axis=1).mean(axis=0)
 
 
+def _bounds(
+    estimates: Sequence[Estimate | NotEstimable], looks: Looks
+) -> tuple[list[tuple[int, Estimate]], Floats, Floats]:
+    """Number the looks that could be estimated, and give the information and the bound of each."""
+    if len(estimates) > len(looks.when):
+        raise ParameterError(f"there are {len(estimates)} estimates, but {len(looks.when)} looks were planned")
+    there = [(k, e) for k, e in enumerate(estimates) if isinstance(e, Estimate)]
+    if not there:
+        return [], np.zeros(0), np.zeros(0)
+    numbers = [k for k, _ in there]
+    information = _information([e for _, e in there], looks.when[numbers])
+    bounds = looks.z[numbers]
+    if looks.rule.startswith("spend_"):
+        bounds = _spending(information, looks.spent[numbers], looks.sides)
+    return there, information, np.minimum(bounds, REACH)
+
+
+def _repeated(
+    there: Sequence[tuple[int, Estimate]], information: Floats, bound: float, looks: Looks, better: str
+) -> Estimate:
+    """Give the newest estimate the interval and p that hold at all looks together."""
+    k, e = there[-1]
+    usual = stats.norm.isf((1 - e.level) / 2)
+    widened = bound / usual
+    interval = _limited(e, e.diff, e.diff - widened * (e.diff - e.low), e.diff + widened * (e.high - e.diff))
+    return replace(
+        interval,
+        p=_repeated_p(_far(e, looks, better), looks, [number for number, _ in there], information),
+        level=1 - looks.alpha * (2 // looks.sides),
+        mde=float(e.mde + (widened - 1) * usual * e.se),
+        method=f"{e.method}, repeated interval of look {k + 1} of {len(looks.when)}",
+    )
+
+
+def _far(e: Estimate, looks: Looks, better: str) -> float:
+    """Say how many standard errors an estimate is from 0, towards a side that stops the launch."""
+    side = _side(looks, better)
+    return float(side * e.diff / e.se if side else abs(e.diff / e.se))
+
+
 def _side(looks: Looks, better: str) -> int:
     """Give the sign of z that stops the launch; 0 where both do."""
     return 0 if looks.sides == 2 else -1 if better == "higher" else 1
@@ -320,6 +355,24 @@ def _limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
             rel_low = rel - (e.rel - rel_low) * (diff - low) / (e.diff - e.low)
             rel_high = rel + (rel_high - e.rel) * (high - diff) / (e.high - e.diff)
     return replace(e, diff=float(diff), low=float(low), high=float(high), rel=rel, rel_low=rel_low, rel_high=rel_high)
+
+
+def _repeated_p(far: float, looks: Looks, numbers: Sequence[int], information: Floats) -> float:
+    """Find the alpha whose bound at the last of these looks lies where z does, `far` from 0; at least `SMALLEST`."""
+    share = looks.when / looks.when[-1]
+    if not looks.rule.startswith("spend_"):
+        shape = looks.z / looks.z[-1]
+        least = max(far, 1e-9) / shape[numbers[-1]]
+        return float(crossing(least * shape, share, sides=looks.sides).sum())
+
+    def room(u: float) -> float:
+        spent = _spent(share, float(4 * stats.norm.sf(u)), looks.sides, looks.rule, looks.shape)[list(numbers)]
+        return float(min(_spending(information, spent, looks.sides)[-1], REACH)) - far
+
+    ends = stats.norm.isf(SMALLEST / 4), stats.norm.isf((1 - 1e-9) / 4)  # on this scale bounds are nearly straight
+    if room(ends[0]) <= 0:
+        return SMALLEST
+    return 1.0 if room(ends[1]) >= 0 else float(4 * stats.norm.sf(optimize.brentq(room, *ends, xtol=1e-7)))
 
 
 def _words(e: Estimate, *, crossed: bool, last: bool, gain: bool, sides: Sides, unit: str) -> str:
@@ -411,6 +464,9 @@ def _spending(information: Floats, spent: Floats, sides: Sides) -> Floats:
 def _bound(step: _Step, error: float) -> float:
     """Find the z above which this look stops a path with probability `error`; inf where it cannot be told from 0."""
     root = np.sqrt(step.information)
+    if not step.before:
+        first = float(stats.norm.isf(error))
+        return first if first < REACH else float("inf")
 
     def excess(z: float) -> float:
         found = _above(step, z * root, 0.0)

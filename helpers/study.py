@@ -6,6 +6,7 @@ import csv
 import difflib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -90,15 +91,48 @@ def cache_folder() -> Path:
 def open(launch: Launch) -> Study:  # noqa: A001  (study.open reads as it should)
     """Open a launch's data, simulating the service first where the launch asks for it.
 
+    Where it planned to be read before its end, and the logs do not reach that yet, the study's launch is the one until
+    the newest look that they do reach.
+
     Raises:
         DataError: nothing readable is there; what was found and what was expected is said.
     """
     opened = _opened(launch)
-    if launch.data.faults != "drop":
-        return opened
-    if faults := [fault for name, table in opened.tables.items() for fault in schema.faults(name, table)]:
-        raise DataError(f"{launch.name}: {faults[0]}")
-    return replace(opened, tables=logs.sound(opened.tables), raw=opened.tables)
+    if launch.data.faults == "drop":
+        if faults := [fault for name, table in opened.tables.items() for fault in schema.faults(name, table)]:
+            raise DataError(f"{launch.name}: {faults[0]}")
+        opened = replace(opened, tables=logs.sound(opened.tables), raw=opened.tables)
+    looks = launch.looks if len(launch.looks) > 1 and launch.data.source != "simulate" else ()
+    days = reached(opened) if looks else math.inf
+    return at(opened, max((day for day in looks if day <= days), default=looks[0])) if looks else opened
+
+
+def at(data: Study, day: int) -> Study:
+    """Give the study as it is read at one of its launch's looks: what came later is not counted."""
+    return replace(data, launch=data.launch.until(day))
+
+
+def reached(data: Study) -> float:
+    """Count the days after the newest assignment that sessions and plays reach; one that has begun is one.
+
+    Infinite where the tables do not tell, and below 1 where the logs end before the assignment.
+    """
+    newest = [t for name in ("sessions", "plays") if (t := _newest(data, name, schema.table(name).time))]
+    since = _newest(data, "assignments", "assigned_at")
+    if since is None and data.launch.dates:
+        since = pd.Timestamp(data.launch.dates.start, tz="UTC")
+    return (min(newest) - since) / pd.Timedelta(days=1) + 1 if newest and since else math.inf
+
+
+def _newest(data: Study, name: str, column: str) -> pd.Timestamp | None:
+    """Find the newest time in a table; None where there is none."""
+    table = data.tables.get(name)
+    if table is None or column not in table.columns or not table[column].type().is_timestamp():
+        return None
+    found = table[column].max().execute()
+    if pd.isna(found):
+        return None
+    return pd.Timestamp(found) if pd.Timestamp(found).tz else pd.Timestamp(found, tz="UTC")
 
 
 def _opened(launch: Launch) -> Study:

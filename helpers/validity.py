@@ -258,11 +258,6 @@ def pre_period(estimates: Sequence[Estimate | NotEstimable], alpha: float = ALPH
     return Check(name=name, passed=False, detail=detail, p=p)
 
 
-def gate(checks: Iterable[Check]) -> bool:
-    """Say whether effects may be read: no check failed. One that could not be asked does not close the gate."""
-    return all(check.passed is not False for check in checks)
-
-
 def _binomial(n: Integers, total: Integers, share: Floats) -> Floats:
     """Give the two-sided p of counts under binomial draws: twice the smaller tail."""
     tails = np.minimum(stats.binom.cdf(n, total, share), stats.binom.sf(n - 1, total, share))

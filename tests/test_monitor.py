@@ -49,7 +49,7 @@ def cohort(rng, accounts: int = 2_000, days: int = 28) -> monitor.Days:
 def test_a_redrawn_launch_equals_scipys_welch():
     days = cohort(np.random.default_rng(2), accounts=100, days=3)
     z = np.divide(*monitor.chance(days, replicates=2, rng=np.random.default_rng(3)))
-    drawn = np.random.default_rng(3).random((2, 100)) < days.treated.mean()
+    drawn = np.random.default_rng(3).random((2, 100), np.float32) < days.treated.mean()
     for arm, row in zip(drawn, z, strict=True):
         oracle = stats.ttest_ind(days.so_far[arm], days.so_far[~arm], equal_var=False)
         assert row == pytest.approx(oracle.statistic, rel=1e-9)

@@ -13,7 +13,7 @@ from scipy import stats
 
 from helpers import validity
 from helpers.errors import ParameterError
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, closed
 
 EVEN = {"control": 0.5, "early": 0.5}
 
@@ -176,7 +176,8 @@ def test_without_a_comparable_metric_the_pre_period_was_not_asked():
     ("passed", "opened"), [([], True), ([True, None], True), ([None], True), ([True, False], False), ([False], False)]
 )
 def test_only_a_failed_check_closes_the_gate(passed, opened):
-    assert validity.gate(Check(name="x", passed=p, detail="") for p in passed) is opened
+    reason = closed([Check(name="x", passed=p, detail="") for p in passed])
+    assert reason == ("" if opened else "not shown, because the check 'x' failed")
 
 
 # By slice

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from helpers import wording
 from helpers.decision import settling
 from helpers.decision.claims import in_unit, out_of_reach, read, scaled, short, side, size, span
-from helpers.results import SUCCESS, Check, Claim, Decision, Estimate, NotEstimable, Verdict
+from helpers.results import SUCCESS, Check, Claim, Decision, Estimate, Look, NotEstimable, Verdict
 
 __all__ = ["answer", "decide", "read", "won"]
 
@@ -113,6 +113,38 @@ def won(claims: Sequence[Claim]) -> list[Claim]:
     """List the success metrics that won: superior to 0, and of what the control cannot have, with the target met."""
     success = [c for c in claims if c.role in SUCCESS]
     return [c for c in success if side(c) == "better" and (c.status == "met" or not out_of_reach(c))]
+
+
+def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look) -> Verdict:
+    """Say whether a launch stops at a look before its end; at its end the verdict is as it was.
+
+    It stops for harm where a guardrail's harm, or the loss of a success metric (corrected for their number), is
+    established by the bounds of the planned looks, for a gain where the verdict is to go on to the next stage, and on
+    invalid data. Anything else waits: what is open, missed or doubted now need not be so at the end. So does harm in a
+    group, which is read for this look alone; it stays the first of the reasons.
+
+    Args:
+        verdict: what `decide` says of this look.
+        claims: read with intervals that hold at all looks together.
+        look: which of the planned looks this is.
+
+    >>> found = Verdict(decision="HOLD", sentence="Hold: a gain is neither shown nor ruled out for Hours.")
+    >>> at_look(found, [], Look(day=7, planned=(7, 14))).sentence
+    'Hold: go on to the next look, after day 14. At look 1 of 2, after day 7, no bound is crossed.'
+    """
+    if look.following is None:
+        return verdict
+    harmed = [c for c in claims if c.role == "guardrail" and c.status in ("breached", "worse")]
+    success = [(c, c.estimate) for c in claims if c.role in SUCCESS and isinstance(c.estimate, Estimate)]
+    sure = [c for c, e in success if (e.p if e.p_adjusted is None else e.p_adjusted) < 1 - e.level]
+    lost = [c for c in sure if side(c) == "worse"]
+    if harmed or lost or verdict.decision in ("INVALID", "PROCEED", "SHIP"):
+        loss = f" Worse beyond chance: {_names(lost)}." if lost else ""
+        return _verdict(verdict.decision, f"Stop at {look}.{loss} {verdict.sentence}", verdict.reasons)
+    text = f"Hold: go on to the next look, after day {look.following}. At {look}, "
+    gained = [c for c in sure if side(c) == "better"]
+    text += f"{_names(gained)} improved, but the rest is still open." if gained else "no bound is crossed."
+    return _verdict("HOLD", text, verdict.reasons)
 
 
 def answer(verdict: Verdict, claims: Sequence[Claim], basis: str) -> tuple[str, ...]:

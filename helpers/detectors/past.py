@@ -41,7 +41,7 @@ def forking(launch: Launch, openings: Sequence[Opening]) -> Check:
     if not openings:
         return Check(name=name, passed=None, detail="No report has opened these data yet, so nothing was counted.")
     looks, plans = len({o.data for o in openings}), len({o.plan for o in openings})
-    planned = max(1, len(launch.decision.looks))
+    planned = len(launch.looks)
     detail = f"States of the data that were opened: {looks}, planned {planned}. Versions of the plan: {plans}."
     if looks > planned:
         detail += " Each further look is another chance to be fooled; the intervals hold for the planned ones."

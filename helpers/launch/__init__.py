@@ -188,12 +188,17 @@ class Launch(Section):
     comparables: dict[Milestone, Annotated[tuple[Share, ...], Field(min_length=4)]] = Field(default_factory=dict)
     overrides: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
+    _horizon: int = PrivateAttr(default=0)
     _lines: strict_yaml.Lines = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Launch:
         if self.dates is None and self.decision.looks:
             raise PydanticCustomError("looks", "'looks' are days of the launch: they need 'dates'")
+        if self.decision.looks and self.data.units is not None and self.data.source is None:
+            raise PydanticCustomError(
+                "looks", "'looks' need event tables: a table with a row per account does not say which look it is for"
+            )
         if self.dates is None and self.data.source is not None:
             raise PydanticCustomError("dates", "event tables need 'dates' with 'start' and 'days'")
         if self.dates and self.decision.looks and self.decision.looks[-1] > self.dates.post_days:
@@ -330,8 +335,32 @@ class Launch(Section):
 
     @property
     def days(self) -> int:
-        """Count the days after the start; a launch without dates is one window of 28 days."""
+        """Count the days after the start, at one of its looks those so far; without dates there is a window of 28."""
         return self.dates.post_days if self.dates else 28
+
+    @property
+    def horizon(self) -> int:
+        """Count the days after the start up to the planned end, at whatever look it is read."""
+        return self._horizon or self.days
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """List the days after which it is read, as planned: those of its looks, and its end."""
+        return tuple(dict.fromkeys([*self.decision.looks, self.horizon]))
+
+    def until(self, day: int) -> Launch:
+        """Give the launch as it is read at one of its looks: its window ends there, all else is as planned.
+
+        Raises:
+            ParameterError: no look was planned for that day.
+        """
+        if day not in self.looks or self.dates is None:
+            planned = ", ".join(map(str, self.looks))
+            raise ParameterError(f"{self.name} has no look on day {day}; planned are the days {planned}")
+        cut = self.model_copy(update={"dates": self.dates.model_copy(update={"days": day, "end": None})})
+        cut.__dict__.pop("content_hash", None)
+        cut._horizon = self.horizon  # noqa: SLF001  (of another launch)
+        return cut
 
     @property
     def pre_days(self) -> int:

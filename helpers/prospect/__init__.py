@@ -118,10 +118,8 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
 
 def _price(data: Study) -> float:
     """Say what looking before the end costs in accounts: 1 where the launch plans a single look."""
-    rule = data.launch.decision
-    if len(rule.looks) < 2:
-        return 1.0
-    return sequential.inflation(sequential.plan_looks(rule.looks, alpha=rule.alpha), rule.power)
+    rule, looks = data.launch.decision, data.launch.looks
+    return sequential.inflation(sequential.plan_looks(looks, alpha=rule.alpha), rule.power) if len(looks) > 1 else 1.0
 
 
 class _Arms(NamedTuple):

@@ -13,7 +13,7 @@ from helpers import inference, units
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.metrics import UNITS_TABLE, Metric
 from helpers.moments import WEIGHT
-from helpers.results import Check, NotEstimable
+from helpers.results import Check, NotEstimable, closed
 from helpers.robust import values
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ def _chosen(data: Study, name: str) -> Metric:
 
 def gate(arms: Arms, checks: Iterable[Check]) -> Arms:
     """Close the arms to every effect where a check of the data failed."""
-    failed = next((c.name for c in checks if c.passed is False), "")
-    return replace(arms, closed=f"not shown, because the check '{failed}' failed") if failed else arms
+    reason = closed(checks)
+    return replace(arms, closed=reason) if reason else arms
 
 
 def screen(arms: Arms, impossible_above: float | None, *, alpha: float = 0.001) -> tuple[Arms, Check]:

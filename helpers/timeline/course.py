@@ -20,7 +20,7 @@ from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import Form
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, closed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -126,8 +126,7 @@ def measure(
     arms = (launch.arms.control, launch.judged(treatment))
     days = launch.days - (7 if clock == "visit" else 0)
     post, pre = max(days, 0) // step_days, launch.pre_days // step_days
-    failed = next((c.name for c in checks if c.passed is False), "")
-    reason = f"not shown, because the check '{failed}' failed" if failed else _obstacle(data, metric, clock, post)
+    reason = closed(checks) or _obstacle(data, metric, clock, post)
     if reason:
         return {"all": NotEstimable(metric=metric.name, reason=reason)}
 
