@@ -124,7 +124,12 @@ def newest(
     """
     if len(looks) == 1:
         return so_far[-1]
-    return sequential.repeated(so_far, sequential.plan_looks(looks, alpha=alpha), better=better)
+    return sequential.repeated(so_far, _bounds(tuple(looks), alpha), better=better)
+
+
+@functools.cache
+def _bounds(looks: tuple[int, ...], alpha: float) -> sequential.Looks:
+    return sequential.plan_looks(looks, alpha=alpha)
 
 
 def pooled(data: Study, by: Sequence[str] = (), metrics: Sequence[Metric] | None = None) -> Moments:
@@ -325,8 +330,8 @@ def _basis(data: Study, read: Moments, treatment: str) -> str:
         else ""
     )
     if len(launch.looks) > 1:
-        look = Look(day=launch.days, planned=launch.looks)
-        told += f" This is {look}; the intervals hold at all looks together."
+        number = launch.looks.index(launch.days) + 1
+        told = f" This is look {number} of {len(launch.looks)}; intervals hold at all looks together.{told}"
     return (
         f"Measured on {n[treatment]:,.0f} accounts of {treatment} against {n[control]:,.0f} of {control}{window}.{told}"
     )

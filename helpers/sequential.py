@@ -366,13 +366,19 @@ def _repeated_p(far: float, looks: Looks, numbers: Sequence[int], information: F
         return float(crossing(least * shape, share, sides=looks.sides).sum())
 
     def room(u: float) -> float:
-        spent = _spent(share, float(4 * stats.norm.sf(u)), looks.sides, looks.rule, looks.shape)[list(numbers)]
-        return float(min(_spending(information, spent, looks.sides)[-1], REACH)) - far
+        """Compare the chance of getting here and beyond z with the error that such an alpha has left for this look."""
+        alpha = float(4 * special.ndtr(-u))
+        spent = _spent(share, alpha, looks.sides, looks.rule, looks.shape)[list(numbers)]
+        before = _spending(information[:-1], spent[:-1], looks.sides)
+        step = _paths(np.append(before, np.inf), information, looks.sides)[-1]
+        error = np.diff(spent, prepend=0.0)[-1] / looks.sides
+        found = _above(step, far * np.sqrt(information[-1]), 0.0)
+        return float(np.log(max(found, 1e-300)) - np.log(max(error, 1e-300)))
 
-    ends = stats.norm.isf(SMALLEST / 4), stats.norm.isf((1 - 1e-9) / 4)  # on this scale bounds are nearly straight
-    if room(ends[0]) <= 0:
+    ends = -special.ndtri(SMALLEST / 4), -special.ndtri((1 - 1e-9) / 4)  # on this scale it is nearly straight
+    if far >= REACH or room(ends[0]) <= 0:
         return SMALLEST
-    return 1.0 if room(ends[1]) >= 0 else float(4 * stats.norm.sf(optimize.brentq(room, *ends, xtol=1e-7)))
+    return 1.0 if room(ends[1]) >= 0 else float(4 * special.ndtr(-optimize.brentq(room, *ends, xtol=1e-7)))
 
 
 def _words(e: Estimate, *, crossed: bool, last: bool, gain: bool, sides: Sides, unit: str) -> str:
@@ -439,7 +445,7 @@ def _spent(share: Floats, alpha: float, sides: Sides, rule: Rule, shape: float) 
     """Say how much error may have been spent up to each share; each side spends by itself."""
     side = alpha / sides
     if rule == "spend_obrien_fleming":
-        return sides * 2 * stats.norm.sf(stats.norm.isf(side / 2) / np.sqrt(share))
+        return np.asarray(sides * 2 * special.ndtr(special.ndtri(side / 2) / np.sqrt(share)))
     if rule == "spend_pocock":
         return alpha * np.log1p((np.e - 1) * share)
     return alpha * share**shape
@@ -465,7 +471,7 @@ def _bound(step: _Step, error: float) -> float:
     """Find the z above which this look stops a path with probability `error`; inf where it cannot be told from 0."""
     root = np.sqrt(step.information)
     if not step.before:
-        first = float(stats.norm.isf(error))
+        first = float(-special.ndtri(error))
         return first if first < REACH else float("inf")
 
     def excess(z: float) -> float:

@@ -164,6 +164,7 @@ BAD = {
     "path as name": (GOOD.replace("name: gate", "name: ../../etc"), r"name is '../../etc': use small letters"),
     "looks without dates": (GOOD + "decision: {looks: [7]}\n", r"'looks' are days of the launch: they need 'dates'"),
     "no value": (GOOD.replace("name: gate", "name:"), r"name is empty: it should be text"),
+    "looks of a table": (GOOD + "dates: {start: 2026-09-07, days: 14}\ndecision: {looks: [7]}\n", r"'looks' need event tables"),
     "looks beyond the end": (GOOD + "dates: {start: 2026-09-07, days: 14}\ndecision: {looks: [7, 28]}\n", r"the last look is on day 28"),
     "arms differ from sampling": (GOOD + "sampling: {n: {old: 10, newer: 10}}\n", r"'new' stands in only one|'newer' stands in only one"),
     "nothing to open": (GOOD.replace("units: players.csv, ", ""), r"needs 'source' .* or 'units'"),

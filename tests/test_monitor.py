@@ -1,13 +1,15 @@
 """A look equals the analysis of a launch that ends there; chance does on real accounts what theory says it does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from helpers import anytime, launch, metrics, monitor, plots, scorecard, study
+from helpers import anytime, launch, metrics, monitor, plots, scorecard, sequential, study
 from helpers.errors import DataError, ParameterError
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
 LAUNCH = """\
@@ -48,15 +50,15 @@ def cohort(rng, accounts: int = 2_000, days: int = 28) -> monitor.Days:
 
 def test_a_redrawn_launch_equals_scipys_welch():
     days = cohort(np.random.default_rng(2), accounts=100, days=3)
-    z = np.divide(*monitor.chance(days, replicates=2, rng=np.random.default_rng(3)))
+    luck = monitor.chance(days, replicates=2, rng=np.random.default_rng(3))
     drawn = np.random.default_rng(3).random((2, 100), np.float32) < days.treated.mean()
-    for arm, row in zip(drawn, z, strict=True):
+    for arm, row in zip(drawn, luck.diff / luck.se, strict=True):
         oracle = stats.ttest_ind(days.so_far[arm], days.so_far[~arm], equal_var=False)
         assert row == pytest.approx(oracle.statistic, rel=1e-9)
 
 
 def test_a_daily_peek_finds_what_is_not_there_and_other_ways_of_looking_do_not():
-    found = monitor.false_stops(cohort(np.random.default_rng(13)), rng=np.random.default_rng(14))
+    found = monitor.false_stops(monitor.chance(cohort(np.random.default_rng(13)), rng=np.random.default_rng(14)))
     once, planned, always = found.iloc[-1]
     assert once > 0.12  # less than 27 %, because the same accounts come back day after day
     assert max(planned, always) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1_000)
@@ -66,15 +68,14 @@ def test_a_daily_peek_finds_what_is_not_there_and_other_ways_of_looking_do_not()
 def test_days_that_do_not_resemble_one_another_cost_what_the_integral_says():
     rng = np.random.default_rng(14)
     days = monitor.Days(so_far=rng.normal(size=(1_000, 28)).cumsum(axis=1), treated=np.arange(1_000) % 2 == 0)
-    once = monitor.false_stops(days, replicates=2_000, rng=rng)["a test made for one look"]
+    once = monitor.false_stops(monitor.chance(days, replicates=2_000, rng=rng))["a test made for one look"]
     assert once[28] == pytest.approx(0.2747, abs=0.03)
 
 
 def test_a_course_has_wider_limits_for_all_looks_together():
-    days = [7, 14, 28]
     looks = [estimate(0.5, 0.4), NotEstimable(metric="m", reason="no data"), estimate(0.3, 0.2)]
-    got = monitor.course(looks, days)
-    assert got.index.tolist() == [7, 28]
+    got = monitor.course(looks)
+    assert got.index.tolist() == [1, 3]
     low, high = anytime.confidence_sequence([0.5, 0.3], [0.4, 0.2], [1, 4], tuned_for=4)
     assert got["always_low"].tolist() == pytest.approx(low)
     assert got["always_high"].tolist() == pytest.approx(high)
@@ -83,12 +84,11 @@ def test_a_course_has_wider_limits_for_all_looks_together():
 
 def test_without_days_there_is_nothing_to_draw():
     none = NotEstimable(metric="m", reason="no days")
-    assert monitor.false_stops(none, rng=np.random.default_rng(1)).empty
-    assert monitor.course([none], [7]).empty
-    for ax in (
-        plots.alarms(monitor.false_stops(none, rng=np.random.default_rng(1))),
-        plots.sequence(monitor.course([none], [7]), label="h"),
-    ):
+    assert monitor.chance(none, rng=np.random.default_rng(1)) is none
+    assert monitor.replay(none) is none
+    assert monitor.false_stops(none).empty
+    assert monitor.course([none]).empty
+    for ax in (plots.alarms(monitor.false_stops(none)), plots.sequence(monitor.course([none]), label="h")):
         assert "Nothing to draw" in ax.texts[0].get_text()
 
 
@@ -124,17 +124,31 @@ def test_hours_are_added_up_by_account_and_day_since_the_assignment(opened):
         ),
     }  # fmt: skip
     data = opened(tables)
-    got = monitor.accounts(data, metrics.get("hours_per_account_week"))
+    got = monitor.watch(data, metrics.get("hours_per_account_week")).accounts
     assert got.treated.tolist() == [False, True, False, True]  # a, b, c, d; the other arm is not asked
     hours = np.array([[1.0, 1.0, 1.0], [0.5, 0.5, 2.0], [0, 0, 0], [0, 0, 0]])
     assert got.so_far == pytest.approx(hours * 7 / np.array([1, 2, 3]))
-    ratio = monitor.accounts(data, metrics.get("browse_to_play"))
+    ratio = monitor.watch(data, metrics.get("browse_to_play")).accounts
     assert isinstance(ratio, NotEstimable)
     assert ratio.reason == "a ratio is no number of each account"
-    assert "it needs table 'tickets'" in monitor.accounts(data, metrics.get("tickets_per_account")).reason
+    assert "it needs table 'tickets'" in monitor.watch(data, metrics.get("tickets_per_account")).accounts.reason
+    failed = (Check(name="Arm counts", passed=False, detail=""),)
+    nothing = monitor.watch(data, metrics.get("hours_per_account_week"), checks=failed)
+    assert nothing.estimates == ()
+    assert nothing.accounts.reason == "not shown, because the check 'Arm counts' failed"
+    assert [c.passed for c in monitor.canaries(data, checks=failed)] == [None]
 
 
-@pytest.mark.parametrize(("name", "weights"), [("hours_per_account_week", True), ("browse_to_play", False)])
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("hours_per_account_week", True),  # a sum
+        ("opens_per_account_week", False),  # a count
+        ("active_account_share", False),  # whether there was any
+        ("browse_to_play", False),  # a ratio with a condition
+        ("distinct_titles_per_account", False),  # what does not add up over days
+    ],
+)
 def test_a_look_equals_the_launch_that_ends_there(opened, name, weights):
     rng, n = np.random.default_rng(6), 600
     assignments = pd.DataFrame({"account": np.arange(n), "arm": np.where(rng.random(n) < 0.5, "early", "control")})
@@ -148,8 +162,9 @@ def test_a_look_equals_the_launch_that_ends_there(opened, name, weights):
     tables = {"assignments": assignments, "sessions": sessions, "plays": plays, "titles": pd.DataFrame({"title": ["x"], "is_launch_title": [False]})}  # fmt: skip
     text = LAUNCH.replace("hours_per_account_week", name)
     data = opened(tables, text)
-    looks = monitor.estimates(data, data.launch.plan[0].metric, [1, 3])
-    for day, found in zip((1, 3), looks, strict=True):
+    looks = monitor.watch(data, data.launch.plan[0].metric).estimates
+    assert len(looks) == 3
+    for day, found in zip((1, 3), looks[::2], strict=True):
         ended = opened(tables, text.replace("days: 3,", f"days: {day},"))
         planned = scorecard.measure(ended).claims[0].estimate
         assert [found.diff, found.se, found.low, found.high, found.p] == pytest.approx(
@@ -158,26 +173,33 @@ def test_a_look_equals_the_launch_that_ends_there(opened, name, weights):
         assert (found.method, found.n_treatment) == (planned.method, planned.n_treatment)
 
 
-def test_a_launch_is_read_at_the_looks_that_it_planned(opened, players):
-    rng, n = np.random.default_rng(7), 400
+def logs(rng, n=400, days=3.0, times=3):
+    """Let every account of one arm play `times` as long as those of the other, over some days."""
     arm = np.where(np.arange(n) % 2 == 0, "early", "control")
     plays = pd.DataFrame({"account": rng.integers(0, n, 4_000), "session": np.arange(4_000), "title": "x"})
-    plays["started_at"] = START + pd.to_timedelta(rng.uniform(0, 3, 4_000), unit="D")
-    plays["watch_minutes"] = rng.gamma(2, 8, 4_000) * np.where(arm[plays["account"]] == "early", 3, 1)
+    plays["started_at"] = START + pd.to_timedelta(rng.uniform(0, days, 4_000), unit="D")
+    plays["watch_minutes"] = rng.gamma(2, 8, 4_000) * np.where(arm[plays["account"]] == "early", times, 1)
     sessions = plays[["account", "session", "started_at"]].assign(seconds_to_first_play=1.0)
     tables = {"assignments": pd.DataFrame({"account": np.arange(n), "arm": arm}), "plays": plays, "sessions": sessions}
-    tables["titles"] = pd.DataFrame({"title": ["x"], "is_launch_title": [False]})
+    return tables | {"titles": pd.DataFrame({"title": ["x"], "is_launch_title": [False]})}
+
+
+def test_a_launch_is_read_at_the_looks_that_it_planned(opened, players):
+    tables = logs(np.random.default_rng(7))
     data = opened(tables, LAUNCH + "decision: {looks: [1, 3]}\n")
-    got = monitor.readings(data, data.launch.plan[0].metric)
-    assert got["day"].tolist() == [1, 3]
+    star, card = data.launch.plan[0].metric, scorecard.measure(data)
+    got = monitor.readings(card, star)
+    assert got["day"].tolist() == [1, 3, 3]
     assert got["words"][0].startswith("Day 1, look 1 of 2: stop; a gain is established: +")
     assert got["words"][0].endswith(" h/week, at all looks together).")
+    settled = sequential.settle(card.so_far[star.name], sequential.plan_looks([1, 3]), better="higher")
+    assert got["diff"][2] == settled.diff
+    assert got["words"][2].startswith(f"Corrected for having been able to stop: {settled.diff:+.3g} (")
     assert (got["low"] < got["diff"]).all()
     once = opened(tables)
-    assert monitor.readings(once, once.launch.plan[0].metric)["bound"].tolist() == pytest.approx([1.959964])
-    own = study.open(launch.load(players[0]))
-    (words,) = monitor.readings(own, own.launch.plan[0].metric)["words"]
-    assert words.startswith("Day 28: cannot be estimated, a table with a row per account")
+    assert monitor.readings(scorecard.measure(once), star)["bound"].tolist() == pytest.approx([1.959964])
+    blind = replace(card, so_far={star.name: (NotEstimable(metric=star.name, reason="no plays"),)})
+    assert monitor.readings(blind, star)["words"].tolist() == ["Day 1: cannot be estimated, no plays."]
 
 
 def test_logs_that_end_before_the_launch_are_refused(opened):
@@ -186,27 +208,41 @@ def test_logs_that_end_before_the_launch_are_refused(opened):
         "plays": pd.DataFrame({"account": ["a"], "session": "1", "title": "x", "started_at": [at(0, 1)], "watch_minutes": [9.0]}),
     }  # fmt: skip
     data = opened(tables)
-    for ask in (
-        lambda: monitor.accounts(data, data.launch.plan[0].metric),
-        lambda: monitor.readings(data, data.launch.plan[0].metric),
-    ):
-        with pytest.raises(DataError, match="table 'plays' does not cover the window up to 2026-09-10"):
-            ask()
+    with pytest.raises(DataError, match="table 'plays' does not cover the window up to 2026-09-10"):
+        monitor.watch(data, data.launch.plan[0].metric)
 
 
-def test_looks_outside_the_launch_are_refused(opened, players):
-    data = study.open(launch.load(players[0]))
-    with pytest.raises(ParameterError, match=r"the looks are \[0, 7\], must be days from 1 to 28"):
-        monitor.estimates(data, data.launch.plan[0].metric, [0, 7])
+def test_a_table_with_a_row_per_account_has_no_days_but_its_accounts_can_be_drawn_anew(players):
+    path, table = players
+    data = study.open(launch.load(path))
+    got = monitor.watch(data, data.launch.plan[0].metric)
+    assert got.estimates == ()
+    luck = monitor.chance(got.accounts, replicates=5, rng=np.random.default_rng(1))
+    means = table.groupby("version")["hours"].mean()
+    assert monitor.replay(luck).observed == pytest.approx(means["new"] - means["old"])
+    assert monitor.false_stops(luck).empty
     with pytest.raises(ParameterError, match="treatment 'nwe' is no treatment of gate"):
-        monitor.estimates(data, data.launch.plan[0].metric, [7], treatment="nwe")
+        monitor.watch(data, data.launch.plan[0].metric, treatment="nwe")
 
 
-def test_a_table_with_a_row_per_account_has_no_days(players):
-    data = study.open(launch.load(players[0]))
-    reason = "a table with a row per account does not tell one day from another"
-    assert monitor.accounts(data, data.launch.plan[0].metric).reason == reason
-    assert [look.reason for look in monitor.estimates(data, data.launch.plan[0].metric, [7, 14])] == [reason] * 2
+def test_canaries_ask_the_first_event_of_each_account_and_sing_when_the_slow_end_has_risen(opened):
+    rng, n = np.random.default_rng(8), 4_000
+    arm = np.where(np.arange(n) % 2 == 0, "early", "control")
+    starts = pd.DataFrame({"account": np.repeat(np.arange(n), 2), "session": np.arange(2 * n)})
+    starts["started_at"] = at(0, 1) + pd.to_timedelta(np.tile([0, 50], n), unit="h")
+    first = rng.lognormal(1, 0.5, n) * np.where(arm == "early", 1.6, 1.0)
+    starts["seconds_to_first_play"] = np.stack([first, 99 * rng.random(n)], axis=1).ravel()  # the second tells nothing
+    tables = logs(rng) | {"assignments": pd.DataFrame({"account": np.arange(n), "arm": arm}), "sessions": starts}
+    text = LAUNCH.replace(
+        "hours_per_account_week}", "hours_per_account_week, guardrails: [{metric: seconds_to_first_play_p95, margin: +20%}], operational: [seconds_to_first_play_p50, crash_rate]}"
+    )  # fmt: skip
+    slow, middle = monitor.canaries(opened(tables, text))
+    assert (slow.passed, middle.passed) == (False, False)
+    told = anytime.canary(first[1::2], first[::2], title="", margin=0.2, tuned_for=n / 2)
+    assert told.detail.removeprefix(":") in slow.detail
+    assert "the 50th percentile changed by" in middle.detail
+    calm = tables | {"sessions": starts.assign(seconds_to_first_play=rng.lognormal(1, 0.5, 2 * n))}
+    assert [c.passed for c in monitor.canaries(opened(calm, text))] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,22 @@ def test_a_launch_goes_on_until_a_bound_is_crossed_and_says_so():
         assert e.mde == pytest.approx((z + 2.8 - 1.95996) * e.se, rel=1e-4)
 
 
+@pytest.mark.parametrize("rule", ["spend_obrien_fleming", "spend_pocock", "obrien_fleming"])
+@pytest.mark.parametrize("sides", [1, 2])
+def test_the_p_of_a_look_is_the_alpha_whose_bound_it_just_reaches(rule, sides):
+    # Jennison and Turnbull (2000), sec. 9.2: the definition, by planning anew at that alpha
+    at, se = (7, 14, 28), 1 / np.sqrt([1, 2, 4])
+    so_far = [estimate(-z * s, s) for z, s in zip((2.8, 2.2, 2.1), se, strict=True)]
+    looks = sequential.plan_looks(at, rule=rule, sides=sides)
+    for k, r in enumerate(sequential.follow(so_far, looks, better="higher")):
+        again = sequential.plan_looks(at, rule=rule, sides=sides, alpha=r.estimate.p)
+        assert again.z[k] == pytest.approx(abs(so_far[k].diff / so_far[k].se), abs=1e-6)
+        assert (r.estimate.p < 0.05) == r.stop
+        assert sequential.repeated(so_far[: k + 1], looks, better="higher") == r.estimate
+    far = sequential.follow([estimate(-30.0, 1.0)], sequential.plan_looks(at, rule=rule, sides=sides), better="higher")
+    assert far[0].estimate.p <= sequential.SMALLEST
+
+
 def test_less_is_a_gain_where_lower_is_better():
     last = [estimate(-2.0, s) for s in (1, 0.7, 0.5, 0.4)]
     assert "a gain is established" in sequential.follow(last, WEEKS, better="lower")[-1].words

@@ -4,14 +4,16 @@ Levels and deviations are the planning numbers of the files under `launches/`, e
 none is taken from the runs below.
 """
 
+import itertools
 import json
 import math
 import re
+from datetime import UTC, datetime
 
 import pytest
 from scipy import stats
 
-from helpers import cli, decision, launch, scorecard, study
+from helpers import cli, decision, launch, schema, scorecard, study
 
 GUARDRAILS = "[{metric: browse_to_play, margin: -2%}, {metric: play_delay_ms, margin: +5%}]"
 HOURS, PRESSED, DELAY = (10.7, 7.2), (0.78, 0.08), (2350, 390)  # level, and deviation between accounts
@@ -51,6 +53,7 @@ LAUNCHES = {  # scenario: accounts of each arm, days before and after, metrics
 }  # fmt: skip
 PAGES = [scenario for scenario in LAUNCHES if scenario != "bad_show"]
 
+EARLY = "aa_after_a_week"
 SEEDS = {"homepage": 20261122}  # with that of the others, one draw in 2,300: twice the leavers in one arm by luck alone
 
 
@@ -68,24 +71,49 @@ def write(folder, scenario):
     return str(path)
 
 
+def until_a_look(folder, path):
+    """Write the logs of a simulated launch as they stood after a week of two, and the launch that reads them."""
+    simulated = study.open(launch.load(path))
+    (folder / "logs").mkdir()
+    for name, table in simulated.tables.items():
+        times = [c.name for c in schema.table(name).columns if c.type == "time" and name != "assignments"]
+        kept = table.filter(table[times[0]] < datetime(2026, 9, 14, tzinfo=UTC)) if times else table
+        kept.to_parquet(folder / "logs" / f"{name}.parquet")
+    text = re.sub(r"data: .*", "data: {source: logs}", (folder / "aa.yaml").read_text())
+    text = text.replace("name: aa", f"name: {EARLY}") + "    decision: {looks: [7, 14]}\n"
+    (folder / f"{EARLY}.yaml").write_text(text)
+    return str(folder / f"{EARLY}.yaml")
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """Publish chapter 04 of every launch in one run; give what the page of each says, in words and as data."""
     folder = tmp_path_factory.mktemp("verdicts")
     paths = [write(folder, scenario) for scenario in PAGES]
+    paths.append(until_a_look(folder, paths[PAGES.index("aa")]))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert cli.main(["report", *paths, "--only", "04", "--date", "2026-11-28", "--jobs", "2"]) == 0
     found = {}
-    for scenario in PAGES:
+    for scenario in (*PAGES, EARLY):
         page = folder / "reports" / "2026-11-28" / scenario / "04_analysis.html"
         text = re.sub(r"<style.*?</style>|<[^>]+>", " ", page.read_text(), flags=re.DOTALL)
         found[scenario] = json.loads(page.with_suffix(".json").read_text()), " ".join(text.split())
+        found[f"{scenario} html"] = page.read_text()
     return found
 
 
 def estimate(read, metric):
     return next(e for e in read["estimates"] if e["metric"] == metric)
+
+
+def effects(html):
+    """List what a page's tables hold where effects stand; the comparison before the launch, which has a p, is none."""
+    for table in re.findall(r'<table class="dataframe">.*?</table>', html, flags=re.DOTALL):
+        heads, cells = (re.findall(rf"<{tag}>(.*?)</{tag}>", table) for tag in ("th", "td"))
+        if "p" not in heads:
+            named = zip(itertools.cycle(heads), cells, strict=False)
+            yield from (v for h, v in named if h in ("diff", "low", "high", "se", "mde", "change") and v != "–")
 
 
 def chance(scenario, known, change, alpha=0.05):
@@ -149,15 +177,36 @@ def test_waking_sleepers_is_judged_by_all_accounts_and_not_by_the_active(pages):
 
 
 def test_lost_logs_are_invalid_and_show_no_effect(pages):
-    read, text = pages["srm"]
+    read, text, html = *pages["srm"], pages["srm html"]
     assert read["verdict"]["decision"] == "INVALID"
     assert read["estimates"] == []
     assert "Not estimable: not shown, because the check 'Arm counts by slice' failed" in text
+    assert "is established" not in text
+    assert not re.findall(r"\([−+-]?[\d.,]+ ?%? to [−+-]?[\d.,]+", text)  # as every interval is written in a sentence
+    assert not list(effects(html))
+    assert list(effects(pages["aa html"]))
+    assert text.count("Nothing to draw") + text.count("Nothing to show") >= 5
 
 
 def test_a_launch_that_does_nothing_does_not_proceed(pages):
     read, _ = pages["aa"]  # by chance it would in at most 2.5 of 100: one more reason for a single seed
     assert read["verdict"]["decision"] not in ("PROCEED", "SHIP", "INVALID")
+
+
+def test_a_launch_whose_logs_reach_its_first_look_is_read_there_and_told_to_go_on(pages):
+    read, text = pages[EARLY]
+    assert read["verdict"]["decision"] == "HOLD"  # a first look at half the information stops 3 in 1,000 sound launches
+    go_on = "Hold: go on to the next look, after day 14. At look 1 of 2, after day 7, no bound is crossed."
+    assert read["verdict"]["sentence"] == go_on
+    assert (
+        "over 7 days from 2026-09-07. This is look 1 of 2, after day 7; the intervals hold at all looks together"
+        in text
+    )
+    hours = estimate(read, "hours_per_account_week")
+    bound = (hours["high"] - hours["diff"]) / hours["se"]
+    planned = 2.963  # Lan and DeMets' bound in the manner of O'Brien and Fleming at half the information: R's gsDesign
+    assert bound == pytest.approx(planned, abs=0.002)
+    assert "Day 7, look 1 of 2: go on; neither gain nor loss is established yet" in text
 
 
 def test_a_show_that_is_not_liked_is_delayed_because_what_was_asked_is_ruled_out(tmp_path):

@@ -195,15 +195,15 @@ class Launch(Section):
     def _parts_agree(self) -> Launch:
         if self.dates is None and self.decision.looks:
             raise PydanticCustomError("looks", "'looks' are days of the launch: they need 'dates'")
-        if self.decision.looks and self.data.units is not None and self.data.source is None:
-            raise PydanticCustomError(
-                "looks", "'looks' need event tables: a table with a row per account does not say which look it is for"
-            )
         if self.dates is None and self.data.source is not None:
             raise PydanticCustomError("dates", "event tables need 'dates' with 'start' and 'days'")
         if self.dates and self.decision.looks and self.decision.looks[-1] > self.dates.post_days:
             raise PydanticCustomError(
                 "looks", f"the last look is on day {self.decision.looks[-1]}, the launch ends on day {self.days}"
+            )
+        if self.decision.looks and self.data.units is not None and self.data.source is None:
+            raise PydanticCustomError(
+                "looks", "'looks' need event tables: a table with a row per account does not say which look it is for"
             )
         self._check_past()
         if self.sampling is not None and self.sampling.later and self.decision.stage == "last":

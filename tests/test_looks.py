@@ -1,0 +1,256 @@
+"""A launch read before its end: at its planned looks, against their bounds, and stopped wrongly as rarely as planned."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from columns import metric
+
+from helpers import decision, inference, launch, moments, register, scorecard, sequential, study
+from helpers.errors import DataError, ParameterError
+from helpers.metrics import Bound
+from helpers.results import Check, Claim, Estimate, Look, NotEstimable, Verdict
+
+START = pd.Timestamp("2026-09-07", tz="UTC")
+LAUNCH = """\
+name: early
+data: {source: tables}
+arms: {control: control, treatment: early}
+dates: {start: 2026-09-07, days: 14, pre_days: 7}
+metrics:
+  north_star: hours_per_account_week
+  supporting: [opens_per_account_week]
+  guardrails: [{metric: browse_to_play, margin: -5%}, {metric: churn_14d, margin: +50%}]
+sampling: {n: {control: 300, early: 300}}
+decision: {looks: [7, 14]}
+"""
+CHURN = "{name: churn_14d, kind: proportion, better: lower, numerator: {table: cancellations, agg: any}, window_days: 14, margin: +50%}"  # fmt: skip
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Write event tables with rows up to some day, and open the launch that reads them."""
+    text = LAUNCH.replace("{metric: churn_14d, margin: +50%}", CHURN)
+
+    def write(days: float, text: str = text, late: pd.Timedelta | None = None):
+        rng, n = np.random.default_rng(11), 600
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        arm = np.where(np.arange(n) % 2 == 0, "early", "control")
+        assignments = pd.DataFrame({"account": np.arange(n), "arm": arm})
+        if late is not None:
+            assignments["assigned_at"] = START + late * (np.arange(n) >= n - 2).astype(int)
+        plays = pd.DataFrame({"account": rng.integers(0, n, 21_000), "session": np.arange(21_000), "title": "x"})
+        plays["started_at"] = START + pd.to_timedelta(rng.uniform(-7, 14, 21_000), unit="D")
+        plays["watch_minutes"] = rng.gamma(2, 8, 21_000)
+        plays["seconds_to_first_play"] = rng.exponential(200, len(plays))
+        plays = plays[plays["started_at"] < START + pd.Timedelta(days=days)]
+        sessions = plays[["account", "session", "started_at", "seconds_to_first_play"]]
+        left = plays.iloc[::400][["account", "started_at"]].rename(columns={"started_at": "cancelled_at"})
+        tables = {
+            "assignments": assignments,
+            "plays": plays.drop(columns="seconds_to_first_play"),
+            "sessions": sessions,
+        }
+        tables |= {"titles": pd.DataFrame({"title": ["x"], "is_launch_title": [False]})}
+        tables |= {"cancellations": left.assign(kind="voluntary").drop_duplicates("account")}
+        for name, table in tables.items():
+            table.to_parquet(tmp_path / "tables" / f"{name}.parquet")
+        (tmp_path / "early.yaml").write_text(text)
+        return study.open(launch.load(tmp_path / "early.yaml"))
+
+    return write
+
+
+@pytest.mark.parametrize(("days", "look"), [(6.5, 7), (7.0, 7), (12.9, 7), (14.0, 14)])
+def test_logs_are_read_up_to_the_newest_look_that_they_reach(opened, days, look):
+    data = opened(days)
+    assert (data.launch.days, data.launch.horizon, data.launch.looks) == (look, 14, (7, 14))
+    card = scorecard.measure(data)
+    assert card.look == Look(day=look, planned=(7, 14))
+    assert f"over {look} days from 2026-09-07" in card.basis
+
+
+def test_logs_that_do_not_reach_the_first_look_wait_for_it(opened):
+    with pytest.raises(DataError, match="does not cover the window up to 2026-09-14"):
+        scorecard.measure(opened(5.0))
+
+
+def test_a_look_counts_from_the_newest_assignment(opened):
+    assert opened(14.0, late=pd.Timedelta(days=3)).launch.days == 7
+
+
+def test_an_end_that_is_not_named_is_a_look_too(opened):
+    text = LAUNCH.replace("looks: [7, 14]", "looks: [7]").replace("{metric: churn_14d, margin: +50%}", CHURN)
+    assert opened(8.0, text).launch.looks == (7, 14)
+    assert opened(14.0, text.replace("decision: {looks: [7]}\n", "")).launch.looks == (14,)
+
+
+def test_a_look_is_the_launch_that_ends_there_with_intervals_for_all_looks(opened):
+    data = opened(14.0)
+    card, names = scorecard.measure(data), [p.metric.name for p in data.launch.plan]
+    first = scorecard.measure(opened(7.0))
+    alone = {c.metric: c.estimate for c in scorecard.measure(opened(7.0, LAUNCH_ONCE)).claims}
+    for name in names[:3]:  # the fourth has a window that the first look does not
+        assert card.so_far[name][0].diff == pytest.approx(alone[name].diff, rel=1e-12)
+        assert first.so_far[name] == card.so_far[name][:1]
+        for shown, bound in ((first, sequential.plan_looks([7, 14]).z[0]), (card, None)):
+            e, plain = next(c.estimate for c in shown.claims if c.metric == name), shown.so_far[name][-1]
+            read = sequential.follow(shown.so_far[name], sequential.plan_looks([7, 14]), better="higher")[-1]
+            assert (e.diff, e.se) == (plain.diff, plain.se)
+            assert (e.low, e.high, e.p) == pytest.approx((read.estimate.low, read.estimate.high, read.estimate.p))
+            assert bound is None or (e.high - e.low) / (plain.high - plain.low) == pytest.approx(bound / 1.959964)
+            assert (e.p_adjusted is None) == (name == "browse_to_play")
+    assert isinstance(first.so_far["churn_14d"][0], NotEstimable)  # its window ends with the launch
+    last = next(c.estimate for c in card.claims if c.metric == "churn_14d")
+    assert last.high - last.low == pytest.approx(card.so_far["churn_14d"][-1].high - card.so_far["churn_14d"][-1].low)
+    assert "This is look 1 of 2; intervals hold at all looks together." in first.basis
+
+
+LAUNCH_ONCE = LAUNCH.replace("days: 14", "days: 7").replace("decision: {looks: [7, 14]}\n", "").replace(", {metric: churn_14d, margin: +50%}", "")  # fmt: skip
+
+
+def test_a_failed_check_blanks_every_look(opened):
+    text = LAUNCH.replace("{metric: churn_14d, margin: +50%}", CHURN).replace("early: 300", "early: 900")
+    card = scorecard.measure(opened(14.0, text))
+    reason = "not shown, because the check 'Arm counts' failed"
+    assert {e.reason for found in card.so_far.values() for e in found} == {reason}
+    assert {c.estimate.reason for c in card.claims} == {reason}
+
+
+def test_looking_as_planned_leaves_the_plan_as_it_was(opened):
+    early, full = opened(7.0).launch, opened(14.0).launch
+    assert register.decisive(early) == register.decisive(full)
+    assert early.content_hash != full.content_hash  # units tables of looks lie apart
+    assert full.until(7).content_hash == early.content_hash
+    with pytest.raises(ParameterError, match="early has no look on day 8; planned are the days 7, 14"):
+        full.until(8)
+    register.note(full, "first", dt.date(2026, 9, 14))
+    assert register.changes(register.read(early)[0].decisive, register.decisive(early)) == ()
+
+
+# The verdict
+
+
+def claim(role, low, high, *, bound=None, name="Hours") -> Claim:
+    e = Estimate(
+        metric="m", control=10.0, treatment=10 + (low + high) / 2, diff=(low + high) / 2, se=(high - low) / 4,
+        low=low, high=high, rel=(low + high) / 20, rel_low=low / 10, rel_high=high / 10,
+        p=0.5 if low <= 0 <= high else 0.001, n_control=100, n_treatment=100, method="", mde=1.0,
+    )  # fmt: skip
+    margin = {"margin": Bound(value=bound, relative=False, text=f"{bound:g}")} if bound else {}
+    return decision.read(metric(), e, role=role, **margin)
+
+
+GAIN, LOSS, OPEN = claim("north_star", 1, 3), claim("north_star", -3, -1), claim("north_star", -1, 1)
+SAFE, HARM, UNSURE = (claim("guardrail", *ends, bound=-2) for ends in ((-1, 1), (-5, -3), (-3, 1)))
+FIRST, LAST = Look(day=7, planned=(7, 14)), Look(day=14, planned=(7, 14))
+
+
+@pytest.mark.parametrize(
+    ("claims", "stops", "word"),
+    [
+        ([GAIN, SAFE], "PROCEED", "Stop at look 1 of 2, after day 7. Proceed"),
+        ([GAIN, HARM], "ROLL BACK", "Stop at look 1 of 2, after day 7. Roll back"),
+        ([OPEN, HARM], "ROLL BACK", "Stop at look 1 of 2"),
+        ([LOSS, SAFE], None, "Stop at look 1 of 2, after day 7. Worse beyond chance: M."),
+        ([GAIN, UNSURE], "HOLD", "after day 14. At look 1 of 2, after day 7, M improved, but the rest is still open."),
+        ([OPEN, SAFE], "HOLD", "Hold: go on to the next look, after day 14. At look 1 of 2, after day 7, no bound is"),
+        ([OPEN, UNSURE], "HOLD", "no bound is crossed"),
+    ],
+)
+def test_before_the_end_a_launch_stops_only_for_harm_or_for_a_gain(claims, stops, word):
+    once = decision.decide([], claims)
+    got = decision.at_look(once, claims, FIRST)
+    assert word in got.sentence
+    assert got.decision == (stops or once.decision)
+    assert decision.at_look(once, claims, LAST) == once
+
+
+def test_what_is_doubted_missed_or_found_in_a_group_waits_for_the_next_look():
+    doubt = decision.decide([], [GAIN, SAFE], trust=[Check(name="Fading", passed=False, detail="It fades.")])
+    for found in (doubt, Verdict(decision="TARGETED", sentence="x"), Verdict(decision="DELAY/REWORK", sentence="x")):
+        got = decision.at_look(found, [OPEN, SAFE], FIRST)
+        assert (got.decision, got.sentence[:24]) == ("HOLD", "Hold: go on to the next ")
+    failed = decision.decide([Check(name="Arm counts", passed=False, detail="")], [])
+    assert decision.at_look(failed, [], FIRST).decision == "INVALID"
+
+
+# Errors
+
+
+def simulated(rng, launches, n=400, effect=0.0):
+    """Give estimates by metric, look and launch: half of what an account does comes after the first look.
+
+    Two success metrics and a guardrail that resemble each other (correlation 0.5).
+    """
+    root = np.linalg.cholesky(np.full((3, 3), 0.5) + 0.5 * np.eye(3))
+    read = []
+    for arm, shift in (("control", 0.0), ("early", effect)):
+        parts = rng.normal(size=(launches, n, 2, 3)) @ root.T + shift
+        parts[..., 2] += 10 - shift  # a guardrail has a level, and moves with nothing
+        looks = np.stack([parts[:, :, 0], parts.mean(axis=2)], axis=2).reshape(launches, n, 6)
+        names = [f"{m}{k}" for k in (1, 2) for m in "abg"]
+        read.append(moments.from_samples([looks], columns=names, arm=arm))
+    both = read[0] + read[1]
+
+    def compare(name, level=0.95):
+        return inference.compare(
+            both, metric(numerator=name), control="control", treatment="early", days=14, pre_days=1, level=level
+        )
+
+    return {(m, k): compare(f"{m}{k}") for m, k in itertools.product("abg", (1, 2))}
+
+
+def verdicts(found, launch_number, margin):
+    """Read one launch at both looks as the scorecard does; give the verdict of each."""
+    said = []
+    for k in (1, 2):
+        so_far = {m: [found[m, look][launch_number] for look in range(1, k + 1)] for m in "abg"}
+
+        def at(level, so_far=so_far):
+            return [scorecard.newest(so_far[m], [7, 14], better="higher", alpha=1 - level) for m in "ab"]
+
+        family = inference.adjust_family(at(0.95), method="holm", at=at)
+        claims = [decision.read(metric(), e, role=role) for e, role in zip(family, ("north_star", "supporting"), strict=True)]  # fmt: skip
+        guard = scorecard.newest(so_far["g"], [7, 14], better="higher", alpha=0.05)
+        claims.append(decision.read(metric(), guard, role="guardrail", margin=margin))
+        look = Look(day=7 * k, planned=(7, 14))
+        said.append(decision.at_look(decision.decide([], claims), claims, look))
+    return said
+
+
+def stopped(said):
+    """Say whether a launch was stopped before its end, or at its end for a gain or for harm."""
+    first, last = said
+    return first.sentence.startswith("Stop") or last.decision in ("PROCEED", "ROLL BACK", "DELAY/REWORK")
+
+
+def test_a_launch_that_does_nothing_is_stopped_wrongly_in_at_most_one_of_twenty():
+    launches, margin = 250, Bound(value=-0.3, relative=False, text="-0.3")
+    found = simulated(np.random.default_rng(21), launches)
+    said = [verdicts(found, i, margin) for i in range(launches)]
+    wrong = np.mean([stopped(s) for s in said])
+    assert wrong <= 0.05
+    usual = [any(abs(found[m, k][i].diff / found[m, k][i].se) > 1.96 for m in "ab" for k in (1, 2)) for i in range(launches)]  # fmt: skip
+    assert np.mean(usual) > 0.1  # what reading both looks at the usual bound would do
+
+
+def test_a_large_gain_and_a_large_harm_stop_at_the_first_look():
+    launches = 20
+    found = simulated(np.random.default_rng(22), launches, effect=0.5)
+    safe, harmed = (Bound(value=v, relative=False, text=f"{v:g}") for v in (-0.5, -0.3))
+    gains = [verdicts(found, i, safe)[0] for i in range(launches)]
+    # z is 0.5 / sqrt(2 / 400) = 7.1 for the gain, and as much for the margin: either passes 2.96 almost surely
+    assert {v.decision for v in gains} == {"PROCEED"}
+    turned = {key: [harmed_by(e) if key[0] == "g" else e for e in es] for key, es in found.items()}
+    assert {verdicts(turned, i, harmed)[0].decision for i in range(launches)} == {"ROLL BACK"}
+
+
+def harmed_by(e):
+    """Move a guardrail's estimate down by 0.8: 0.5 beyond its margin."""
+    return replace(e, diff=e.diff - 0.8, low=e.low - 0.8, high=e.high - 0.8)
