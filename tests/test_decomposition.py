@@ -8,7 +8,7 @@ from scipy import stats
 from helpers import decomposition, launch, plots, scorecard, study, units
 from helpers.errors import ParameterError
 from helpers.metrics import FACTORS
-from helpers.results import NotEstimable
+from helpers.results import Check, NotEstimable
 
 LAUNCH = """\
 name: parts
@@ -65,6 +65,13 @@ def test_a_factors_interval_is_that_of_the_delta_method_on_a_log_scale(activatio
     found = decomposition.measure(activation).factors[2]
     width = np.log1p(found.rel_high) - np.log1p(found.rel_low)
     assert width == pytest.approx(2 * half, rel=0.05)  # within strata it is a little narrower
+
+
+def test_a_failed_check_takes_nothing_apart(activation):
+    failed = [Check(name="Arm counts", passed=False, detail="")]
+    closed = decomposition.measure(activation, checks=failed)
+    assert closed.reason == "not shown, because the check 'Arm counts' failed"
+    assert decomposition.frame(closed).empty
 
 
 def test_what_cannot_be_taken_apart_says_why(tmp_path, players):

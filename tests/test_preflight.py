@@ -166,6 +166,10 @@ def test_days_of_assignment_are_a_slice_and_fill_day_by_day(tables, opened):
     check = validity.srm_so_far(counts, data.launch.sampling.n, accounts=n)
     assert check.passed is False
     assert "Since 2026-09-1" in check.detail
+    (asked,) = preflight.filling(data)
+    assert (asked.passed, asked.detail) == (check.passed, check.detail)
+    assert asked in preflight.checks(data)
+    assert preflight.filling(opened(tables)) == ()  # nobody knows when these came
 
 
 def test_strata_with_other_splits_are_held_against_their_own_plan(tables, opened):
