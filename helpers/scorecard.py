@@ -330,8 +330,7 @@ def _basis(data: Study, read: Moments, treatment: str) -> str:
         else ""
     )
     if len(launch.looks) > 1:
-        number = launch.looks.index(launch.days) + 1
-        told = f" This is look {number} of {len(launch.looks)}; intervals hold at all looks together.{told}"
+        window += f", look {launch.looks.index(launch.days) + 1} of {len(launch.looks)}"
     return (
         f"Measured on {n[treatment]:,.0f} accounts of {treatment} against {n[control]:,.0f} of {control}{window}.{told}"
     )

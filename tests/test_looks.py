@@ -108,7 +108,7 @@ def test_a_look_is_the_launch_that_ends_there_with_intervals_for_all_looks(opene
     assert isinstance(first.so_far["churn_14d"][0], NotEstimable)  # its window ends with the launch
     last = next(c.estimate for c in card.claims if c.metric == "churn_14d")
     assert last.high - last.low == pytest.approx(card.so_far["churn_14d"][-1].high - card.so_far["churn_14d"][-1].low)
-    assert "This is look 1 of 2; intervals hold at all looks together." in first.basis
+    assert "over 7 days from 2026-09-07, look 1 of 2." in first.basis
 
 
 LAUNCH_ONCE = LAUNCH.replace("days: 14", "days: 7").replace("decision: {looks: [7, 14]}\n", "").replace(", {metric: churn_14d, margin: +50%}", "")  # fmt: skip
