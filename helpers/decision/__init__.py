@@ -29,7 +29,7 @@ from helpers.decision import settling
 from helpers.decision.claims import in_unit, out_of_reach, read, scaled, short, side, size, span
 from helpers.results import SUCCESS, Check, Claim, Decision, Estimate, Look, NotEstimable, Verdict
 
-__all__ = ["answer", "decide", "read", "won"]
+__all__ = ["answer", "at_look", "decide", "read", "won"]
 
 ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
 SENTENCE_WORDS, BASIS_WORDS, STATE_WORDS = 60, 34, 16
