@@ -30,7 +30,7 @@ def wanted(launch: Launch) -> Sampling:
 
 def exclusions(launch: Launch, frame: ibis.Table) -> tuple[str | Condition, ...]:
     """List the rules of eligibility: the launch's own, or the flags of the contract that the frame holds."""
-    asked = wanted(launch).exclude
+    asked = launch.sampling.exclude if launch.sampling else None
     return tuple(f for f in sampling.FLAGS if f in frame.columns) if asked is None else asked
 
 

@@ -122,7 +122,8 @@ def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
         "p": p,
         "formula": brief.formula(p),
         "window": f"{m.window_days or launch.days} days from assignment",
-        "kind": m.kind.replace("_", " ") + (f", capped at the {m.cap:.1%} quantile of both arms" if m.cap else ""),
+        "kind": m.kind.replace("_", " ")
+        + (f", capped at the {m.cap:.1%} quantile of those that have any" if m.cap else ""),
         "asked": "" if asked is None else p.asked,
         "both": "" if asked is None else _both_ways(asked, p.baseline, m.unit),
         "drives": titled(p.drives or (launch.plan[0].metric.name if p.role == "supporting" else ""), launch.titles),
@@ -188,7 +189,7 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         "Stage": "the last: what is good enough is shipped" if rule.stage == "last" else "",
         "Novelty": rule.novelty,
         "Show": _show(launch),
-        "Outliers": f"{launch.outliers.rule}; caps {launch.outliers.caps.replace('_', ' ')}" if launch.outliers else "",
+        "Outliers": _outliers(launch),
         "Segments": ", ".join(launch.segments),
         "Post-stratified by": ", ".join(rule.poststratify),
         "Calendar": _calendar(launch),
@@ -208,6 +209,20 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         ),
     }
     return list(rows.items())
+
+
+def _outliers(launch: Launch) -> str:
+    """Say what becomes of extreme accounts."""
+    if not (rule := launch.outliers):
+        return ""
+    said = [rule.rule]
+    said += [
+        f"{launch.titles[m]} above {at:,.4g} is impossible, and removed" for m, at in rule.impossible_above.items()
+    ]
+    said += ["made for those who watch most, nobody is capped"] * rule.heavy_viewers_are_target
+    if any(p.metric.cap for p in launch.plan):
+        said.append("caps from " + ("all arms together" if rule.caps == "pooled" else "before the launch"))
+    return "; ".join(said)
 
 
 def _drawn(launch: Launch) -> str:

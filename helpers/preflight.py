@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from ibis import _
 
-from helpers import schema, units, validity
+from helpers import assignment, sampling, schema, units, validity
 from helpers.metrics import UNITS_TABLE
 from helpers.results import Check
 from helpers.study import Study
 from helpers.units.query import anchor
 
 ATTRIBUTES = ("device", "region", "country", "tenure", "age_band", "engagement")
+IMPOSSIBLE = "Impossible accounts"
 RECENT_DAYS = 7  # whoever was seen this shortly before the launch is expected back
 SEEN = ["regulars", "again", "rows"]
 LOGS = {  # and what may lack values
@@ -41,6 +42,8 @@ def checks(data: Study) -> tuple[Check, ...]:
         validity.returned(seen, control),
         validity.missing(nulls, control),
         *drawn_together(data),
+        *nobody(data),
+        *excluded(data),
     )
 
 
@@ -51,6 +54,47 @@ def filling(data: Study) -> tuple[Check, ...]:
         return ()
     accounts = max(int(counts.to_numpy().sum()), sum(planned.n.values()))
     return (validity.srm_so_far(counts, planned.n, accounts=accounts),)
+
+
+def nobody(data: Study) -> tuple[Check, ...]:
+    """Count by arm the accounts that were removed because nobody can have so much; nothing where no limit was set."""
+    limits = data.launch.outliers.impossible_above if data.launch.outliers else {}
+    if not limits:
+        return ()
+    what = " or ".join(f"{data.launch.titles[name]} above {limit:,.4g}" for name, limit in limits.items())
+    if (gone := units.impossible(data)) is None:
+        detail = f"Whether any account has the impossible ({what}) could not be asked: these data do not hold it."
+        return (Check(name=IMPOSSIBLE, passed=None, detail=detail),)
+    found, n = _by_arm(data, gone), _by_arm(data, data.assignments)
+    return (validity.alike(IMPOSSIBLE, found, n, what=f"were removed as impossible ({what})"),)
+
+
+def excluded(data: Study) -> tuple[Check, ...]:
+    """Count by arm the accounts that were assigned although the plan, or a flag of the contract, excludes them.
+
+    They stay in: what the plan excludes was to be left out by the draw. Nothing where there are none.
+    """
+    assigned = data.assignments
+    frame = data.tables.get("accounts", assigned)
+    rules = [
+        rule
+        for rule in assignment.exclusions(data.launch, frame)
+        if (rule if isinstance(rule, str) else rule.column) in frame.columns
+    ]
+    if not rules:
+        return ()
+    out = frame.anti_join(sampling.eligible(frame, rules), "account").select(account=_.account.cast("string"))
+    found = _by_arm(data, assigned.select("arm", account=_.account.cast("string")).semi_join(out, "account"))
+    if not sum(found.values()):
+        return ()
+    what = f"carry what excludes an account ({', '.join(map(sampling.describe, rules))}), and stay in"
+    return (validity.alike("Excluded accounts", found, _by_arm(data, assigned), what=what),)
+
+
+def _by_arm(data: Study, rows: ibis.Table) -> dict[str, int]:
+    """Count rows by arm, control first."""
+    counted = rows.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
+    return {arm: int(counted.get(arm, 0)) for arm in data.launch.arms.names}
 
 
 def one_arm_each(data: Study) -> Check:

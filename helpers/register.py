@@ -70,6 +70,13 @@ def decisive(launch: Launch) -> dict[str, str]:
         found["the post-stratification"] = f"by {', '.join(rule.poststratify)}"
     if rule.stage == "last":
         found["the stage"] = "the last"
+    if launch.outliers and launch.outliers.impossible_above:
+        limits = launch.outliers.impossible_above.items()
+        found["what is impossible"] = ", ".join(f"{metric} above {limit:g}" for metric, limit in limits)
+    if launch.outliers and launch.outliers.heavy_viewers_are_target:
+        found["the target"] = "those who watch most"
+    if launch.outliers and launch.outliers.caps != "pooled" and any(p.metric.cap for p in launch.plan):
+        found["the amounts that caps are taken from"] = "those before the launch"
     if launch.show:
         found["the format of the show"] = launch.show.format
     for p in launch.plan:

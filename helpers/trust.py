@@ -35,13 +35,17 @@ def questions(data: Study, card: Scorecard) -> tuple[Check, ...]:
 
 
 def carried(data: Study, card: Scorecard) -> tuple[Check, ...]:
-    """Ask of each gain whether a few accounts carry it, and without a gain of the first amount (chapter 06)."""
+    """Ask of each gain whether a few accounts carry it, and whether it hangs on the choice of a cap (chapter 06).
+
+    Without a gain the first amount is asked.
+    """
     amounts = [p.metric for p in units.measurable(data) if p.metric.per_account and p.metric.kind in AMOUNTS]
     asked = _won(card, amounts) or [m for m in amounts if m.denominator is None][:1]
     if not asked:
         detail = "Not asked: the plan has no amount of which a few accounts could have most."
         return (Check(name="Concentration", passed=None, detail=detail),)
-    return tuple(_about(m, influence.concentration(data, m.name, treatment=card.treatment)) for m in asked)
+    both = (influence.concentration, influence.survives_caps)
+    return tuple(_about(m, ask(data, m.name, card.treatment)) for m in asked for ask in both)
 
 
 def lasting(data: Study, card: Scorecard) -> tuple[Check, ...]:
@@ -70,6 +74,7 @@ def _won(card: Scorecard, metrics: Sequence[Metric]) -> list[Metric]:
 
 def _about(metric: Metric, check: Check) -> Check:
     """Say of which metric something was asked."""
-    title = f"{metric.title}, its numerator" if check.name == "Concentration" and metric.denominator else metric.title
+    amount = metric.denominator and not check.name.startswith("Novelty")
+    title = f"{metric.title}, its numerator" if amount else metric.title
     detail = f"{title}: {check.detail[:1].lower()}{check.detail[1:]}"
     return replace(check, name=f"{check.name}: {metric.title}", detail=detail)

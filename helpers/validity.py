@@ -222,6 +222,37 @@ def one_arm_each(accounts: int, *, repeated: int, switched: int) -> Check:
     return Check(name=name, passed=False, detail=detail)
 
 
+def alike(name: str, found: Mapping[str, int], n: Mapping[str, int], *, what: str, alpha: float = ALPHA) -> Check:
+    """Ask whether accounts of a kind that a sound launch cannot make are as many in every arm, by Fisher's exact test.
+
+    Each treatment is held against control; the smallest p times their number is compared with `alpha`. More of them in
+    one arm means that the launch, or the assignment, made them: what removes or excludes them then removes an effect.
+
+    Args:
+        name: of the check.
+        found: accounts of the kind in each arm, control first.
+        n: all accounts of the same arms.
+        what: what is true of them, in words that follow "12 of 3,000 accounts of control".
+        alpha: how rarely a sound launch may fail.
+
+    >>> alike("Bots", {"old": 1, "new": 9}, {"old": 900, "new": 900}, what="are bots").detail
+    '1 of 900 accounts of old and 9 of 900 of new are bots: as many in each arm, within chance.'
+    """
+    control, *treatments = ((found[arm], n[arm] - found[arm]) for arm in found)
+    p = min((float(stats.fisher_exact([control, t]).pvalue) for t in treatments), default=1.0)
+    p, passed = min(1.0, p * len(treatments)), p * len(treatments) >= alpha
+    first, *rest = (f"{found[arm]:,} of {n[arm]:,}" for arm in found)
+    arms = list(found)
+    others = " and ".join(f"{said} of {arm}" for said, arm in zip(rest, arms[1:], strict=True))
+    detail = f"{first} accounts of {arms[0]} and {others} {what}: "
+    detail += (
+        "as many in each arm, within chance."
+        if passed
+        else "more in one arm than chance allows, so that the launch, or who was assigned, made them."
+    )
+    return Check(name=name, passed=passed, detail=detail, p=p)
+
+
 def false_alarms(checks: Iterable[Check], alpha: float = ALPHA) -> str:
     """Say how often the checks together stop a sound launch: each with a p does so in at most `alpha` of launches."""
     n = sum(check.p is not None for check in checks)

@@ -114,7 +114,6 @@ FAULTS = [
     ("R11", "W", ("segments",), list("abcdef")),
     ("R11", "W", ("sampling", "n", "new"), 2_500),
     ("R12", "W", ("outliers",), None),
-    ("R12", "W", ("outliers", "caps"), "per_arm"),
     ("R13", "W", STAR, OWN | {"kind": "proportion"}),
     ("R13", "W", STAR, OWN | {"kind": "count", "numerator": {"table": "plays", "agg": "any"}}),
     ("R14", "I", ("metrics", "supporting", 0, "target"), "+6%"),

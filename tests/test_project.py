@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "validity": {"anytime", "errors", "results"},
     "power": {"errors", "inference", "metrics", "moments", "results"},
     "decision": {"errors", "metrics", "results", "wording"},
-    "preflight": {"errors", "metrics", "results", "schema", "study", "units", "validity"},
+    "preflight": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units", "validity"},
     "diversity": {"errors", "inference", "metrics", "moments", "results", "robust", "study", "units"},
     "survival": {"errors", "inference", "metrics", "moments", "results", "robust", "study", "units"},
     "scorecard": {"decision", "diversity", "errors", "inference", "launch", "logs", "metrics", "moments", "power", "preflight", "results", "robust", "sequential", "study", "survival", "units", "validity"},

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import inference, metrics, moments, plots, scorecard, segments, study
+from helpers import inference, metrics, moments, plots, scorecard, segments, simulate, study
 from helpers.errors import DataError, ParameterError
 from helpers.launch import load
 from helpers.metrics import UNITS_TABLE, Measure, Metric
@@ -378,35 +378,29 @@ def test_trimmed_means_are_compared_as_scipy_does(control, treatment, share):
     assert reference.freedom(e) == pytest.approx(theirs.df, rel=1e-5)  # digits are lost on the way back from limits
 
 
-def test_a_pooled_cap_is_that_of_r():
-    inputs, expected, tolerance = case("winsorized__cookiecats_upper_0.99")
-    arms, near_ = accounts.of(*rounds()), near(tolerance)
-    limit = estimators.cap_at(arms.pooled, inputs["upper_quantile"])
-    e = estimators.capped(arms, limit)
-    assert limit == expected["cap"]
+def test_a_capped_mean_is_that_of_r():
+    _, expected, tolerance = case("winsorized__cookiecats_upper_0.99")  # R's cap is a quantile of zeros and all
+    e = estimators.capped(accounts.of(*rounds()), expected["cap"])
     found = (e.control, e.treatment, e.diff, e.se, e.p, e.low, e.high)
     keys = ("mean_2", "mean_1", "diff", "se", "p")
-    assert found == near_((*(expected[k] for k in keys), *expected["ci"]))
-    assert (e.diff / e.se, reference.freedom(e)) == near_((expected["t"], expected["df"]))
+    assert found == near(tolerance)((*(expected[k] for k in keys), *expected["ci"]))
+    assert (e.diff / e.se, reference.freedom(e)) == near(tolerance)((expected["t"], expected["df"]))
 
 
-def test_a_cap_does_not_erase_what_few_accounts_have():
-    rare = np.zeros(1_000)
-    rare[:4] = [1, 2, 3, 100]
-    limit = estimators.cap_at(rare, 0.99)
-    assert 3 < limit < 100
-    assert np.minimum(rare, limit).sum() > 6
+def test_a_cap_stays_where_it_is_however_many_have_nothing():
+    some = np.random.default_rng(3).lognormal(3, 1, 51)
+    limits = {n: estimators.cap_at(np.r_[np.zeros(n), some[:k]], 0.95) for n, k in ((0, 51), (949, 51), (99_949, 51))}
+    assert set(limits.values()) == {np.quantile(some, 0.95)}  # numpy's, of those who have something
+    left = [
+        np.minimum(some[:k], estimators.cap_at(np.r_[np.zeros(1_000 - k), some[:k]], 0.95)).sum() / some[:k].sum()
+        for k in (49, 50, 51)
+    ]
+    assert np.ptp(left) < 0.01  # a quantile of zeros and all leaves 98 %, 0.3 % and 7 % of such means
+    table = estimators.caps(accounts.of(np.r_[np.zeros(949), some], np.r_[np.zeros(900), some, some[:49]]))
+    assert table["at"].dropna().is_monotonic_increasing
+    assert table["over_control"].is_monotonic_decreasing
     with pytest.raises(ParameterError, match="nothing to cap"):
         estimators.cap_at(np.zeros(5), 0.99)
-
-
-@few_examples
-@given(st.lists(st.tuples(st.floats(0, 1e3), st.floats(0.1, 1e3)), min_size=1, max_size=20), st.floats(0.1, 500))
-def test_a_capped_account_keeps_its_ratio(pairs, cap):
-    numerator, denominator = np.array(pairs).T
-    top, bottom = estimators.capped_ratio(numerator, denominator, cap)
-    assert (top <= cap * (1 + 1e-12)).all()
-    assert top / bottom == pytest.approx(numerator / denominator, rel=1e-9)
 
 
 def test_means_are_those_of_the_scorecard():
@@ -428,6 +422,76 @@ def test_means_are_those_of_the_scorecard():
         ours = estimators.mean(arms)
         for key in ("control", "treatment", "diff", "se", "low", "high", "rel_low", "rel_high", "p", "mde"):
             assert getattr(ours, key) == pytest.approx(getattr(theirs, key), rel=1e-9), key
+
+
+def drawn_unequally(folder):
+    """Write an own table whose heavy viewers were oversampled within strata, and open it."""
+    rng, n = np.random.default_rng(31), 3_000
+    stratum = rng.choice(["light", "medium", "heavy"], n, p=[0.3, 0.3, 0.4])
+    level = pd.Series(stratum).map({"light": 2.0, "medium": 8.0, "heavy": 25.0}).to_numpy()
+    arm = rng.choice(["old", "new"], n, p=[0.6, 0.4])
+    past, luck = rng.gamma(2, level / 2), rng.gamma(2, level / 3)
+    weight = pd.Series(stratum).map({"light": 30.0, "medium": 10.0, "heavy": 2.0})
+    table = pd.DataFrame(
+        {"user": [f"u{i}" for i in range(n)], "version": arm, "type": stratum, "pw": weight, "past": past}
+    )
+    table["hours"] = past + luck + np.where(arm == "new", 0.3 * level, 0)
+    table.to_csv(folder / "players.csv", index=False)
+    (folder / "gate.yaml").write_text(
+        textwrap.dedent("""\
+            name: gate
+            data: {units: players.csv, account: user, arm: version, weight: pw, stratum: type}
+            arms: {control: old, treatment: new}
+            metrics:
+              north_star: {name: hours, kind: mean, column: hours, better: higher, covariates: [past]}
+              supporting: [{name: capped, kind: mean, column: hours, better: higher, cap: 0.9, covariates: [past]}]
+            """)
+    )
+    return study.open(load(folder / "gate.yaml")), table
+
+
+def test_weighted_means_are_those_of_the_scorecard(tmp_path):
+    data, table = drawn_unequally(tmp_path)
+    hours, capped = (c.estimate for c in scorecard.measure(data).claims)
+    plain, *_ = scorecard.measure(data).plain
+    arms, limited = accounts.read(data), accounts.read(data, "capped")
+    assert limited.limit == pytest.approx(np.quantile(table["hours"], 0.9), rel=1e-12)
+    pairs = [
+        (hours, estimators.mean(arms)),
+        (plain, estimators.mean(arms.without_past())),
+        (capped, influence.primary(limited)[0].estimate),
+    ]
+    for theirs, ours in pairs:
+        for key in ("control", "treatment", "diff", "se", "p", "rel_low", "rel_high"):
+            assert getattr(ours, key) == pytest.approx(getattr(theirs, key), rel=1e-7), key
+        assert "weighted to the population" in ours.method
+    new = table[table["version"] == "new"]
+    assert plain.treatment == pytest.approx(np.average(new["hours"], weights=new["pw"]), rel=1e-9)
+
+
+def test_weights_go_into_who_is_heavy_and_what_they_bring(tmp_path):
+    data, table = drawn_unequally(tmp_path)
+    found = influence.split(accounts.read(data), 0.05)
+    over = table["hours"] > found.above
+    assert np.average(over, weights=table["pw"]) == pytest.approx(0.05, abs=0.003)
+    assert over.mean() > 0.08  # of the accounts, among whom heavy ones are too many
+    old, new = (table[table["version"] == v] for v in ("old", "new"))
+    bare = influence.split(accounts.read(data).without_past(), 0.05)
+    brought = [np.average(rows["hours"].where(over, 0.0).loc[rows.index], weights=rows["pw"]) for rows in (old, new)]
+    assert bare.heavy.amount == pytest.approx(brought[1] - brought[0], rel=1e-9)
+
+
+def test_what_cannot_be_weighted_says_so(tmp_path):
+    arms = accounts.read(drawn_unequally(tmp_path)[0])
+    rng = np.random.default_rng(1)
+    found = {r.name: r.estimate for r in readings.readings(arms, rng=rng, replicates=200)}
+    weighted = {n for n, e in found.items() if "weighted to the population" in e.method}
+    once = {n for n, e in found.items() if "each account counts once, whatever its weight" in e.note}
+    assert weighted | once == set(found)
+    assert not weighted & once
+    mean, trimmed = readings.resampled(arms, (bootstrap.MEAN, bootstrap.trimmed_mean(0, 0.01)), rng=rng)
+    assert mean.diff == pytest.approx(estimators.mean(arms.without_past()).diff, rel=1e-3)  # blocks of neighbours
+    assert "each account counts once" in trimmed.note
 
 
 def test_a_geometric_mean_is_a_mean_of_logarithms():
@@ -504,6 +568,16 @@ def test_the_chance_to_have_more_is_tested_as_scipy_does(control, treatment):
     assert e.p == pytest.approx(theirs.pvalue, rel=1e-9, abs=1e-12)
     wins = np.subtract.outer(treatment, control)
     assert e.treatment == pytest.approx((wins > 0).mean() + (wins == 0).mean() / 2)
+
+
+def test_a_shift_among_ties_has_no_answer_instead_of_a_false_one():
+    most = np.r_[np.zeros(800), np.arange(1.0, 201)]
+    refused = ranks.shift(accounts.of(most, most[10:]))
+    assert "so many accounts have the same amount" in refused.reason
+    rng = np.random.default_rng(2)
+    counts = ranks.shift(accounts.of(rng.poisson(6, 200), rng.poisson(6.3, 200)))
+    assert counts.low == counts.diff == 0  # differences of counts are whole, and 0.000000005 would be above 0
+    assert counts.high == pytest.approx(1, abs=1e-6)
 
 
 def test_medians_may_differ_while_the_chance_is_one_half():
@@ -629,27 +703,54 @@ def test_without_the_heaviest_a_narrow_effect_is_gone_and_a_broad_one_is_not():
     assert all(m.p < 0.05 for m in means)
 
 
-def test_heavy_viewers_who_are_the_target_stay_and_the_words_and_the_primary_change():
+def test_the_planned_mean_comes_first_and_the_words_follow_plan_and_direction():
     rng = np.random.default_rng(19)
     (arms,) = launches(rng, 1, lambda x: x + 600 * (rng.random(len(x)) < 0.01))
     plain, meant = (influence.check(arms, heavy_viewers_are_target=t) for t in (False, True))
     assert (plain.passed, meant.passed) == (False, True)
     assert "as intended" in meant.detail
-    first = [influence.primary(arms, heavy_viewers_are_target=t) for t in (False, True)]
-    assert [r[0].name for r in first] == ["mean capped at the 99% quantile", "mean"]
-    assert first[1][0].estimate == replace(estimators.mean(arms), metric="hours: mean")
-    assert first[1][1].estimate.n_control < 0.15 * arms.n[0]
-    words = [
-        influence.answer(arms, c, r[0], heavy_viewers_are_target=t)
-        for c, r, t in zip((plain, meant), first, (False, True), strict=True)
+    limited = replace(arms, cap=0.999, limit=300.0)
+    first = [
+        influence.primary(arms),
+        influence.primary(limited),
+        influence.primary(arms, heavy_viewers_are_target=True),
     ]
+    planned = ["mean", "mean capped at the 99.9% quantile of those that have any", "mean"]
+    assert [r[0].name for r in first] == planned
+    assert first[0][0].estimate == replace(estimators.mean(arms), metric="hours: mean")
+    assert first[1][0].estimate.diff == estimators.capped(arms, 300.0).diff
+    assert [r.name for r in first[2]] == ["mean", "mean of the heaviest tenth before"]
+    assert first[2][1].estimate.n_control < 0.15 * arms.n[0]
+    told = influence.answer(arms, plain, first[0][0])
     assert re.fullmatch(
-        r"hours \(mean capped at the 99% quantile\): \+(\d\.\d+) \(between [+−](\d\.\d+) and \+(\d\.\d+)\); "
-        r"by this measure (a rise|neither a rise nor a fall) stands out from chance\.",
-        words[0][1],
+        r"hours \(mean\): \+\d\.\d+ \(between \+\d\.\d+ and \+\d\.?\d+\); "
+        r"by this measure a rise, and so a gain, stands out from chance\.",
+        told[1],
     )
-    assert "Do not tell it as a gain for everybody" in words[0][2]
-    assert "keep every one of them in" in words[1][2]
+    assert "Do not tell it as a gain for everybody" in told[2]
+    assert "keep every one of them in" in influence.answer(arms, meant, first[2][0], heavy_viewers_are_target=True)[2]
+    worse = replace(arms, better="lower")
+    asked = influence.check(worse)
+    assert asked.detail.endswith("What the average account lost, most accounts did not.")
+    told = influence.answer(worse, asked, influence.primary(worse)[0])
+    assert "a rise, and so a loss, stands out" in told[1]
+    assert "Do not tell it as a loss for everybody" in told[2]
+
+
+def test_a_conclusion_hangs_on_the_cap_where_a_few_carry_it_and_not_where_all_gain():
+    rng = np.random.default_rng(24)
+    few = [influence.cap_choice(a) for a in launches(rng, 30, lambda x: x + 500 * (rng.random(len(x)) < 0.005))]
+    all_ = [influence.cap_choice(a) for a in launches(rng, 30, lambda x: 1.08 * x)]
+    none = [influence.cap_choice(a) for a in launches(rng, 30, lambda x: x)]
+    assert sum(c.passed is False for c in few) >= 22
+    assert sum(c.passed is True for c in few) <= 4  # where what is left stands out by chance, one in twenty
+    assert sum(c.passed is True for c in all_) >= 25
+    assert not any(c.passed is False for c in all_)
+    assert sum(c.passed is not None for c in none) <= 5  # nothing that could hang on a cap
+    failed = next(c for c in few if c.passed is False)
+    assert failed.detail.startswith("The gain hangs on the choice of the cap: capped at ")
+    (turned,) = launches(rng, 1, lambda x: np.where(rng.random(len(x)) < 0.01, x + 900, 0.9 * x))
+    assert influence.cap_choice(turned).passed is False
 
 
 def test_arms_whose_data_failed_a_check_show_no_effect():
@@ -676,14 +777,11 @@ def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     rng = np.random.default_rng(20)
     kept = replace(accounts.of(rng.random(100) < 0.5, rng.random(100) < 0.6), shares=True)
     assert influence.check(kept).passed is True
-    assert influence.check(replace(kept, weighted=True)).detail.endswith(
-        "Each account counts once here, whatever its weight."
-    )
-    (only,) = influence.primary(replace(kept, title="Stayed", weighted=True))
-    assert only.estimate.metric == "value: mean, each account once"
-    told = influence.answer(replace(kept, title="Stayed"), influence.check(replace(kept, weighted=True)), only)
+    assert influence.cap_choice(kept).passed is None
+    (only,) = influence.primary(kept)
+    told = influence.answer(replace(kept, title="Stayed"), influence.check(kept), only)
     assert told[0].endswith("cannot carry it.")
-    assert told[1].startswith("Stayed (mean, each account once): ")
+    assert told[1].startswith("Stayed (mean): ")
     assert "percentage points" in influence.answer(kept, influence.check(kept), only)[1]
     few = accounts.of(hours(rng, 100), hours(rng, 100))
     assert influence.check(few).passed is None
@@ -692,17 +790,6 @@ def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     assert estimators.caps(accounts.of([], [])).empty
     with pytest.raises(ParameterError, match="must be above 0 and at most"):
         influence.split(few, 0.9)
-
-
-def test_impossible_accounts_go_from_both_arms_by_one_rule():
-    control, treatment = np.r_[np.ones(500), 900.0], np.r_[np.ones(500), np.full(40, 900.0)]
-    kept, check = accounts.screen(accounts.of(control, treatment), 672)
-    assert kept.n == (500, 500)
-    assert check.passed is False
-    assert check.p == pytest.approx(stats.fisher_exact([[1, 40], [500, 500]]).pvalue)
-    assert accounts.screen(kept, None)[1].passed is None
-    with pytest.raises(ParameterError, match="impossible_above is 0, must"):
-        accounts.screen(kept, 0)
 
 
 # Launches of the simulated service
@@ -824,6 +911,51 @@ def test_a_few_heavy_accounts_move_the_chance_to_have_more_by_a_quarter_of_a_poi
     assert power == pytest.approx([0.094, 0.116], abs=0.001)
 
 
+@functools.cache
+def pooled(scenario):
+    """Simulate a service twice with the same luck, without events: hours before, without the launch, and with it."""
+    pool = simulate.pool(simulate.Simulation(scenario=scenario, accounts=24_000, seed=5))
+    before, hours = (pool.columns.index(name) for name in ("hours_before", "hours"))
+    usual, changed = (world[:, [before, hours]].astype(float) / 4 for world in (pool.control, pool.treatment))
+    return usual[:, 0], usual[:, 1], changed[:, 1]
+
+
+def dealt(scenario, runs):
+    """Deal the same accounts into two arms again and again."""
+    before, usual, changed = pooled(scenario)
+    rng = np.random.default_rng(25)
+    for _ in range(runs):
+        new = rng.random(len(usual)) < 0.5
+        arms = accounts.of(usual[~new], changed[new], metric="hours_per_account_week", unit="h/week")
+        yield replace(arms, control_before=before[~new, None], treatment_before=before[new, None])
+
+
+def test_the_chapter_calls_binges_of_a_few_concentrated_and_a_lift_of_all_broad():
+    """Per scenario, ten launches of 12,000 + 12,000 accounts; +4.3 % by 0.5 % of the accounts, or 3 % longer sessions."""
+    told = {}
+    for scenario in ("outlier_driven", "broad_lift"):
+        for arms in dealt(scenario, 10):
+            first, found, choice = influence.primary(arms)[0], influence.check(arms), influence.cap_choice(arms)
+            assert first.name == "mean"
+            told.setdefault(scenario, []).append(
+                (first.estimate.low > 0, found.passed, choice.passed, influence.answer(arms, found, first))
+            )
+    few, all_ = (list(zip(*told[s], strict=True)) for s in ("outlier_driven", "broad_lift"))
+    assert sum(few[0]) >= 9  # the mean finds it, in 90 % or more of launches
+    assert few[1].count(False) >= 6
+    assert few[2].count(False) >= 6
+    assert True not in few[1]
+    assert "Do not tell it as a gain for everybody" in few[3][few[1].index(False)][2]
+    assert all_[1].count(True) >= 4
+    assert False not in (*all_[1], *all_[2])
+    assert "The result speaks for most accounts" in all_[3][all_[1].index(True)][2]
+    (arms,) = dealt("outlier_driven", 1)
+    stories = influence.stories(arms, rng=np.random.default_rng(1))
+    table = readings.side_by_side(stories, rng=np.random.default_rng(1), replicates=200).set_index("method")
+    assert table.loc["mean", "finds that"] == "everybody gains and a few gain"
+    assert table.loc["rank test (Brunner-Munzel)", "finds that"] == "everybody gains"
+
+
 def test_the_few_of_a_planted_launch_are_found_and_kept_where_they_are_meant(tmp_path):
     target = "outliers: {rule: none, heavy_viewers_are_target: true}\n"
     data = simulated(tmp_path, "heavy_target", seed=3, n=(6_000, 6_000), more=target)
@@ -834,6 +966,9 @@ def test_the_few_of_a_planted_launch_are_found_and_kept_where_they_are_meant(tmp
     assert found.detail.startswith("Concentrated")
     assert (found.passed, meant.passed) == (False, True)
     assert meant.detail.startswith("Concentrated, as intended")
+    assert influence.cap_choice(arms).passed is False
+    assert influence.survives_caps(data).detail.startswith("Not asked: the launch is for those who watch most")
+    assert influence.primary(arms, heavy_viewers_are_target=True)[0].name == "mean"
     few = arms.treatment > np.quantile(arms.pooled, 0.999)
     assert few.sum() > 5  # nobody was taken out
     with pytest.raises(ParameterError, match="did you mean 'treated'"):

@@ -1,13 +1,16 @@
 """From events to one row per account: windows, zeros, conditions, caps, and what is refused."""
 
+from dataclasses import replace
+
 import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from helpers import inference, launch, moments, scorecard, study, units
-from helpers.errors import DataError, PremiereError
-from helpers.results import Estimate
+from helpers import inference, launch, moments, preflight, scorecard, study, units
+from helpers.errors import DataError, LaunchError, PremiereError
+from helpers.results import Estimate, NotEstimable
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
 LAUNCH = """\
@@ -394,6 +397,87 @@ def test_a_cap_of_what_few_accounts_have_is_taken_among_those(players):
     got = units.load(study.open(launch.load(path))).execute()
     assert got["hours_cap0.9"].max() == pytest.approx(np.quantile(np.arange(1.0, 11), 0.9))
     assert (got["hours_cap0.9"] > 0).sum() == 10
+
+
+LIMIT = "outliers: {rule: none, impossible_above: {hours: 100}}\n"
+
+
+def with_limit(players, extra):
+    """Give some accounts of either arm 900 hours, which the launch calls impossible."""
+    path, table = players
+    for arm, n in extra.items():
+        table.loc[table.index[table["version"] == arm][:n], "hours"] = 900.0
+    table.to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text() + LIMIT)
+    return study.open(launch.load(path)), table[table["hours"] < 100]
+
+
+def test_impossible_accounts_are_in_no_chapter_and_are_counted_by_arm(players):
+    data, left = with_limit(players, {"old": 7, "new": 9})
+    got = units.load(data).execute()
+    assert set(got["account"]) == set(left["user"])
+    assert units.drawn(data).count().execute() == len(left)
+    card = scorecard.measure(data)
+    check = next(c for c in card.checks if c.name == "Impossible accounts")
+    assert check.passed is True
+    assert check.detail.startswith("7 of 2,000 accounts of old and 9 of 2,000 of new were removed as impossible (Hours")
+    assert card.claims[0].estimate.n_control == 1_993
+    assert not any(c.name == "Impossible accounts" for c in preflight.checks(replace(data, launch=unlimited(data))))
+
+
+def test_impossible_accounts_of_one_arm_close_the_reading(players):
+    data, _ = with_limit(players, {"old": 1, "new": 30})
+    check = next(c for c in preflight.checks(data) if c.name == "Impossible accounts")
+    assert check.passed is False
+    assert check.p == pytest.approx(stats.fisher_exact([[1, 30], [1_999, 1_970]]).pvalue, rel=1e-9)
+    assert isinstance(scorecard.measure(data).claims[0].estimate, NotEstimable)
+
+
+def unlimited(data):
+    return data.launch.model_copy(update={"outliers": None})
+
+
+def test_flagged_accounts_that_were_assigned_all_the_same_are_counted_by_arm(players):
+    path, table = players
+    table.assign(bot_suspect=table.index < 40).to_csv(path.parent / "players.csv", index=False)
+    data = study.open(launch.load(path))
+    check = next(c for c in preflight.checks(data) if c.name == "Excluded accounts")
+    arms = table[:40]["version"].value_counts()
+    assert check.detail.startswith(f"{arms['old']} of 2,000 accounts of old and {arms['new']} of 2,000 of new carry")
+    assert "bot_suspect" in check.detail
+    assert units.load(data).count().execute() == len(table)  # they stay in
+
+
+def test_impossible_accounts_are_known_from_their_events_and_leave_them_all(tmp_path, tables):
+    save(tables, tmp_path / "tables")
+    limit = "outliers: {rule: none, impossible_above: {hours_per_account_week: 0.9}}\n"  # a: 4 hours in four weeks
+    data = opened(tmp_path, LAUNCH + limit)
+    assert units.load(data).execute()["account"].sort_values().tolist() == ["b", "c", "d"]
+    plays = units.values(data, replace(data.launch.plan[0].metric, kind="quantile")).execute()
+    assert set(plays["account"]) == {"c"}
+    (check,) = (c for c in preflight.checks(data) if c.name == "Impossible accounts")
+    assert check.detail.startswith("1 of 2 accounts of control and 0 of 2 of early were removed as impossible")
+    del tables["plays"]
+    save(tables, tmp_path / "fewer")
+    (blind,) = (
+        c
+        for c in preflight.checks(opened(tmp_path, LAUNCH.replace("source: tables", "source: fewer") + limit))
+        if c.name == "Impossible accounts"
+    )
+    assert blind.passed is None
+
+
+def test_a_cap_may_be_taken_from_before_the_launch(tmp_path, tables):
+    save(tables, tmp_path / "tables")
+    text = LAUNCH.replace(
+        "north_star: hours_per_account_week", "north_star: {metric: hours_per_account_week, cap: 0.9}"
+    )
+    data = opened(tmp_path, text + "outliers: {rule: none, caps: before}\n")
+    got = units.load(data).execute().set_index("account")
+    column = data.launch.plan[0].metric.column(data.launch.plan[0].metric.numerator)
+    assert got.loc[["a", "b", "c", "d"], column].tolist() == [120, 0, 90, 0]  # a's 240, held to its 120 before
+    with pytest.raises(LaunchError, match="there are 14 and 28"):
+        opened(tmp_path, text.replace("pre_days: 28", "pre_days: 14") + "outliers: {rule: none, caps: before}\n")
 
 
 def test_a_capped_ratio_is_capped_on_the_same_accounts(players):

@@ -206,6 +206,7 @@ class Launch(Section):
                 "looks", "'looks' need event tables: a table with a row per account does not say which look it is for"
             )
         self._check_past()
+        self._check_outliers()
         if self.sampling is not None and self.sampling.later and self.decision.stage == "last":
             raise PydanticCustomError(
                 "stage", "'decision.stage' is the last, but 'sampling.later' keeps accounts for later stages"
@@ -256,6 +257,30 @@ class Launch(Section):
                         f"'{key}' names '{name}', {fault}; name attributes known before the assignment, each once, "
                         "such as a device or a country",
                     )
+
+    def _check_outliers(self) -> None:
+        """Refuse rules about extreme accounts that contradict one another, or that nothing could be held against."""
+        rule, planned = self.outliers or Outliers(rule="none"), {p.metric.name: p.metric for p in self.plan}
+        for name in rule.impossible_above:
+            if name not in planned or planned[name].kind not in ("mean", "count"):
+                hint = f"it is a {planned[name].kind}" if name in planned else did_you_mean(name, planned)
+                raise PydanticCustomError(
+                    "outliers", f"'impossible_above' names '{name}', which is no mean or count of the plan; {hint}"
+                )
+        for metric in (m for m in planned.values() if m.cap is not None):
+            days, before = metric.window_days or self.days, self.pre_days if metric.covariates == "own" else 0
+            if rule.heavy_viewers_are_target:
+                raise PydanticCustomError(
+                    "outliers",
+                    f"'{metric.name}' has a 'cap', but 'heavy_viewers_are_target' keeps heavy viewers as they are; "
+                    "drop one of the two",
+                )
+            if rule.caps == "before" and days != before:
+                raise PydanticCustomError(
+                    "outliers",
+                    f"'caps: before' needs '{metric.name}' over as many days before the launch as after it; "
+                    f"there are {before} and {days}",
+                )
 
     def _check_past(self) -> None:
         """Refuse files of the past that are not there, and targets that have no past."""

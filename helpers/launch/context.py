@@ -86,14 +86,18 @@ class Frame(Section):
 
 
 class Outliers(Section):
-    """How extreme accounts are treated, decided before they are seen, and whether caps are common to the arms.
+    """How extreme accounts are treated, decided before they are seen.
 
-    `heavy_viewers_are_target` says that the launch is made for those who watch most: they are then kept and not capped.
+    `impossible_above` names amounts of the plan that no account can have, in the metric's unit: who has more in its
+    window is removed, in all arms and from every chapter. `caps` says of which amounts a metric's `cap` is the
+    quantile: those of all arms together, or those from before the launch. `heavy_viewers_are_target` says that the
+    launch is made for those who watch most: they stay as they are, and no metric is capped.
     """
 
     rule: Annotated[str, Field(min_length=1)]
-    caps: Literal["pooled", "per_arm"] = "pooled"
+    caps: Literal["pooled", "before"] = "pooled"
     heavy_viewers_are_target: bool = False
+    impossible_above: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
 
 class Show(Section):

@@ -199,13 +199,6 @@ def _outliers(s: Subject) -> Iterator[Hit]:
     outliers = s.launch.outliers
     if outliers is None and any(p.metric.kind in ("mean", "count") and p.metric.cap is None for p in s.launch.plan):
         yield Hit("W", ("outliers",), "no rule for outliers", "write 'outliers: {rule: …}', also when all stay in")
-    if outliers and outliers.caps == "per_arm":
-        yield Hit(
-            "W",
-            ("outliers", "caps"),
-            "caps taken in each arm differ with the effect, and hide part of it",
-            "write 'caps: pooled', which is also what is computed",
-        )
 
 
 def _kinds(s: Subject) -> Iterator[Hit]:

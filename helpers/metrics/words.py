@@ -128,9 +128,9 @@ class Metric:
     `window_days` counts from the account's assignment; None means the whole window of the launch. `per_week` divides by
     the weeks in the window. `covariates` are measured before the assignment and may sharpen the estimate: "own" means
     the metric itself in the pre-period, a tuple names other measures, an empty one means none. `cap` is the quantile
-    of all accounts, both arms together, above which the account's value is set to that quantile; of those above 0, if
-    so few have anything that it would be 0. Of a ratio the numerator is capped, and the denominator shrinks by the same
-    factor, so that the account keeps its own ratio and loses weight. `quantile` is for the kind of that name; `over`
+    of the accounts above 0, both arms together, to which an account's greater value is set. Of a ratio the numerator is
+    capped, and the denominator shrinks by the same factor, so that the account keeps its own ratio and loses weight.
+    `quantile` is for the kind of that name; `over`
     names the column whose values share the whole of an arm, for Gini and coverage.
 
     A time to an event is compared by its restricted mean. From event tables it is `until`, and every account is watched

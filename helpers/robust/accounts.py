@@ -1,4 +1,4 @@
-"""The accounts of two arms: one amount each, what each had before, and which of them cannot be people at all."""
+"""The accounts of two arms: one amount each, what each had before, and for how many others each one stands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+import pandas as pd
 
 from helpers import inference, units
 from helpers.errors import DataError, ParameterError, did_you_mean
@@ -15,6 +15,7 @@ from helpers.metrics import UNITS_TABLE, Metric
 from helpers.moments import WEIGHT
 from helpers.results import Check, NotEstimable, closed
 from helpers.robust import values
+from helpers.units import STRATUM
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from helpers.study import Study
 
     Floats = npt.NDArray[np.float64]
+    Codes = npt.NDArray[np.int64]
     Chosen = npt.NDArray[np.bool_] | npt.NDArray[np.int64]
 
 
@@ -30,8 +32,9 @@ class Arms:
     """Two arms of accounts on one metric, in its own unit and without any cap.
 
     `control` (n,) and `treatment` (m,) hold one amount per account; `control_before` (n, b) and `treatment_before`
-    (m, b) what was measured of it before the launch, with b = 0 where nothing was. `closed` says why no effect may be
-    read from them, or nothing. `weighted` says that they were drawn with unequal probabilities; here each counts once.
+    (m, b) what was measured of it before the launch, with b = 0 where nothing was. `weights` ((n,), (m,)) say for how
+    many each one stands where they were drawn with unequal probabilities, `strata` ((n,), (m,)) within which strata;
+    both are None otherwise. `closed` says why no effect may be read from them, or nothing.
     """
 
     metric: str
@@ -40,9 +43,11 @@ class Arms:
     names: tuple[str, str] = ("control", "treatment")
     better: str = "higher"
     shares: bool = False  # amounts that are 0 or 1
-    cap: float | None = None  # the quantile of both arms at which the plan caps the metric; the amounts are not capped
+    cap: float | None = None  # the quantile at which the plan caps the metric; the amounts are not capped
+    limit: float | None = None  # the amount that this quantile is
     closed: str = ""
-    weighted: bool = False
+    weights: tuple[Floats, Floats] | None = None
+    strata: tuple[Codes, Codes] | None = None
     control: Floats
     treatment: Floats
     control_before: Floats
@@ -57,6 +62,15 @@ class Arms:
     def pooled(self) -> Floats:
         """Give the amounts of all accounts, whichever their arm."""
         return np.concatenate([self.control, self.treatment])
+
+    @property
+    def once(self) -> str:
+        """Say that a method counts each account once, where others count them by their weights; else nothing."""
+        return "each account counts once, whatever its weight" if self.weights else ""
+
+    def quantile(self, share: float) -> float:
+        """Find the amount that a share of all accounts, both arms together and weighted, stays at or below."""
+        return quantile(self.pooled, share, self.weights)
 
     def unable(self, reason: str) -> NotEstimable:
         """Say why these arms do not give a number."""
@@ -79,6 +93,8 @@ class Arms:
             treatment=self.treatment[treatment],
             control_before=self.control_before[control],
             treatment_before=self.treatment_before[treatment],
+            weights=self.weights and (self.weights[0][control], self.weights[1][treatment]),
+            strata=self.strata and (self.strata[0][control], self.strata[1][treatment]),
         )
 
 
@@ -115,11 +131,17 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         raise ParameterError(f"a covariate of {chosen.name} is the outcome itself; name one from before")
     names, table = (launch.arms.control, treatment), units.load(data)
     table = table.filter(table.arm.isin(names))
-    weight = {"weight": table[WEIGHT]} if WEIGHT in table.columns else {}
-    frame = table.select("arm", **weight, **{f"x{i}": table[c] for i, c in enumerate(columns)}).execute()
-    control, treated = (
-        values.finite(frame.loc[frame["arm"] == name, [f"x{i}" for i in range(len(columns))]]) for name in names
-    )
+    design = units.design(data)
+    frame = table.select("arm", *design, **{f"x{i}": table[c] for i, c in enumerate(columns)}).execute()
+    mine = [frame["arm"] == name for name in names]
+    control, treated = (values.finite(frame.loc[rows, [f"x{i}" for i in range(len(columns))]]) for rows in mine)
+    weights = strata = None
+    if WEIGHT in design:
+        weights = frame.loc[mine[0], WEIGHT].to_numpy(np.float64), frame.loc[mine[1], WEIGHT].to_numpy(np.float64)
+        weights = weights if max(map(np.ptp, weights)) > 1e-9 else None
+    if STRATUM in design:
+        codes = pd.factorize(frame[STRATUM])[0]
+        strata = codes[mine[0]], codes[mine[1]]
     scale = inference.form(chosen, chosen.window_days or launch.days).scale
     if chosen.denominator is not None:
         scale = outcome.scale
@@ -131,7 +153,9 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         better=chosen.better,
         shares=chosen.kind == "proportion",
         cap=chosen.cap,
-        weighted=bool(weight) and bool((frame.groupby("arm")["weight"].agg(np.ptp) > 1e-9).any()),
+        limit=None if chosen.cap is None else scale * units.capped_at(data)[chosen.name],
+        weights=weights,
+        strata=strata,
         control=scale * control[:, 0],
         treatment=scale * treated[:, 0],
         control_before=control[:, 1:],
@@ -163,45 +187,21 @@ def gate(arms: Arms, checks: Iterable[Check]) -> Arms:
     return replace(arms, closed=reason) if reason else arms
 
 
-def screen(arms: Arms, impossible_above: float | None, *, alpha: float = 0.001) -> tuple[Arms, Check]:
-    """Remove accounts that nobody can be (bots, broken meters), in both arms by one rule that does not see the arm.
-
-    The rule must be set beforehand: a limit beyond which an amount is impossible, not merely large. Whether the launch
-    itself made accounts pass it is asked by Fisher's exact test: if it did, removing them removes an effect.
-
-    Args:
-        arms: the accounts.
-        impossible_above: the largest possible amount, in the metric's unit; None where no limit was set.
-        alpha: how rarely a sound comparison may fail.
-
-    Raises:
-        ParameterError: the limit is not above 0.
-
-    >>> kept, check = screen(of([1.0, 2.0, 900.0], [1.0, 3.0, 2.0]), 672)
-    >>> kept.n, check.detail
-    ((2, 3), 'Removed as impossible (above 672): 1 of 3 control and 0 of 3 treatment accounts, as chance may do.')
-    """
-    name = "Impossible accounts"
-    if impossible_above is None:
-        detail = "No limit of the possible was set, so no account was removed."
-        return arms, Check(name=name, passed=None, detail=detail)
-    if not impossible_above > 0:
-        raise ParameterError(f"impossible_above is {impossible_above}, must be above 0")
-    kept = [x <= impossible_above for x in (arms.control, arms.treatment)]
-    removed = [int((~k).sum()) for k in kept]
-    p = float(stats.fisher_exact([removed, [int(k.sum()) for k in kept]]).pvalue)
-    counted = " and ".join(f"{r:,} of {n:,} {name}" for r, n, name in zip(removed, arms.n, arms.names, strict=True))
-    detail = f"Removed as impossible (above {impossible_above:,.4g}): {counted} accounts"
-    passed = p >= alpha
-    detail += ", as chance may do." if passed else ": more than chance does, so the launch may have made them."
-    return arms.where(*kept), Check(name=name, passed=passed, detail=detail, p=p)
+def quantile(amounts: Floats, share: float, weights: tuple[Floats, Floats] | None = None) -> float:
+    """Find the amount that a share of accounts stays at or below; with weights, the least at which it is reached."""
+    if weights is None:
+        return float(np.quantile(amounts, share))
+    return float(np.quantile(amounts, share, weights=np.concatenate(weights), method="inverted_cdf"))
 
 
 def means(arms: Arms, control: Floats, treatment: Floats) -> tuple[Floats, Floats, int]:
     """Give the means of columns made from the accounts, and the covariance of their error, past taken out.
 
+    Means are weighted where the accounts have weights, their errors linearised, and only what varies within the strata
+    of the draw counts, all as in `inference.compare`.
+
     Args:
-        arms: whose past is used.
+        arms: whose past, weights and strata are used.
         control: (n, c) columns of its accounts.
         treatment: (m, c) likewise.
 
@@ -209,15 +209,38 @@ def means(arms: Arms, control: Floats, treatment: Floats) -> tuple[Floats, Float
         means (2, c) and covariances of the means (2, c, c), control first; how many columns of the past were used.
     """
     columns, before = (control, treatment), (arms.control_before, arms.treatment_before)
+    weights = arms.weights or (np.ones(len(control)), np.ones(len(treatment)))
+    strata = arms.strata or (np.zeros(len(control), dtype=np.int64), np.zeros(len(treatment), dtype=np.int64))
     x = np.concatenate(before)
-    spread = x.std(axis=0)
-    used = spread > 1e-12 * np.abs(x).max(axis=0, initial=0)
+    used = x.std(axis=0) > 1e-12 * np.abs(x).max(axis=0, initial=0)
     if used.any():
-        x, y = x[:, used], np.concatenate(columns)
-        theta = np.linalg.lstsq(x - x.mean(axis=0), y - y.mean(axis=0), rcond=None)[0]
-        both = zip(before, columns, strict=True)
-        control, treatment = (y - (b[:, used] - x.mean(axis=0)) @ theta for b, y in both)
-        columns = (control, treatment)
-    mean = np.array([y.mean(axis=0) for y in columns])
-    cov = np.array([np.atleast_2d(np.cov(y, rowvar=False)) / len(y) for y in columns])
-    return mean, cov, int(used.sum())
+        both = [np.column_stack([b[:, used], y]) for b, y in zip(before, columns, strict=True)]
+        every = np.concatenate(weights)
+        centre, weight = np.average(np.concatenate(both), axis=0, weights=every), every.mean()
+        off = [w[:, None] * (v - centre) / weight for v, w in zip(both, weights, strict=True)]
+        n, apart = [len(z) for z in off], off[1].mean(axis=0) - off[0].mean(axis=0)
+        scatter = sum(k * (k - 1) * _error(z, s) for k, z, s in zip(n, off, strata, strict=True))
+        scatter = scatter + n[0] * n[1] / sum(n) * np.outer(apart, apart)
+        k = int(used.sum())
+        sd = np.sqrt(np.diag(scatter)[:k])
+        theta = np.linalg.pinv(scatter[:k, :k] / np.outer(sd, sd), rtol=1e-10, hermitian=True)
+        theta = theta @ (scatter[:k, k:] / sd[:, None]) / sd[:, None]
+        left = [v[:, k:] - (v[:, :k] - centre[:k]) @ theta for v in both]
+        columns = left[0], left[1]
+    mean = np.array([np.average(y, axis=0, weights=w) for y, w in zip(columns, weights, strict=True)])
+    off = [w[:, None] * (y - m) / w.mean() for y, w, m in zip(columns, weights, mean, strict=True)]
+    return mean, np.array([_error(z, s) for z, s in zip(off, strata, strict=True)]), int(used.sum())
+
+
+def _error(rows: Floats, stratum: Codes) -> Floats:
+    """Give the covariance of the mean of rows (n, c) that were drawn within strata (Cochran 1977, eq. 5.7).
+
+    A stratum with one account counts with its distance from the mean of all.
+    """
+    n, total = len(rows), np.zeros((rows.shape[1], rows.shape[1]))
+    for code in np.unique(stratum):
+        mine = rows[stratum == code]
+        k = len(mine)
+        off = mine - (mine if k > 1 else rows).mean(axis=0)
+        total += (k / (k - 1) if k > 1 else 1.0) * off.T @ off
+    return total / n**2

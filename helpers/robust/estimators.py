@@ -121,13 +121,12 @@ def capped(arms: Arms, cap: float, *, level: float = 0.95, power: float = 0.8) -
 
 
 def cap_at(pooled: Floats, share: float) -> float:
-    """Find the amount that a share of all accounts, both arms together, stays at or below.
+    """Find the amount that a share of the accounts that have something, both arms together, stays at or below.
 
-    Where so few accounts have anything that this amount is 0, a cap there would erase the metric; the share is then
-    taken among the accounts that have something.
+    Zeros do not count: among many of them the quantile would fall to nearly nothing, and with it the metric.
 
     Args:
-        pooled: amounts of both arms, or amounts from before the launch; 0 or more.
+        pooled: amounts of both arms, or amounts from before the launch.
         share: above 0, below 1.
 
     Raises:
@@ -138,42 +137,33 @@ def cap_at(pooled: Floats, share: float) -> float:
     """
     if not 0 < share < 1:
         raise ParameterError(f"the share of a cap is {share}, must lie between 0 and 1")
-    limit = float(np.quantile(pooled, share))
-    if limit > 0:
-        return limit
     if not (pooled > 0).any():
         raise ParameterError("there is no amount above 0, so there is nothing to cap")
     return float(np.quantile(pooled[pooled > 0], share))
 
 
-def capped_ratio(numerator: Floats, denominator: Floats, cap: float) -> tuple[Floats, Floats]:
-    """Limit an account's numerator to the cap, and shrink its denominator by the same factor.
-
-    A ratio of sums weighs accounts by their denominators. Capping only one side would change the account's own ratio;
-    so it keeps that and loses weight.
-
-    >>> capped_ratio(np.array([10.0, 90.0]), np.array([5.0, 30.0]), 30.0)
-    (array([10., 30.]), array([ 5., 10.]))
-    """
-    factor = cap / np.maximum(numerator, cap)
-    return numerator * factor, denominator * factor
+def limit(arms: Arms, share: float) -> float:
+    """Give the amount of a cap: the plan's own at its quantile, else `cap_at`; infinite where nobody has anything."""
+    if arms.limit is not None and share == arms.cap:
+        return arms.limit
+    return cap_at(arms.pooled, share) if (arms.pooled > 0).any() else np.inf
 
 
 def caps(arms: Arms, shares: Sequence[float] = CAPS, *, level: float = 0.95, power: float = 0.8) -> pd.DataFrame:
     """Repeat the comparison under caps at several pooled quantiles, and without one: does the answer hang on the cap?
 
     Returns:
-        cap (a share, or "none"), at (the amount), over_control and over_treatment (shares of accounts above it), diff,
-        low, high, p, mde; without rows where the arms cannot be compared.
+        cap (a share of the accounts that have something, or "none"), at (the amount), over_control and over_treatment
+        (shares of all accounts, above it), diff, low, high, p, mde; without rows for shares of accounts, and where the
+        arms cannot be compared.
     """
     rows = []
-    for share in (*shares, None):
-        positive = (arms.pooled > 0).any()
-        limit = np.inf if share is None or not positive else cap_at(arms.pooled, share)
-        e = capped(arms, limit, level=level, power=power)
+    for share in (*shares, None) if not arms.shares else ():
+        at = np.inf if share is None else limit(arms, share)
+        e = capped(arms, at, level=level, power=power)
         if isinstance(e, Estimate):
-            over = [float((x > limit).mean()) for x in (arms.control, arms.treatment)]
-            row = {"cap": "none" if share is None else f"{share:.2%}", "at": None if share is None else limit}
+            over = [float((x > at).mean()) for x in (arms.control, arms.treatment)]
+            row = {"cap": "none" if share is None else f"{share:.2%}", "at": None if share is None else at}
             row |= dict(zip(("over_control", "over_treatment"), over, strict=True))
             rows.append(row | {key: getattr(e, key) for key in ("diff", "low", "high", "p", "mde")})
     return pd.DataFrame(
@@ -210,7 +200,8 @@ def trimmed(arms: Arms, share: float = 0.2, *, level: float = 0.95, power: float
         middle[i], kept[i] = x[cut : n - cut].mean(), n - 2 * cut
         winsorised = np.clip(x, x[cut], x[n - cut - 1])
         error[i] = (n - 1) * winsorised.var(ddof=1) / (kept[i] * (kept[i] - 1))
-    return _welch(arms, middle, error, kept, f"Yuen t, {share:.0%} trimmed at each end", level=level, power=power)
+    method = f"Yuen t, {share:.0%} trimmed at each end"
+    return _welch(arms, middle, error, kept, method, level=level, power=power, note=arms.once)
 
 
 def power_mean(
@@ -244,9 +235,9 @@ def power_mean(
         reason = f"{none[0]:.1%} of control and {none[1]:.1%} of treatment have nothing, which has no {what}"
         return arms.unable(f"{reason}; an offset would let them in, and decide the answer")
     rows = [x + offset for x in (arms.control, arms.treatment)]
-    made = [np.log(x) if exponent == 0 else x**exponent for x in rows]
-    n = np.array(arms.n)
-    middle, error = np.array([y.mean() for y in made]), np.array([y.var(ddof=1) for y in made]) / n
+    made = [(np.log(x) if exponent == 0 else x**exponent)[:, None] for x in rows]
+    n, (mean, cov, _) = np.array(arms.n), accounts.means(arms.without_past(), made[0], made[1])
+    middle, error = mean[:, 0], cov[:, 0, 0]
     if not error.sum() > 0:
         return arms.unable("the values do not vary within either arm")
     q, p = values.t_test(middle, error, n, level)
@@ -258,6 +249,7 @@ def power_mean(
     value, ends = back(middle), np.sort([back(middle - half), back(middle + half)], axis=0)
     name = "geometric means" if exponent == 0 else f"power means (exponent {exponent:.3g})"
     told = f" of amounts plus {offset:,.4g}" if offset else ""
+    told += ", weighted to the population" * (arms.weights is not None)
     e = values.contrast(
         arms.metric,
         value,
@@ -295,6 +287,7 @@ def _means(
     if refusal := arms.refusal():
         return refusal
     mean, cov, used = accounts.means(arms, control[:, None], treatment[:, None])
+    method += ", weighted to the population" * (arms.weights is not None)
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
     return _welch(arms, mean[:, 0], cov[:, 0, 0], np.array(arms.n), method, level=level, power=power, note=note)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from helpers import units
 from helpers.errors import ParameterError
 from helpers.report import readout
 from helpers.results import Check, Estimate, NotEstimable
@@ -28,8 +29,8 @@ Verdict = Literal["broad", "concentrated", "cannot tell"]
 TOPS = (0.001, 0.005, 0.01)
 LEFT_OUT = (0.0, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05)
 HALF = 0.5  # of the effect: more than that from the top is concentrated
+CHOICE = "Choice of cap"
 LEAST = 10  # accounts in the top; fewer have no average worth a name
-_ONCE = " Each account counts once here, whatever its weight."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ def split(arms: Arms, top: float = 0.01, *, level: float = 0.95) -> Split | None
         level: confidence level.
 
     Returns:
-        None where fewer than ten accounts are heavy.
+        None where fewer than ten accounts are heavy, and for shares, in which every account counts once.
 
     Raises:
         ParameterError: `top` or `level` is out of range.
@@ -94,9 +95,9 @@ def split(arms: Arms, top: float = 0.01, *, level: float = 0.95) -> Split | None
     values.check(level)
     if not 0 < top <= HALF:
         raise ParameterError(f"top is {top}, must be above 0 and at most {HALF}")
-    if arms.refusal():
+    if arms.refusal() or arms.shares:
         return None
-    above = float(np.quantile(arms.pooled, 1 - top))
+    above = arms.quantile(1 - top)
     counted = (int((arms.control > above).sum()), int((arms.treatment > above).sum()))
     if sum(counted) < LEAST:
         return None
@@ -163,20 +164,21 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
         left_out (share), accounts (so many), diff, low, high.
     """
     values.check(level)
-    rows, pooled = [], arms.pooled
-    for top in left_out if not arms.refusal() else ():
-        limit = np.quantile(pooled, 1 - top)
+    rows, all_ = [], sum(arms.n)
+    for top in left_out if not (arms.refusal() or arms.shares) else ():
+        limit = arms.quantile(1 - top)
         kept = arms.where(arms.control <= limit, arms.treatment <= limit)
         e = estimators.mean(kept, level=level)
         if isinstance(e, Estimate):
-            gone = len(pooled) - sum(kept.n)
+            gone = all_ - sum(kept.n)
             rows.append({"left_out": top, "accounts": gone, "diff": e.diff, "low": e.low, "high": e.high})
     return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"], dtype=float)
 
 
 def leave_out_each(stories: Mapping[str, Arms], *, level: float = 0.95) -> pd.DataFrame:
     """Leave the heaviest out of several stories; the column `story` names them."""
-    return pd.concat([leave_out(arms, level=level).assign(story=name) for name, arms in stories.items()])
+    parts = [leave_out(arms, level=level).assign(story=name) for name, arms in stories.items()]
+    return pd.concat(parts) if parts else pd.DataFrame(columns=["left_out", "diff", "low", "high"], dtype=float)
 
 
 def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = False, level: float = 0.95) -> Check:
@@ -187,7 +189,7 @@ def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = Fal
     told and whether it will repeat, not whether the data may be read.
     """
     passed, detail = _asked(arms, top, heavy_viewers_are_target, level)
-    return Check(name="Concentration", passed=passed, detail=detail + _ONCE * arms.weighted)
+    return Check(name="Concentration", passed=passed, detail=detail)
 
 
 def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | None, str]:
@@ -214,7 +216,13 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
         return None, f"Cannot tell: {brought}; {beyond}."
     if target:
         return True, f"Concentrated, as intended: {brought}, and the launch was made for them."
-    return False, f"Concentrated: {brought}. What the average account gained, most accounts did not."
+    way = "gained" if gain(arms, found.effect) else "lost"
+    return False, f"Concentrated: {brought}. What the average account {way}, most accounts did not."
+
+
+def gain(arms: Arms, effect: float) -> bool:
+    """Say whether an effect goes the way that is better for its metric."""
+    return (effect > 0) == (arms.better == "higher")
 
 
 def _percent(share: float) -> str:
@@ -228,20 +236,85 @@ def _words(part: Part) -> str | None:
     return f"{part.share:.0%} (between {part.low:.0%} and {part.high:.0%})".replace("-", "−")
 
 
-def concentration(
-    data: Study, metric: str = "", treatment: str = "", *, top: float = 0.01, heavy_viewers_are_target: bool = False
-) -> Check:
+def concentration(data: Study, metric: str = "", treatment: str = "", *, top: float = 0.01) -> Check:
     """Ask of a launch whether a few accounts carry the effect on a metric: by default the first amount of its plan.
 
-    Heavy viewers are the target where the launch says so under `outliers`, or the argument does.
+    Heavy viewers are the target where the launch says so under `outliers`.
 
     Raises:
         ParameterError: the plan has no such metric or treatment.
         DataError: the metric cannot be measured on these data.
     """
     arms = accounts.read(data, metric, treatment=treatment)
-    target = heavy_viewers_are_target or meant_for_heavy_viewers(data)
+    target = meant_for_heavy_viewers(data)
     return check(arms, top=top, heavy_viewers_are_target=target, level=1 - data.launch.decision.alpha)
+
+
+def survives_caps(data: Study, metric: str = "", treatment: str = "") -> Check:
+    """Ask of a launch whether its conclusion on a metric, by default the first amount of its plan, hangs on the cap.
+
+    Raises:
+        ParameterError: the plan has no such metric or treatment.
+        DataError: the metric is named, and cannot be measured on these data.
+    """
+    can = [p.metric for p in units.measurable(data) if p.metric.per_account]
+    if meant_for_heavy_viewers(data):
+        return Check(
+            name=CHOICE, passed=None, detail="Not asked: the launch is for those who watch most; none is capped."
+        )
+    if not metric and not any(m.kind in ("mean", "count") for m in can):
+        return Check(name=CHOICE, passed=None, detail="Not asked: the plan has no amount that could be capped.")
+    return cap_choice(accounts.read(data, metric, treatment=treatment), level=1 - data.launch.decision.alpha)
+
+
+def cap_choice(arms: Arms, caps: Sequence[float] = estimators.CAPS, *, level: float = 0.95) -> Check:
+    """Ask whether the conclusion of the planned mean, capped or not, would be another under another cap.
+
+    It passes if the effect stands out from chance, on the same side, under every cap and without one. It fails if under
+    one of them surely more than half of the planned effect is gone (Fieller's interval of the part that is), or the
+    effect stands out on the other side. Else it is open (None): what is lost may be the precision alone.
+
+    Args:
+        arms: the accounts.
+        caps: quantiles of the accounts that have something, both arms together.
+        level: confidence level of each comparison.
+    """
+    if arms.shares:
+        return Check(name=CHOICE, passed=None, detail="Not asked: a share has no amounts that could be capped.")
+    if refusal := arms.refusal():
+        return Check(name=CHOICE, passed=None, detail=f"Cannot tell: {refusal.reason}.")
+    planned = np.inf if arms.limit is None else arms.limit
+    limits = np.array([planned, *(estimators.limit(arms, share) for share in caps), np.inf])
+    mean, cov, _ = accounts.means(arms, *(np.minimum(x[:, None], limits) for x in (arms.control, arms.treatment)))
+    found, error = mean[1] - mean[0], cov.sum(axis=0)
+    side = [_side(mean[:, i], cov[:, i, i], arms.n, level) for i in range(len(limits))]
+    if not side[0]:
+        detail = "Not asked: as planned, the difference does not stand out from chance."
+        return Check(name=CHOICE, passed=None, detail=detail)
+    which, failed, weak = "gain" if gain(arms, found[0]) else "loss", [], []
+    for i, limit in enumerate(limits[1:], start=1):
+        name = f"capped at {limit:,.4g} {arms.unit}".rstrip() if np.isfinite(limit) else "without a cap"
+        pair = np.zeros((2, len(limits)))
+        pair[:, 0], pair[1, i] = 1, pair[1, i] - 1  # the planned effect, and what of it is gone under this cap
+        part = _part(pair @ found, pair @ error @ pair.T, level)
+        weak += [name] * (side[i] == 0)
+        failed += [f"{name}, it points the other way"] * (side[i] == -side[0])
+        failed += [f"{name}, {_words(part)} of it is gone"] * (part.low is not None and part.low > HALF)
+    if failed:
+        return Check(name=CHOICE, passed=False, detail=f"The {which} hangs on the choice of the cap: {failed[0]}.")
+    if weak:
+        said = f"Cannot tell: {weak[0]}, the {which} does not stand out from chance, nor is surely half of it gone."
+        return Check(name=CHOICE, passed=None, detail=said)
+    detail = f"The {which} stands out from chance under every cap asked for, and without one."
+    return Check(name=CHOICE, passed=True, detail=detail)
+
+
+def _side(value: Floats, error: Floats, n: tuple[int, int], level: float) -> int:
+    """Say on which side of 0 the difference of two means (2,) with squared errors (2,) stands out: -1, 1, or 0."""
+    if not error.sum() > 0:
+        return 0
+    q, _p = values.t_test(value, error, np.array(n), level)
+    return int(np.sign(value[1] - value[0]) * (abs(value[1] - value[0]) > q * np.sqrt(error.sum())))
 
 
 def meant_for_heavy_viewers(data: Study) -> bool:
@@ -257,7 +330,7 @@ def audience(arms: Arms, share_of_accounts: float = 0.1) -> Arms | None:
     if not arms.control_before.shape[1]:
         return None
     before = arms.control_before[:, 0], arms.treatment_before[:, 0]
-    limit = np.quantile(np.concatenate(before), 1 - share_of_accounts)
+    limit = accounts.quantile(np.concatenate(before), 1 - share_of_accounts, arms.weights)
     kept = arms.where(*(b > limit for b in before))
     return kept if min(kept.n) > 1 else None
 
@@ -265,14 +338,15 @@ def audience(arms: Arms, share_of_accounts: float = 0.1) -> Arms | None:
 def primary(
     arms: Arms, *, cap: float = 0.99, heavy_viewers_are_target: bool = False, level: float = 0.95
 ) -> list[Reading]:
-    """Answer with the method that belongs to the question; the first reading is the primary one.
+    """Answer with the methods that belong to the question; the first reading is the planned one.
 
-    Where heavy viewers are the target, nobody is capped: the mean over all accounts comes first, then the mean among
-    those who were heavy before the launch, where that is known. Where they are not, the capped mean comes first.
-    An estimate bears the name of its method behind the metric's.
+    That is the mean capped as the plan caps it, or else the mean of all amounts; a cap that the plan does not name
+    stands beside it, to see what it would do. Where heavy viewers are the target, nobody is capped, and the second
+    reading is the mean among those who were heavy before the launch, where that is known. An estimate bears the name of
+    its method behind the metric's.
     """
-    once = ", each account once" * arms.weighted
-    limit = estimators.cap_at(arms.pooled, cap) if (arms.pooled > 0).any() else np.inf
+    cap = arms.cap or cap
+    limit = estimators.limit(arms, cap)
     target = audience(arms)
     everybody = Reading(
         name="mean",
@@ -280,7 +354,7 @@ def primary(
         estimate=estimators.mean(arms, level=level),
     )
     limited = Reading(
-        name=f"mean capped at the {_percent(cap)} quantile",
+        name=f"mean capped at the {_percent(cap)} quantile of those that have any",
         estimand=f"what it gains when no account counts for more than {limit:,.4g} {arms.unit}".rstrip(),
         estimate=estimators.capped(arms, limit, level=level),
     )
@@ -291,9 +365,11 @@ def primary(
         if target is None
         else estimators.mean(target, level=level),
     )
-    found = [everybody, heavy, limited] if heavy_viewers_are_target else [limited, everybody, heavy]
+    found = [everybody, heavy] if heavy_viewers_are_target else [everybody, limited, heavy]
+    if arms.cap and not heavy_viewers_are_target:
+        found = [limited, everybody, heavy]
     return [
-        replace(r, estimate=replace(r.estimate, metric=f"{arms.metric}: {r.name}{once}"))
+        replace(r, estimate=replace(r.estimate, metric=f"{arms.metric}: {r.name}"))
         for r in ([everybody] if arms.shares else found)
     ]
 
@@ -302,12 +378,15 @@ def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target
     """Say in three plain sentences who brings the effect, what the primary reading is, and what to do."""
     e = first.estimate
     title = f"{arms.title or arms.metric} ({e.metric.removeprefix(f'{arms.metric}: ')})"
+    which = "effect"
     if isinstance(e, NotEstimable):
         told = f"{title} could not be estimated: {e.reason}."
     else:
         size = readout.describe(e, "share" if arms.shares else arms.unit)
         unit = "percentage points" if arms.shares else arms.unit
         way = "a rise" if e.low > 0 else "a fall" if e.high < 0 else "neither a rise nor a fall"
+        which = "gain" if gain(arms, e.diff) else "loss"
+        way += f", and so a {which}," * (e.low > 0 or e.high < 0)
         told = (
             f"{title}: {size['change']} {unit}".rstrip() + f" (between {size['low']} and {size['high']}); "
             f"by this measure {way} stands out from chance."
@@ -317,12 +396,20 @@ def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target
     elif arms.shares:
         act = "Read the share as it is; this chapter is about amounts, and the plan has none that these data hold."
     elif not found.passed:
-        act = "Do not tell it as a gain for everybody: find out who the few are, and whether it happens again."
+        act = f"Do not tell it as a {which} for everybody: find out who the few are, and whether it happens again."
     elif heavy_viewers_are_target and found.detail.startswith("Concentrated"):
-        act = "Judge it by what these viewers gain, and keep every one of them in."
+        act = f"Judge it by what these viewers {'gain' if which != 'loss' else 'lose'}, and keep every one of them in."
     else:
         act = "The result speaks for most accounts: the plain mean may be read as it is."
-    return found.detail.removesuffix(_ONCE), told, act
+    return found.detail, told, act
+
+
+def stories(arms: Arms, *, rng: np.random.Generator) -> dict[str, Arms]:
+    """Name the two launches that `two_stories` invents; none for shares, and where hardly anybody has anything."""
+    if arms.shares or (arms.control > 0).sum() < LEAST:
+        return {}
+    broad, narrow = two_stories(arms, rng=rng)
+    return {"everybody gains": broad, "a few gain": narrow}
 
 
 def two_stories(arms: Arms, *, rng: np.random.Generator, few: float = 0.005, errors: float = 4.0) -> tuple[Arms, Arms]:
@@ -344,6 +431,8 @@ def two_stories(arms: Arms, *, rng: np.random.Generator, few: float = 0.005, err
         arms,
         names=("one half", "the other half"),
         closed="",
+        weights=None,
+        strata=None,
         control=arms.control[one],
         treatment=arms.control[other],
         control_before=np.empty((len(one), 0)),

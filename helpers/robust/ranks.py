@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+_ADDED = "assumes that the launch adds the same amount to everybody; relative to the control's median"
 RankTest = Literal["brunner-munzel", "mann-whitney"]
 
 
@@ -69,7 +70,7 @@ def rank(
         method=f"{name}: chance of a treated account to have more",
         mde=float(stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se,
         level=level,
-        note="a chance beside one half, not an amount",
+        note="; ".join(filter(None, ["a chance beside one half, not an amount", arms.once])),
     )
 
 
@@ -77,7 +78,8 @@ def shift(arms: Arms, *, level: float = 0.95, power: float = 0.8) -> Estimate | 
     """Estimate the one amount that, taken from every treated account, makes the arms alike (Hodges and Lehmann 1963).
 
     It is the median of all differences between a treated and a control account; its interval holds the shifts that
-    Mann and Whitney's test, corrected for ties and continuity, does not refuse. It means something only if the launch
+    Mann and Whitney's test, corrected for ties and continuity, does not refuse. Where so many pairs are tied that it
+    refuses every shift but one, there is no interval and so no answer. It means something only if the launch
     adds the same amount to everybody, and a person who watched nothing shows that it does not. `control` is that arm's
     median, `treatment` the same plus the shift.
     """
@@ -98,20 +100,23 @@ def shift(arms: Arms, *, level: float = 0.95, power: float = 0.8) -> Estimate | 
         sigma = np.sqrt(len(c) * len(t) / 12 * (n + 1 - (ties**3 - ties).sum() / (n * (n - 1))))
         return float(wins - correct * np.sign(wins)), float(sigma)
 
-    q = float(stats.norm.isf((1 - level) / 2))
+    q, near = float(stats.norm.isf((1 - level) / 2)), 4e-9 * width
 
     def root(z: float, correct: float) -> float:
         def off(by: float) -> float:
             wins, sigma = more(by, correct)
             return wins - z * sigma if sigma > 0 else -z if z else wins
 
-        found = optimize.bisect(off, -width - 1e-9, width + 1e-9, xtol=1e-9 * width)
-        return float(found)
+        found = float(optimize.bisect(off, -width - 1e-9, width + 1e-9, xtol=near / 4))
+        return 0.0 if abs(found) < near else found  # where the arms are tied at 0 the count jumps just there
 
     try:
         middle, low, high = root(0, 0), root(q, 0.5), root(-q, 0.5)
     except ValueError:
         return arms.unable("so few accounts do not bound the shift")
+    if high - low < near:
+        at = f"every shift but {middle:,.4g} is refused, so that it has no interval"
+        return arms.unable(f"so many accounts have the same amount that {at}")
     wins, sigma = more(0.0, 0.5)
     start = float(np.median(c))
     se = (high - low) / (2 * q)
@@ -133,7 +138,7 @@ def shift(arms: Arms, *, level: float = 0.95, power: float = 0.8) -> Estimate | 
         method="Hodges-Lehmann shift",
         mde=float(q + stats.norm.ppf(power)) * se,
         level=level,
-        note="assumes that the launch adds the same amount to everybody; relative to the control's median",
+        note="; ".join(filter(None, [_ADDED, arms.once])),
     )
 
 
@@ -194,4 +199,5 @@ def permutation(
         method=f"permutation of the arms, Welch's t, {replicates:,} deals",
         level=level,
         power=power,
+        note=arms.once,
     )

@@ -7,7 +7,7 @@ method that was chosen because its answer pleased has an error rate that nobody 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -38,20 +38,23 @@ def readings(
 ) -> list[Reading]:
     """Answer with every method that people reach for, and say in words what each one estimates.
 
+    A share has no heavy accounts to reach for them: it is answered by the mean alone.
+
     Args:
         arms: the accounts.
         rng: for the permutation.
-        cap: pooled quantile at which amounts are capped.
+        cap: quantile of the accounts that have something, both arms together, at which amounts are capped.
         trim: share trimmed at each end.
         offset: added before logarithms are taken, in the metric's unit.
         replicates: deals of the permutation.
         level: confidence level.
     """
     unit = arms.unit or "unit"
-    limit = estimators.cap_at(arms.pooled, cap) if (arms.pooled > 0).any() else np.inf
+    limit = estimators.limit(arms, cap)
     median: Estimate | NotEstimable | None = arms.refusal()
     if median is None:
         (median,) = quantiles.difference(arms.control, arms.treatment, [0.5], metric=arms.metric, level=level)
+        median = _noted(median, arms.once)
     exponent = estimators.box_cox(arms, offset)
     power = (
         arms.unable("amounts below 0 have no power mean")
@@ -61,7 +64,7 @@ def readings(
     answers: list[tuple[str, str, Estimate | NotEstimable]] = [
         ("mean", "what the average account gains, and so the whole service", estimators.mean(arms, level=level)),
         (
-            f"mean, capped at the {cap:.1%} point",
+            f"mean, capped at the {100 * cap:.4g}% point of those that have any",
             f"what it gains when no account counts for more than {limit:,.4g} {unit}",
             estimators.capped(arms, limit, level=level),
         ),
@@ -98,7 +101,7 @@ def readings(
             estimators.power_mean(arms, offset=offset, level=level),
         ),
         (
-            f"Box-Cox after adding {offset:,.4g}",
+            f"Box-Cox after adding {offset:,.4g}" + ("" if exponent is None else f", exponent {exponent:.3g}"),
             "a mean on a bent scale, turned back; the bend is found without seeing the arm",
             power,
         ),
@@ -109,46 +112,73 @@ def readings(
             ("mean (ANCOVA)", f"{same} one slope within both arms", estimators.regression(arms, "common", level=level)),
             ("mean (Lin)", f"{same} a slope for each arm", estimators.regression(arms, "own", level=level)),
         ]
-    return [Reading(name=name, estimand=estimand, estimate=e) for name, estimand, e in answers]
+    told = answers[:1] if arms.shares else answers
+    return [Reading(name=name, estimand=estimand, estimate=e) for name, estimand, e in told]
 
 
-def side_by_side(stories: Mapping[str, Arms], *, rng: np.random.Generator, replicates: int = 2_000) -> pd.DataFrame:
-    """Answer several stories with every method: the difference and the p of each, beside one another."""
+def side_by_side(
+    stories: Mapping[str, Arms], *, rng: np.random.Generator, replicates: int = 2_000, level: float = 0.95
+) -> pd.DataFrame:
+    """Answer several stories with every method: difference and p of each, and which of them it finds at the level.
+
+    Without rows where there are no stories.
+    """
     columns: dict[str, list[object]] = {}
+    found: list[list[str]] = []
     for story, arms in stories.items():
-        found = readings(arms, rng=rng, replicates=replicates)
-        columns["method"] = [r.name for r in found]
+        answers = readings(arms, rng=rng, replicates=replicates, level=level)
+        columns["method"] = [r.name.partition(", exponent")[0] for r in answers]
         for key in ("diff", "p"):
-            numbers = (getattr(r.estimate, key, np.nan) for r in found)
+            numbers = (getattr(r.estimate, key, np.nan) for r in answers)
             columns[f"{story}: {key}"] = [float(f"{x:.2g}") for x in numbers]
-    return pd.DataFrame(columns)
+        found.append([story * (getattr(r.estimate, "p", 1.0) < 1 - level) for r in answers])
+    finds = [" and ".join(filter(None, names)) or "neither" for names in zip(*found, strict=True)]
+    return pd.DataFrame(columns | {"finds that": finds} if stories else {})
 
 
 def curve(arms: Arms, *, level: float = 0.95) -> pd.DataFrame:
-    """Compare the arms along their quantiles; without rows where no effect may be read from them."""
+    """Compare the arms along their quantiles; without rows where no effect may be read from them, and for shares."""
     nothing = np.empty(0)
-    pair = (nothing, nothing) if arms.refusal() else (arms.control, arms.treatment)
+    pair = (nothing, nothing) if arms.refusal() or arms.shares else (arms.control, arms.treatment)
     return quantiles.curve(*pair, level=level)
 
 
 def resampled(
     arms: Arms, statistics: Sequence[bootstrap.Statistic], *, rng: np.random.Generator, level: float = 0.95
 ) -> list[Estimate | NotEstimable]:
-    """Compare statistics by the bootstrap, without what was known from before."""
+    """Compare statistics by the bootstrap, without what was known from before.
+
+    A mean is weighted where the accounts have weights; the strata of the draw are not kept apart. Of a share there is
+    nothing but the mean.
+    """
     if refusal := arms.refusal():
         return [refusal] * len(statistics)
-    pair = arms.control, arms.treatment
-    return [bootstrap.difference(*pair, s, rng=rng, metric=arms.metric, level=level) for s in statistics]
+    found = []
+    for s in statistics if not arms.shares else [bootstrap.MEAN]:
+        rows, of, said = [arms.control, arms.treatment], s, arms.once
+        if arms.weights and s is bootstrap.MEAN:
+            rows = [np.column_stack([w * x, w]) for w, x in zip(arms.weights, rows, strict=True)]
+            of, said = bootstrap.RATIO, "weighted to the population"
+        e = bootstrap.difference(rows[0], rows[1], of, rng=rng, metric=arms.metric, level=level)
+        found.append(_noted(e, said))
+    return found
+
+
+def _noted(e: Estimate | NotEstimable, said: str) -> Estimate | NotEstimable:
+    """Add to what the reader of an estimate must know."""
+    return replace(e, note="; ".join(filter(None, [e.note, said]))) if isinstance(e, Estimate) else e
 
 
 def to_frame(answers: Sequence[Reading]) -> pd.DataFrame:
-    """Lay readings out: method, what it estimates, and diff, interval, p, relative effect, or the reason for none."""
+    """Lay readings out: method, what it estimates, its numbers, the relative effect in words, or why there are none."""
     rows = []
     for r in answers:
         e, row = r.estimate, {"method": r.name, "what it estimates": r.estimand}
+        relative = [x for x in (getattr(e, key, None) for key in ("rel", "rel_low", "rel_high")) if x is not None]
         if isinstance(e, Estimate):
             keys = ("control", "treatment", "diff", "low", "high", "p", "rel", "mde")
-            rows.append(row | {key: getattr(e, key) for key in keys} | {"note": e.note})
+            words = "{:+.1%} ({:+.1%} to {:+.1%})".format(*relative) if len(relative) == 3 else None
+            rows.append(row | {key: getattr(e, key) for key in keys} | {"relative": words, "note": e.note})
         else:
             rows.append(row | {"note": f"not estimable: {e.reason}"})
     return pd.DataFrame(rows)

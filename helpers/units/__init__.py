@@ -9,7 +9,6 @@ import datetime as dt
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.study import Study
 from helpers.units import query
-from helpers.units.query import STRATUM, Cell, anchor, design, drawn, near, values
+from helpers.units.query import STRATUM, Cell, anchor, design, drawn, impossible, limits, near, values
 
 __all__ = [
     "MOST_LEVELS",
@@ -34,6 +33,7 @@ __all__ = [
     "Cell",
     "anchor",
     "build",
+    "capped_at",
     "cells",
     "check",
     "covariates",
@@ -41,6 +41,8 @@ __all__ = [
     "distribution",
     "drawn",
     "faults",
+    "impossible",
+    "limits",
     "load",
     "measurable",
     "near",
@@ -48,6 +50,7 @@ __all__ = [
     "why_not",
 ]
 
+MOST = sys.float_info.max  # an amount that nobody passes
 MOST_LEVELS = 100  # of an attribute: one with more is a number or an id
 HOURS = {
     "h": 1.0,
@@ -77,9 +80,9 @@ def why_not(data: Study, metric: Metric) -> str | None:
             return "it reads a column of a table with a row per account; these data are event tables"
         elif UNITS_TABLE in data.tables:
             return f"it needs the event table {measure.table!r}; these data are one table with a row per account"
-        elif reason := _lacking(data, query.reads(measure)):
+        elif reason := query.lacking(data, query.reads(measure)):
             return reason
-    if metric.over and (reason := _lacking(data, [(metric.numerator.table, [metric.over])])):
+    if metric.over and (reason := query.lacking(data, [(metric.numerator.table, [metric.over])])):
         return reason
     if metric.window_days is not None and metric.window_days > data.launch.days:
         return f"it needs {metric.window_days} days after assignment; the launch observes {data.launch.days}"
@@ -88,17 +91,6 @@ def why_not(data: Study, metric: Metric) -> str | None:
         return f"it counts days one by one, at most {most:.0f}; its window has {days}: give it 'window_days'"
     if days < (least := max(map(query.shortest, bases))):
         return f"it asks for calendar day {least - 1}, which a window of {days} days does not hold to its end"
-    return None
-
-
-def _lacking(data: Study, reads: Iterable[tuple[str, list[str]]]) -> str | None:
-    """Say which table or column of event data is not there; None when all are."""
-    for table, columns in reads:
-        if table not in data.tables:
-            schema.table(table)
-            return f"it needs table {table!r}, which is not among the data"
-        if absent := [c for c in columns if c not in query.columns(data, table)]:
-            return f"it needs column {absent[0]!r} of table {table!r}, which is not among the data"
     return None
 
 
@@ -353,30 +345,36 @@ def _policy(data: Study, table: ibis.Table) -> ibis.Table:
     return table.drop_null(names)
 
 
-def _capped(data: Study, table: ibis.Table) -> ibis.Table:
-    """Add the columns of capped metrics: amounts above the quantile of both arms together are set to it.
+def capped_at(data: Study, table: ibis.Table | None = None) -> dict[str, float]:
+    """Give the amounts, in the unit of the units column, at which the metrics with a cap are capped.
 
-    Where so few accounts have anything that the quantile is 0, it is taken among those above 0. A denominator shrinks
-    by the same factor as its numerator.
+    It is the quantile among the accounts that have something, both arms together: before the launch where its plan says
+    so, else in the window of the metric. Zeros do not count, because among many of them the quantile would fall to
+    nearly nothing; it is infinite where nobody has anything. Accounts count equally, whatever their weight.
     """
-    capped = [p.metric for p in measurable(data) if p.metric.cap is not None]
-    if not capped:
-        return table
-    tops = [table[m.numerator.name("post", m.window_days)] for m in capped]
-    asked = {f"all{i}": top.quantile(m.cap) for i, (m, top) in enumerate(zip(capped, tops, strict=True))}
-    asked |= {
-        f"some{i}": top.quantile(m.cap, where=top > 0) for i, (m, top) in enumerate(zip(capped, tops, strict=True))
-    }
-    found = table.aggregate(**asked).execute().iloc[0]
-    columns = {}
-    for i, (metric, top) in enumerate(zip(capped, tops, strict=True)):
-        limit = float(found[f"all{i}"] if found[f"all{i}"] != 0 else np.nan_to_num(found[f"some{i}"]))
+    table = load(data) if table is None else table
+    rule = data.launch.outliers
+    metrics = [p.metric for p in measurable(data) if p.metric.cap is not None]
+    asked = {}
+    for metric in metrics:
+        past = rule is not None and rule.caps == "before"
+        top = table[metric.numerator.name("pre") if past else metric.numerator.name("post", metric.window_days)]
+        asked[metric.name] = top.quantile(metric.cap, where=top > 0)
+    found = table.aggregate(**asked).execute().iloc[0] if asked else pd.Series(dtype=float)
+    return {str(name): float(np.nan_to_num(at, nan=np.inf)) for name, at in found.astype(float).items()}
+
+
+def _capped(data: Study, table: ibis.Table) -> ibis.Table:
+    """Add the columns of capped metrics: greater amounts are set to the cap, denominators shrink by the same factor."""
+    found, columns = capped_at(data, table), {}
+    for metric in (p.metric for p in measurable(data) if p.metric.name in found):
+        top, limit = table[metric.numerator.name("post", metric.window_days)], min(found[metric.name], MOST)
         columns[metric.column(metric.numerator)] = ibis.least(top, limit)
         if metric.denominator is not None:
             bottom = table[metric.denominator.name("post", metric.window_days)]
             factor = (top > limit).ifelse(limit / top, 1.0)
             columns[metric.column(metric.denominator)] = bottom * factor
-    return table.mutate(**columns)
+    return table.mutate(**columns) if columns else table
 
 
 def distribution(

@@ -183,9 +183,52 @@ def _composed(table: ibis.Table, cell: Cell) -> Any:
     return value if measure.at_least is None else (value >= measure.at_least).cast("float64")
 
 
+def lacking(data: Study, reads: Iterable[tuple[str, list[str]]]) -> str | None:
+    """Say which table or column of event data is not there; None when all are."""
+    for table, names in reads:
+        if table not in data.tables:
+            schema.table(table)
+            return f"it needs table {table!r}, which is not among the data"
+        if absent := [c for c in names if c not in columns(data, table)]:
+            return f"it needs column {absent[0]!r} of table {table!r}, which is not among the data"
+    return None
+
+
+def limits(data: Study) -> dict[str, tuple[Cell, float]]:
+    """Read the amounts that the launch calls impossible: by metric, the units column and the limit in its unit.
+
+    Without those that these data cannot hold against anybody.
+    """
+    asked, found = data.launch.outliers.impossible_above if data.launch.outliers else {}, {}
+    own = UNITS_TABLE in data.tables
+    for metric in (p.metric for p in data.launch.plan if p.metric.name in asked):
+        cell = Cell(metric.numerator, "post", metric.window_days)
+        bases = cell.measure.bases
+        there = [(b.table == UNITS_TABLE) == own and (own or lacking(data, reads(b)) is None) for b in bases]
+        weeks = (metric.window_days or data.launch.days) / 7 if metric.per_week else 1.0
+        if all(there):
+            found[metric.name] = (cell, asked[metric.name] * weeks / metric.numerator.scale)
+    return found
+
+
+def impossible(data: Study) -> ibis.Table | None:
+    """Open account and arm of those with an amount that the launch calls impossible; None where it sets no limit.
+
+    The rule does not see the arm.
+    """
+    if not (asked := limits(data).values()):
+        return None
+    everybody = replace(data, launch=data.launch.model_copy(update={"outliers": None}))
+    table = build(everybody, list(dict.fromkeys(cell for cell, _limit in asked)))
+    over = [(table[cell.name] > limit).fill_null(False) for cell, limit in asked]
+    return table.filter(reduce(lambda one, other: one | other, over)).select("account", "arm")
+
+
 def drawn(data: Study) -> ibis.Table:
-    """Open the assigned accounts, with the weight and stratum that they were drawn with."""
+    """Open the assigned accounts, with the weight and stratum that they were drawn with, without impossible ones."""
     rows, columns = data.assignments, design(data)
+    if (gone := impossible(data)) is not None:
+        rows = rows.anti_join(gone, "account")
     own = UNITS_TABLE in data.tables
     if WEIGHT in columns:
         weight = _[data.launch.data.weight].cast("float64") if own else 1 / _.inclusion_probability
