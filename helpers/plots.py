@@ -440,7 +440,7 @@ def leave_out(curves: pd.DataFrame, *, label: str) -> Axes:
     """Draw what is left of a difference without the heaviest accounts, a line for each story if there are several."""
     ax = _axes(8.6, 3.6)
     styles = ("-", "--", "-.", ":")
-    stories = curves.groupby("story", sort=False) if "story" in curves else [("", curves)]
+    stories = curves.groupby("story", sort=False) if "story" in curves else [("", curves)] * bool(len(curves))
     for colour, style, (story, rows) in zip(figure.SERIES, styles, stories, strict=False):
         x = 100 * rows["left_out"]
         ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)

@@ -88,7 +88,7 @@ def read(
         return NotEstimable(
             metric="episodes", reason="accounts were assigned at different times; one launch day is read"
         )
-    arm = data.assignments.filter(_.arm == launch.judged(treatment)).select("account")
+    arm = units.drawn(data).filter(_.arm == launch.judged(treatment)).select("account")
     seen = _episodes(data, arm)
     totals = seen.aggregate(
         last=_.episode.max(), viewers=_.account.nunique(), first=_.account.nunique(where=_.episode == 1)

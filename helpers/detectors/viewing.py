@@ -203,7 +203,7 @@ def _by_account(data: Study, table: str, **numbers: ibis.Value) -> Moments:
 
 def _moments(data: Study, found: ibis.Table, pairs: Sequence[tuple[str, str]]) -> Moments:
     """Put a row for every assigned account beside what was found, zeros included, and give the moments of each arm."""
-    accounts, names = data.assignments.select("account", "arm"), [c for c in found.columns if c != "account"]
+    accounts, names = units.drawn(data).select("account", "arm"), [c for c in found.columns if c != "account"]
     rows = accounts.left_join(found.mutate(account=found.account.cast(accounts.account.type())), "account")
     rows = rows.select("arm", **{name: rows[name].cast("float64").fill_null(0.0) for name in names})
     return moments.from_table(rows, columns=names, pairs=pairs, by=["arm"])

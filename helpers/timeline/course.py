@@ -267,11 +267,11 @@ def levels(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
         each = events.aggregate(by=["account", "period"], value=_.value.sum())
         parts.append(each.select("account", "period", **{x: _.value if x == names[nth] else 0.0 for x in names}))
     each = ibis.union(*parts).aggregate(by=["account", "period"], **{x: _[x].sum() for x in names})
-    each = each.join(data.assignments.select("account", "arm"), "account")
+    each = each.join(units.drawn(data).select("account", "arm"), "account")
     squares = {f"{a}{b}": (_[a] * _[b]).sum() for a, b in combinations_with_replacement(names, 2)}
     sums = each.aggregate(by=["arm", "period"], **{x: _[x].sum() for x in names}, **squares).execute()
     sums = sums[sums["period"].between(-pre, post - 1)].sort_values(["arm", "period"], ignore_index=True)
-    sizes = data.assignments.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
+    sizes = units.drawn(data).aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
     n = sums["arm"].map(sizes).to_numpy(dtype=float)
     mean = sums[names].to_numpy(dtype=float) / n[:, None]
     scatter = -n[:, None, None] * mean[:, :, None] * mean[:, None, :]
@@ -379,7 +379,7 @@ def _wide(
     step_days: int,
 ) -> ibis.Table:
     """Give every assigned account a row, with one column per measure and period; zero where nothing happened."""
-    rows = data.assignments.select("account", "arm")
+    rows = units.drawn(data).select("account", "arm")
     zero = _visits(data) if clock == "visit" else None
     if zero is not None:
         rows = rows.semi_join(zero, "account")
