@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import ibis
 
-from helpers import inference, moments, schema
+from helpers import inference, moments, schema, units
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import Moments
 from helpers.results import Check, Estimate, NotEstimable

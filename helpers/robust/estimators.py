@@ -93,6 +93,7 @@ def regression(
         method=method,
         level=level,
         power=power,
+        note=arms.once,
     )
 
 
