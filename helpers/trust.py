@@ -1,4 +1,4 @@
-"""Trust: may a gain be believed? Who carries it, does it last, is anything suspicious, does it hide harm?"""
+"""Trust: may a gain be believed? Who carries it, does it last, was it a typical time, does it hide harm?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.results import Check, Estimate
 from helpers.robust import influence
 from helpers.scorecard import Scorecard
 from helpers.study import Study
-from helpers.timeline import course, fading
+from helpers.timeline import course, fading, seasons
 
 AMOUNTS = ("mean", "count", "ratio")  # of which a few accounts can have most
 ALIKE = "engagement"  # within which early and late viewers of a show are compared
@@ -31,7 +31,13 @@ def questions(data: Study, card: Scorecard) -> tuple[Check, ...]:
     found = detectors.inspect(data, card, register.read(data.launch))
     if any(c.passed is False for c in card.checks):
         return found
-    return (*carried(data, card), *lasting(data, card), *found)
+    typical = seasons.ask(data, treatment=card.treatment, checks=card.checks)
+    return (*carried(data, card), *lasting(data, card), typical, *found)
+
+
+def by_region(asked: Sequence[Check]) -> str:
+    """Give the sentence that says between which regions an effect differs; empty where none is told to."""
+    return next((c.detail for c in asked if c.detail.startswith(seasons.DIFFERS)), "")
 
 
 def carried(data: Study, card: Scorecard) -> tuple[Check, ...]:

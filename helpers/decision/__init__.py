@@ -147,8 +147,10 @@ def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look) -> Verdict:
     return _verdict("HOLD", text, verdict.reasons)
 
 
-def answer(verdict: Verdict, claims: Sequence[Claim], basis: str) -> tuple[str, ...]:
+def answer(verdict: Verdict, claims: Sequence[Claim], basis: str, by_region: str = "") -> tuple[str, ...]:
     """Give the sentences below the verdict's: the north star's reading, the guardrails, and on what all of it rests.
+
+    Where an effect differs between regions, `by_region` says so first: an average over them is then nobody's effect.
 
     The state of the guardrails is left out where the verdict's sentence gives it. With the verdict the sentences have
     at most 120 words, however long the names in them. A sentence that names of the data have made unplain (see
@@ -160,8 +162,10 @@ def answer(verdict: Verdict, claims: Sequence[Claim], basis: str) -> tuple[str, 
         state = _safe(guardrails)
         state = "" if state in verdict.sentence else _words(f"{state[0].upper()}{state[1:]}.", STATE_WORDS)
     left = wording.FIRST_SCREEN_WORDS - len(f"{verdict.sentence} {state} {known}".split())
-    star = [_words(c.words, left) for c in claims if c.role == "north_star"]
-    plain = tuple(sentence for sentence in (*star, state, known) if sentence and not wording.unplain(sentence, claims))
+    apart = _words(by_region, left // 2)
+    star = [_words(c.words, left - len(apart.split())) for c in claims if c.role == "north_star"]
+    told = (apart, *star, state, known)
+    plain = tuple(sentence for sentence in told if sentence and not wording.unplain(sentence, claims))
     return plain or ("What was measured stands in the tables below.",)
 
 
