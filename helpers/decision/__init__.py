@@ -206,8 +206,8 @@ def _gain(gained: Sequence[Claim], claims: Sequence[Claim]) -> str:
     more = f", {len(gained) - 1} more improved" if len(gained) > 1 else ""
     missed = [c for c in claims if c.role in SUCCESS and c.missed and (c not in gained or c.status == "not met")]
     unsure = [c for c in claims if c.role in SUCCESS and c.status == "cannot tell" and c not in missed]
-    rest = f" Still open: {_names(unsure)}{_ceiling(unsure)}." if unsure else ""
-    rest += f" Short of what was asked: {_names(missed)}{_ceiling(missed)}." if missed else ""
+    rest = f" Still open: {_names(unsure, 45)}{_ceiling(unsure)}." if unsure else ""
+    rest += f" Short of what was asked: {_names(missed, 45)}{_ceiling(missed)}." if missed else ""
     safe = _safe([c for c in claims if c.role == "guardrail"])
     return f"{_names([first])} came out {span(effect, first.unit)}{more}, and {safe}.{rest}"
 
@@ -253,7 +253,7 @@ def _ceiling(claims: Sequence[Claim]) -> str:
     _, low, high, relative = scaled(e, None)
     best = high if claim.better == "higher" else -low
     found = in_unit(*size(best, claim.unit, half=(high - low) / 2, relative=relative))
-    where = f" for {_names([claim])}" if len(claims) > 1 else ""
+    where = " for the first" if len(claims) > 1 else ""
     return f" ({'above +' if claim.better == 'higher' else 'below −'}{found} ruled out{where})"
 
 
@@ -263,9 +263,13 @@ def _told(failed: Sequence[Check]) -> str:
     return short(first.name if wording.unplain(first.detail) else first.detail, 200)
 
 
-def _names(claims: Sequence[Claim]) -> str:
-    """List titles, shortened so that any sentence around them stays short."""
-    return short(", ".join(c.title for c in claims), 80)
+def _names(claims: Sequence[Claim], most: int = 80) -> str:
+    """List titles, as many whole ones as fit, so that any sentence around them stays short."""
+    shown = 1
+    while shown < len(claims) and len(", ".join(c.title for c in claims[: shown + 1])) <= most:
+        shown += 1
+    more = f" and {len(claims) - shown} more" if shown < len(claims) else ""
+    return short(", ".join(c.title for c in claims[:shown]), most) + more
 
 
 def _verdict(decision: Decision, sentence: str, reasons: Sequence[str]) -> Verdict:

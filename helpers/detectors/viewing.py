@@ -151,7 +151,8 @@ def _parted(data: Study) -> tuple[ibis.Table, list[str]]:
         if _lacking(data, table, column, *keys):
             continue
         places = data.table(table)
-        if "account" in keys:
+        if "account" in keys:  # a session may have begun on the day before
+            places = _inside(data, table, earlier=1)
             places = places.mutate(account=places["account"].cast(own))
         places = places.group_by(keys).aggregate(**{f"by {way}": places[column].min()})
         plays = plays.left_join(places, keys).drop(*(f"{key}_right" for key in keys))
@@ -188,11 +189,11 @@ def _start(data: Study) -> dt.datetime:
     return dt.datetime.combine(first, dt.time(), tzinfo=dt.UTC)
 
 
-def _inside(data: Study, table: str) -> ibis.Table:
-    """Open the events of the launch's days."""
+def _inside(data: Study, table: str, earlier: int = 0) -> ibis.Table:
+    """Open the events of the launch's days, and of so many earlier ones."""
     events, start = data.table(table), _start(data)
-    time = events[str(schema.table(table).time)]
-    return events.filter((time >= start) & (time < start + dt.timedelta(days=data.launch.days)))
+    time, end = events[str(schema.table(table).time)], start + dt.timedelta(days=data.launch.days)
+    return events.filter((time >= start - dt.timedelta(days=earlier)) & (time < end))
 
 
 def _by_account(data: Study, table: str, **numbers: ibis.Value) -> Moments:
