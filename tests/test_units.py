@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from helpers import inference, launch, moments, preflight, scorecard, study, units
+from helpers import inference, launch, moments, preflight, register, scorecard, study, units
 from helpers.errors import DataError, LaunchError, PremiereError
 from helpers.results import Estimate, NotEstimable
 
@@ -422,6 +422,7 @@ def test_impossible_accounts_are_in_no_chapter_and_are_counted_by_arm(players):
     assert check.passed is True
     assert check.detail.startswith("7 of 2,000 accounts of old and 9 of 2,000 of new were removed as impossible (Hours")
     assert card.claims[0].estimate.n_control == 1_993
+    assert register.decisive(data.launch)["what is impossible"] == "hours above 100"
     assert not any(c.name == "Impossible accounts" for c in preflight.checks(replace(data, launch=unlimited(data))))
 
 
