@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import ibis
 import numpy as np
 from ibis import _
-from scipy import stats
+from scipy import special, stats
 
 from helpers import moments, units
 from helpers.clock import seconds
@@ -192,7 +192,7 @@ def contrast(
         return NotEstimable(metric=name or course.metric, reason="the values do not vary within the arms")
     df = total**2 / (parts**2 / (n - 1)).sum()
     diff, se = values[1] - values[0], np.sqrt(total)
-    low, high = (float(diff + side * stats.t.isf((1 - course.level) / 2, df) * se) for side in (-1, 1))
+    low, high = (float(diff + side * special.stdtrit(df, (1 + course.level) / 2) * se) for side in (-1, 1))
     ratio = course.unit == LOG_RATIO and not arm
     rel, rel_low, rel_high = (math.expm1(v) if ratio else None for v in (float(diff), low, high))
     return Estimate(
@@ -207,11 +207,11 @@ def contrast(
         rel=rel,
         rel_low=rel_low,
         rel_high=rel_high,
-        p=float(2 * stats.t.sf(abs(diff / se), df)),
+        p=float(2 * special.stdtr(df, -abs(diff / se))),
         n_control=course.n[0],
         n_treatment=course.n[1],
         method=f"{'treated arm alone, ' if arm else ''}{course.method}",
-        mde=float((stats.norm.isf((1 - course.level) / 2) + stats.norm.ppf(0.8)) * se),
+        mde=float((special.ndtri((1 + course.level) / 2) + special.ndtri(0.8)) * se),
         level=course.level,
         note="differences of logarithms" if ratio else "no relative effect, because it is read over periods",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from helpers.errors import ParameterError
 from helpers.report.readout import describe
@@ -198,12 +198,12 @@ def forecast(course: Course | NotEstimable, day: float) -> Forecast | NotEstimab
     profile = _profile(np.array(since.starts, dtype=float), since.effect, since.effect_cov, course.step_days)
     at = np.column_stack([np.ones(_GRID), _shape(np.array(day), profile.tau, course.step_days)])
     best = int(np.argmin(profile.misfit))
-    q = float(stats.chi2.ppf(course.level, 1))
+    q = float(special.chdtri(1, 1 - course.level))
     low, high = _limits(profile, at, q, 1.0)
     note = ""
     if profile.misfit[-1] - profile.misfit[best] <= q:
         note = "the data do not say whether the effect settles: the interval contains lines that go on"
-    if stats.chi2.sf(profile.misfit[best], len(since.starts) - 3) < _MISFIT:
+    if special.chdtrc(len(since.starts) - 3, profile.misfit[best]) < _MISFIT:
         note = "; ".join(filter(None, [note, "no such curve describes the effects, so that this is a rough guide"]))
     return Forecast(day=day, effect=float(at[best] @ profile.beta[best]), low=low, high=high, note=note)
 
@@ -440,5 +440,5 @@ def _widened(e: Estimate, variance: float) -> Estimate:
     """Add the variance of an estimated weight to an estimate."""
     se = math.sqrt(e.se**2 + variance)
     half = (e.high - e.diff) * se / e.se
-    p = 2 * stats.norm.sf(abs(e.diff) / se)
+    p = 2 * special.ndtr(-abs(e.diff) / se)
     return replace(e, se=se, low=e.diff - half, high=e.diff + half, p=float(p), mde=e.mde * se / e.se)

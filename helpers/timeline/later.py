@@ -29,6 +29,7 @@ IDEAS = {  # scenario: what its effect does
 }
 WEEKS = 13  # for which launches are followed: 91 days
 ACCOUNTS = 5_000  # lived through with and without each idea
+SEED = 20261121
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,7 +66,7 @@ class Followed:
 
 
 @cache
-def follow(scenario: str, *, accounts: int = ACCOUNTS, weeks: int = WEEKS, seed: int = 20261121) -> Followed:
+def follow(scenario: str, *, accounts: int = ACCOUNTS, weeks: int = WEEKS, seed: int = SEED) -> Followed:
     """Live the accounts of a scenario through so many weeks, with and without its idea.
 
     Raises:
@@ -86,7 +87,7 @@ def held(
     weeks: Sequence[int] = (8, 12),
     launches: int = 100,
     accounts: int = ACCOUNTS,
-    seed: int = 20261121,
+    seed: int = SEED,
 ) -> pd.DataFrame:
     """Forecast from four weeks, many times over, and hold the forecast against the effect that was to come.
 
@@ -137,7 +138,7 @@ def agreement(
     if not ideas:
         return pd.DataFrame(columns=columns)
     rng = np.random.default_rng(seed)
-    lived = [follow(idea) for idea in ideas]
+    lived = [follow(idea, accounts=ACCOUNTS, weeks=WEEKS, seed=SEED) for idea in ideas]
     said = np.zeros((launches, 2))
     for row in said:
         idea = lived[rng.integers(len(lived))].mixed(rng.uniform(0.1, 1.0), taken_away=rng.random() < 0.3)
