@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations_with_replacement
-from operator import add
+from operator import or_
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -204,8 +204,9 @@ def from_table(
         x[f"x{i}"] = number * table[WEIGHT] if weighted and c != WEIGHT else number
     rows = table.select(**{f"g{i}": table[c] for i, c in enumerate(by)}, **x)
     asked = {f"mean{i}": rows[f"x{i}"].mean() for i in where.values()}
-    valid = {f"valid{i}": reduce(add, [rows[c] for c in list(x)[i : i + 16]]).count() for i in range(0, len(x), 16)}
-    asked |= valid  # a sum with a missing part is missing, so one count serves many columns
+    nulls = [rows[c].isnull() for c in x]
+    missing = {f"missing{i}": rows.count(where=reduce(or_, nulls[i : i + 16])) for i in range(0, len(nulls), 16)}
+    asked |= missing
     for i, j in wanted:
         one, other = rows[f"x{i}"], rows[f"x{j}"]
         asked[f"cov{i}_{j}"] = one.var(how="pop") if i == j else one.cov(other, how="pop")
@@ -223,7 +224,7 @@ def from_table(
         if unlabelled := n[frame[f"g{i}"].isna()].sum():
             raise DataError(f"group column {c!r} is missing in {unlabelled:,.0f} rows; fill it or drop them first")
     told = frame[list(asked)].to_numpy(np.float64)
-    if not np.isfinite(told).all() or (frame[list(valid)].to_numpy() != n[:, None]).any():
+    if not np.isfinite(told).all() or frame[list(missing)].to_numpy().any():
         _refuse_values(rows, where)
     k = len(where)
     scatter = np.full((len(n), k, k), np.nan)
@@ -348,7 +349,10 @@ def _codes(labels: pd.DataFrame) -> tuple[Integers, pd.DataFrame]:
     """Number the distinct rows of labels in sorted order; without columns all rows are the same."""
     if labels.columns.empty:
         return np.zeros(len(labels), dtype=np.intp), pd.DataFrame(index=range(1), columns=labels.columns)
-    code = labels.groupby(list(labels), observed=True, dropna=False).ngroup().to_numpy()
+    if labels.shape[1] == 1:  # the usual case, ten times as fast
+        code: Integers = pd.factorize(labels.iloc[:, 0], sort=True, use_na_sentinel=False)[0]
+    else:
+        code = labels.groupby(list(labels), observed=True, dropna=False).ngroup().to_numpy()
     _, first = np.unique(code, return_index=True)
     return code, labels.iloc[first].reset_index(drop=True)
 
