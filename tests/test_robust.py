@@ -648,11 +648,14 @@ def launches(rng, runs, story, n=5_000):
         )  # fmt: skip
 
 
+def of_three_stories(ask, runs, rng):
+    """Ask launches from which a few accounts gain much, all a little, and nobody anything."""
+    stories = (lambda x: x + 500 * (rng.random(len(x)) < 0.005), lambda x: 1.08 * x, lambda x: x)
+    return [[ask(arms) for arms in launches(rng, runs, story)] for story in stories]
+
+
 def test_an_effect_of_a_few_is_called_concentrated_and_a_broad_one_broad():
-    rng = np.random.default_rng(15)
-    few = [influence.check(a) for a in launches(rng, 40, lambda x: x + 500 * (rng.random(len(x)) < 0.005))]
-    all_ = [influence.check(a) for a in launches(rng, 40, lambda x: 1.08 * x)]
-    none = [influence.check(a) for a in launches(rng, 40, lambda x: x)]
+    few, all_, none = of_three_stories(influence.check, 40, np.random.default_rng(15))
     assert sum(c.passed is False for c in few) >= 30
     assert not any(c.passed for c in few)
     assert sum(c.passed is True for c in all_) >= 30
@@ -739,9 +742,7 @@ def test_the_planned_mean_comes_first_and_the_words_follow_plan_and_direction():
 
 def test_a_conclusion_hangs_on_the_cap_where_a_few_carry_it_and_not_where_all_gain():
     rng = np.random.default_rng(24)
-    few = [influence.cap_choice(a) for a in launches(rng, 30, lambda x: x + 500 * (rng.random(len(x)) < 0.005))]
-    all_ = [influence.cap_choice(a) for a in launches(rng, 30, lambda x: 1.08 * x)]
-    none = [influence.cap_choice(a) for a in launches(rng, 30, lambda x: x)]
+    few, all_, none = of_three_stories(influence.cap_choice, 30, rng)
     assert sum(c.passed is False for c in few) >= 22
     assert sum(c.passed is True for c in few) <= 4  # where what is left stands out by chance, one in twenty
     assert sum(c.passed is True for c in all_) >= 25
