@@ -6,18 +6,16 @@ everything. It shows over many launches: where the metric moved, did the long-te
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers import simulate, study
+from helpers import cache, simulate
 from helpers.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -207,15 +205,10 @@ def _mixed(lived: _Lived, share: float) -> tuple[_Lived, _Lived]:
 
 def _lived(idea: str) -> _Lived:
     """Live through an idea once, and keep what is needed of it in the cache."""
-    source = b"".join(p.read_bytes() for p in sorted(Path(simulate.__file__).parent.glob("*.py")))
-    key = hashlib.sha256(source + f"{idea}{ACCOUNTS}{LATER_DAYS}{inspect.getsource(_read)}".encode()).hexdigest()[:16]
-    path = study.cache_folder() / "corpus" / f"{idea}-{key}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{id(path)}.partial")
-        partial.write_text(json.dumps(_read(idea)), encoding="utf-8")
-        partial.replace(path)
-    told = json.loads(path.read_text(encoding="utf-8"))
+    name = cache.key(idea, ACCOUNTS, LATER_DAYS, inspect.getsource(_read), code=[simulate])
+    path = cache.folder() / "corpus" / f"{idea}-{name}.json"
+    kept = cache.kept(path, lambda at: at.write_text(json.dumps(_read(idea)), encoding="utf-8"))
+    told = json.loads(kept.read_text(encoding="utf-8"))
     arrays = {name: np.array(told[name]) for name in ("mean", "cov", "with_mean", "with_cov", "users", "fifths")}
     return _Lived(**arrays, slope=told["slope"])
 

@@ -12,13 +12,13 @@ import pandas as pd
 from ibis import _
 from scipy import stats
 
-from helpers import anytime, clock, inference, moments, scorecard, sequential, units
+from helpers import anytime, inference, moments, scorecard, sequential, units
 from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.results import Check, Estimate, NotEstimable, Replay, closed
 from helpers.scorecard import Scorecard
 from helpers.study import Study
-from helpers.units.query import DAY, Cell, build, design, near
+from helpers.units.query import Cell, build, design, near
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -118,10 +118,7 @@ def _daily(data: Study, metric: Metric, asked: Sequence[Metric]) -> pd.DataFrame
     rows = table.select(*names).order_by("account").execute()
     columns: dict[str, Floats] = {}
     for measure in plain:
-        events = near(data, measure)
-        day = (clock.seconds(events["at"]) - clock.seconds(events.anchor)) // DAY
-        events = events.mutate(day=day.cast("int64")).filter(_.day >= 0, _.day < len(asked))
-        found = events.aggregate(by=["account", "day"], value=_.value.sum().fill_null(0.0)).execute()
+        found = units.daily(data, measure).filter(_.day >= 0, _.day < len(asked)).fill_null({"value": 0.0}).execute()
         by_day = np.zeros((len(rows), len(asked)))
         by_day[rows.set_index("account").index.get_indexer(found["account"]), found["day"]] = found["value"]
         so_far = by_day.cumsum(axis=1) / measure.scale

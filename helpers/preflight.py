@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from typing import Any
 
 import ibis
@@ -30,9 +32,18 @@ LOGS = {  # and what may lack values
 def checks(data: Study) -> tuple[Check, ...]:
     """Ask of accounts and logs what has to be so before an effect is read; the totals and the past are asked elsewhere.
 
+    What was answered once is kept, as the units table is.
+
     Raises:
         DataError: the data lack a column that the launch names.
     """
+    code = [sys.modules[__name__], validity, assignment, sampling]
+    answers = units.told(data, "checks", lambda: [asdict(check) for check in _asked(data)], code=code)
+    return tuple(Check(**answer) for answer in answers)
+
+
+def _asked(data: Study) -> tuple[Check, ...]:
+    """Ask all of it."""
     seen, nulls = logged(data)
     control = data.launch.arms.control
     return (

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from helpers import study
+from helpers import cache
 from helpers.errors import DataError
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
@@ -95,7 +95,7 @@ def path(launch: Launch) -> Path:
     if launch.data.source != "simulate" and os.access(launch.folder, os.W_OK):
         return launch.folder / name
     place = hashlib.sha256(str(launch.folder).encode()).hexdigest()[:12]
-    return study.cache_folder() / "opened" / place / name
+    return cache.folder() / "opened" / place / name
 
 
 def read(launch: Launch) -> list[Opening]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _OF_SHOW = (Condition(column="is_launch_title", value=True),)
 _DAY = 86_400
+THIS = (sys.modules[__name__],)
 HOOKED = 0.7  # share of an episode's viewers who finish, from which it counts as the one that hooks (Netflix 2016)
 
 
@@ -88,8 +90,9 @@ def read(
         return NotEstimable(
             metric="episodes", reason="accounts were assigned at different times; one launch day is read"
         )
-    arm = units.drawn(data).filter(_.arm == launch.judged(treatment)).select("account")
-    seen = _episodes(data, arm)
+    name = launch.judged(treatment)
+    arm = units.drawn(data).filter(_.arm == name).select("account")
+    seen = units.kept(data, "viewers", _episodes(data, arm), "episodes", name, code=THIS)
     totals = seen.aggregate(
         last=_.episode.max(), viewers=_.account.nunique(), first=_.account.nunique(where=_.episode == 1)
     ).execute()
@@ -99,7 +102,8 @@ def read(
     episodes = episodes or (launch.show and launch.show.episodes) or int(totals["last"].iloc[0])
     if episodes < 2:
         return NotEstimable(metric="episodes", reason="the launch title has one part only, so that nobody can go on")
-    people = _people(data, arm, seen, episodes=episodes, visits=visits).cache()
+    people = _people(data, arm, seen, episodes=episodes, visits=visits)
+    people = units.kept(data, "viewers", people, "people", name, episodes, visits, code=THIS)
     by = [c for c in by if "accounts" in data.tables and c in data.tables["accounts"].columns]
     if by:
         people = people.join(_attributes(data, by), "account")
@@ -107,7 +111,7 @@ def read(
     states = people.aggregate(by="state", n=_.count()).execute().set_index("state")["n"]
     return Viewers(
         counts=counts.sort_values(["start_day", "watched", "left", *by], ignore_index=True),
-        weeks=_weeks(data, people, days=launch.days),
+        weeks=_weeks(data, people, name, episodes),
         states=states.reindex(["finished", "still watching", "lapsed"], fill_value=0).astype(int),
         episodes=episodes,
         visits=visits,
@@ -416,17 +420,19 @@ def _since(events: ibis.Table) -> Any:
     return (clock.seconds(events["at"]) - clock.seconds(events.anchor)) / _DAY
 
 
-def _weeks(data: Study, people: ibis.Table, *, days: int) -> pd.DataFrame:
+def _weeks(data: Study, people: ibis.Table, arm: str, episodes: int) -> pd.DataFrame:
     """Set each week's hours of the show beside all who have begun, and beside those who have episodes left."""
     hours = Measure(table="plays", agg="sum", column="watch_minutes", scale=1 / 60, where=_OF_SHOW)
     plays = units.near(data, hours).filter(_["at"] >= _.anchor).semi_join(people, "account")
     week = (_since(plays) / 7).floor().cast("int64")
-    watched = plays.aggregate(by=week.name("week"), hours=_.value.sum()).execute().set_index("week")["hours"]
+    found = plays.aggregate(by=week.name("week"), hours=_.value.sum())
+    found = units.kept(data, "viewers", found, "hours", arm, episodes, code=THIS)
+    watched = found.execute().set_index("week")["hours"]
     last = (_.finish_day / 7).floor().cast("int64").name("last")
     spans = people.aggregate(by=[(_.start_day // 7).cast("int64").name("first"), last], viewers=_.count()).execute()
     done = spans["last"].astype(float).fillna(np.inf)
     rows: list[dict[str, Any]] = []
-    for nth in range(days // 7):
+    for nth in range(data.launch.days // 7):
         begun = spans["first"] <= nth
         rows.append(
             {

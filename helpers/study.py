@@ -7,7 +7,6 @@ import difflib
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,10 +15,9 @@ from typing import Any
 
 import ibis
 import pandas as pd
-import platformdirs
 from ibis import _
 
-from helpers import assignment, logs, sampling, schema, simulate
+from helpers import assignment, cache, logs, sampling, schema, simulate
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.metrics import UNITS_TABLE
@@ -81,11 +79,6 @@ class Study:
         if self.truth is None:
             return pd.DataFrame(columns=[*_TRUTH])
         return pd.read_parquet(self.truth)
-
-
-def cache_folder() -> Path:
-    """Say where simulated services and units tables are kept: PREMIERE_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("PREMIERE_CACHE") or platformdirs.user_cache_dir("premiere"))
 
 
 def open(launch: Launch) -> Study:  # noqa: A001  (study.open reads as it should)
@@ -174,12 +167,8 @@ def _simulated(launch: Launch) -> Path:
         control=launch.arms.control,
         treatments=launch.arms.treatment,
     )
-    source = sorted(Path(simulate.__file__).parent.glob("*.py"))
-    key = hashlib.sha256(
-        b"".join(p.read_bytes() for p in (*source, *sorted(Path(sampling.__file__).parent.glob("*.py"))))
-        + json.dumps([repr(simulation), launch.sampling.model_dump()], sort_keys=True).encode()
-    ).hexdigest()[:16]
-    folder = cache_folder() / "simulated" / key
+    facts = (simulation, json.dumps(launch.sampling.model_dump(), sort_keys=True))
+    folder = cache.folder() / "simulated" / cache.key(*facts, code=(simulate, sampling))
     if not folder.exists():
         try:
             simulate.write(

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from helpers import inference, launch, moments, preflight, register, scorecard, study, units
+from helpers import cache, inference, launch, moments, preflight, register, scorecard, study, units
 from helpers.errors import DataError, LaunchError, PremiereError
 from helpers.results import Estimate, NotEstimable
 
@@ -329,14 +329,43 @@ def test_more_than_24_hours_in_a_day_are_refused_and_a_film_past_midnight_is_not
         units.load(opened(tmp_path))
 
 
-def test_a_fault_leaves_no_units_table_behind(tmp_path, players):
+def test_a_fault_leaves_no_units_table_behind(tmp_path, players, monkeypatch):
+    monkeypatch.setenv("PREMIERE_CACHE", str(tmp_path / "alone"))  # others write to the common one meanwhile
     path, table = players
     table.loc[3, "hours"] = np.inf
     table.to_csv(path.parent / "players.csv", index=False)
-    before = set(study.cache_folder().rglob("*.parquet*"))
     with pytest.raises(DataError):
         units.load(study.open(launch.load(path)))
-    assert set(study.cache_folder().rglob("*.parquet*")) == before
+    assert not [p for p in cache.folder().rglob("*") if p.is_file()]
+
+
+def test_what_was_computed_once_is_read_again_and_not_when_the_data_changed(tmp_path, players, monkeypatch):
+    monkeypatch.setenv("PREMIERE_CACHE", str(tmp_path / "alone"))
+    path, table = players
+    first = scorecard.measure(study.open(launch.load(path)))
+    counts = {p: p.stat().st_mtime_ns for p in cache.folder().rglob("*") if p.is_file()}
+    assert {p.parent.name for p in counts} >= {"units", "checks"}
+    monkeypatch.setattr(preflight, "_asked", lambda data: pytest.fail("asked again"))
+    assert scorecard.measure(study.open(launch.load(path))).checks == first.checks
+    assert {p: p.stat().st_mtime_ns for p in cache.folder().rglob("*") if p.is_file()} == counts
+    table.assign(hours=table["hours"] + 1).to_csv(path.parent / "players.csv", index=False)
+    with pytest.raises(pytest.fail.Exception, match="asked again"):
+        scorecard.measure(study.open(launch.load(path)))
+
+
+def test_a_write_that_fails_leaves_nothing_and_a_name_follows_facts_and_code(tmp_path):
+    def half(partial):
+        partial.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        cache.kept(tmp_path / "deep" / "one.json", half)
+    assert not list((tmp_path / "deep").iterdir())
+    assert cache.kept(tmp_path / "one.json", lambda at: at.write_text("whole")).read_text() == "whole"
+    assert cache.kept(tmp_path / "one.json", half).read_text() == "whole"
+    names = [cache.key(1, 2), cache.key(1, 3), cache.key(1, 2, code=[units]), cache.key(1, 2, code=[launch])]
+    assert len(set(names)) == 4
+    assert cache.key(1, 2) == names[0]
 
 
 OWN_FAULTS = {

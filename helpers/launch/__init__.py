@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -335,9 +334,7 @@ class Launch(Section):
 
     def sliced_by(self, *segments: str) -> Launch:
         """Give the same launch with other segments, for a look at what it does not declare."""
-        other = self.model_copy(update={"segments": segments})
-        other.__dict__.pop("content_hash", None)  # that of this launch
-        return other
+        return self.model_copy(update={"segments": segments})
 
     def successes(self, among: Sequence[Planned] | None = None) -> int:
         """Count the success metrics that share alpha, of the plan or of those that can be measured; at least 1."""
@@ -383,7 +380,6 @@ class Launch(Section):
             planned = ", ".join(map(str, self.looks))
             raise ParameterError(f"{self.name} has no look on day {day}; planned are the days {planned}")
         cut = self.model_copy(update={"dates": self.dates.model_copy(update={"days": day, "end": None})})
-        cut.__dict__.pop("content_hash", None)
         cut._horizon = self.horizon  # noqa: SLF001  (of another launch)
         return cut
 
@@ -397,7 +393,7 @@ class Launch(Section):
         """Say where the file stands."""
         return self._folder
 
-    @cached_property
+    @property
     def content_hash(self) -> str:
         """Hash everything that could change a conclusion: data, arms, dates, metric definitions, decision rule.
 

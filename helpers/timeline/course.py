@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations_with_replacement
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Clock = Literal["assignment", "calendar", "visit"]
 _ADDS_UP = ("sum", "count")
 _DAY = 86_400
+THIS = sys.modules[__name__]
 _FRAME = ["from_day", "control", "treatment", "effect", "low", "high", "joint_low", "joint_high"]
 LOG_RATIO = "log ratio"
 
@@ -263,9 +265,8 @@ def levels(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
         return pd.DataFrame(columns=["arm", "from_day", "value", "low", "high"])
     parts = []
     for nth, measure_ in enumerate(metric.measures):
-        events = _timed(data, measure_, None, "assignment", step_days)
-        each = events.aggregate(by=["account", "period"], value=_.value.sum())
-        parts.append(each.select("account", "period", **{x: _.value if x == names[nth] else 0.0 for x in names}))
+        daily = units.daily(data, measure_).mutate(period=(_.day / step_days).floor().cast("int64"))
+        parts.append(daily.select("account", "period", **{x: _.value if x == names[nth] else 0.0 for x in names}))
     each = ibis.union(*parts).aggregate(by=["account", "period"], **{x: _[x].sum() for x in names})
     each = each.join(units.drawn(data).select("account", "arm"), "account")
     squares = {f"{a}{b}": (_[a] * _[b]).sum() for a, b in combinations_with_replacement(names, 2)}
@@ -388,7 +389,8 @@ def _wide(
         found = _per_period(data, measure_, named, before.get(measure_.name()), zero, clock, step_days)
         rows = rows.left_join(found, "account").drop("account_right")
     filled = [c for c in rows.columns if c not in ("account", "arm")]
-    return rows.mutate(**{c: _[c].cast("float64").fill_null(0.0) for c in filled})
+    rows = rows.mutate(**{c: _[c].cast("float64").fill_null(0.0) for c in filled})
+    return units.kept(data, "courses", rows, metric.measures, columns, before, clock, step_days, code=[THIS])
 
 
 def _per_period(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import sys
 from dataclasses import dataclass, replace
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from helpers import simulate
+from helpers import cache, simulate
 from helpers.errors import ParameterError
 from helpers.results import Estimate, NotEstimable
 from helpers.timeline import fading
@@ -65,7 +68,7 @@ class Followed:
         return _course(self.mean + noise, cov, n)
 
 
-@cache
+@functools.cache
 def follow(scenario: str, *, accounts: int = ACCOUNTS, weeks: int = WEEKS, seed: int = SEED) -> Followed:
     """Live the accounts of a scenario through so many weeks, with and without its idea.
 
@@ -75,9 +78,15 @@ def follow(scenario: str, *, accounts: int = ACCOUNTS, weeks: int = WEEKS, seed:
     if weeks < 5:
         raise ParameterError(f"weeks is {weeks}, must be at least 5: four of the launch, and what comes after")
     simulation = simulate.Simulation(scenario=scenario, accounts=accounts, days=7 * weeks, seed=seed)
-    pool = simulate.pool(simulation, what="weeks")
-    mean, cov = _moments([pool.control[:, : weeks + 1], pool.treatment[:, : weeks + 1]])
-    return Followed(mean=mean, cov=cov)
+
+    def live(partial: Path) -> None:
+        pool = simulate.pool(simulation, what="weeks")
+        mean, cov = _moments([pool.control[:, : weeks + 1], pool.treatment[:, : weeks + 1]])
+        partial.write_text(json.dumps({"mean": mean.tolist(), "cov": cov.tolist()}), encoding="utf-8")
+
+    name = cache.key(simulation, weeks, code=[simulate, sys.modules[__name__]])
+    told = json.loads(cache.kept(cache.folder() / "corpus" / f"{scenario}-{name}.json", live).read_text("utf-8"))
+    return Followed(mean=np.array(told["mean"]), cov=np.array(told["cov"]))
 
 
 def held(

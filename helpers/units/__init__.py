@@ -6,10 +6,11 @@ Every assigned account keeps its row: one without events counts as zero and is n
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import os
+import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ibis
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 from ibis import _
 
-from helpers import logs, metrics, schema, study
+from helpers import cache, clock, logs, metrics, schema, study
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
@@ -37,15 +38,18 @@ __all__ = [
     "cells",
     "check",
     "covariates",
+    "daily",
     "design",
     "distribution",
     "drawn",
     "faults",
     "impossible",
+    "kept",
     "limits",
     "load",
     "measurable",
     "near",
+    "told",
     "values",
     "why_not",
 ]
@@ -134,10 +138,8 @@ def load(data: Study) -> ibis.Table:
         table = build(data).cache()
         check_values(data, table)
     else:
-        path = study.cache_folder() / "units" / f"{_key(data)}.parquet"
-        if not path.exists():
-            _keep(data, path, faults=check(data))
-        table = data.connection.read_parquet(str(path))
+        path = _place(data)
+        table = data.connection.read_parquet(str(cache.kept(path, lambda partial: _write(data, partial, path))))
     return _capped(data, _policy(data, table))
 
 
@@ -146,7 +148,7 @@ def faults(data: Study) -> pd.DataFrame:
     if data.fingerprint is None:
         return check(data)
     load(data)
-    return pd.read_parquet(study.cache_folder() / "units" / f"{_key(data)}.faults.parquet")
+    return pd.read_parquet(_place(data).with_suffix(".faults.parquet"))
 
 
 def check(data: Study) -> pd.DataFrame:
@@ -262,17 +264,12 @@ def _own_column(data: Study, measure: Measure, user: str) -> None:
         raise DataError(f"{where}, which holds {table[name].type()}{example}; expected numbers or true and false")
 
 
-def _keep(data: Study, path: Path, *, faults: pd.DataFrame) -> None:
-    """Write faults and units table beside their place, check the values, and only then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        build(data).order_by("account").to_parquet(str(partial))
-        check_values(data, data.connection.read_parquet(str(partial)))
-        faults.to_parquet(path.with_suffix(".faults.parquet"))
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _write(data: Study, partial: Path, path: Path) -> None:
+    """Write the units table and check its values, with the faults of the events at the place where it will stand."""
+    faults = check(data)
+    build(data).order_by("account").to_parquet(str(partial))
+    check_values(data, data.connection.read_parquet(str(partial)))
+    faults.to_parquet(path.with_suffix(".faults.parquet"))
 
 
 def check_values(data: Study, table: ibis.Table) -> None:
@@ -393,9 +390,45 @@ def distribution(
     return found[["arm", "share", "value"]].sort_values(["arm", "share"], ignore_index=True)
 
 
-def _key(data: Study) -> str:
-    """Name a units table by everything that it depends on: launch, data and this code."""
-    packages = [Path(str(m.__file__)).parent for m in (metrics, sys.modules[__name__])]
-    files = [p for folder in packages for p in sorted(folder.glob("*.py"))]
-    code = b"".join(p.read_bytes() for p in (*files, *(Path(str(m.__file__)) for m in (logs, schema, study))))
-    return hashlib.sha256(f"{data.launch.content_hash}{data.fingerprint}".encode() + code).hexdigest()[:16]
+def daily(data: Study, measure: Measure) -> ibis.Table:
+    """Add the events of a measure up by account and day from assignment, once: account, day (before it < 0), value.
+
+    Days are of 24 hours from the account's assignment. What was added up is kept, as `load` keeps the units table.
+    """
+    events = near(data, measure)
+    day = (clock.seconds(events["at"]) - clock.seconds(events.anchor)) // query.DAY
+    found = events.aggregate(by=[events.account, day.cast("int64").name("day")], value=events.value.sum())
+    return kept(data, "daily", found, measure)
+
+
+def kept(data: Study, what: str, table: ibis.Table, *facts: object, code: Iterable[ModuleType] = ()) -> ibis.Table:
+    """Compute a table once and keep it under launch, data, code and `facts`; for now, where data cannot be told apart.
+
+    Args:
+        data: the study.
+        what: a word for its place in the cache.
+        table: what to keep.
+        facts: whatever else it depends on.
+        code: modules that make it, beside this one and those of metrics and tables.
+    """
+    if data.fingerprint is None:
+        return table.cache()
+    path = _place(data, what, *facts, code=code)
+    return data.connection.read_parquet(str(cache.kept(path, lambda partial: table.to_parquet(str(partial)))))
+
+
+def told(data: Study, what: str, tell: Callable[[], Any], *, code: Iterable[ModuleType] = ()) -> Any:
+    """Compute what can be written as JSON once, and keep it like `kept`, under every word of the launch."""
+    if data.fingerprint is None:
+        return tell()
+    path = _place(data, what, data.launch.model_dump_json(), code=code).with_suffix(".json")
+    kept_at = cache.kept(path, lambda partial: partial.write_text(json.dumps(tell(), default=float), encoding="utf-8"))
+    return json.loads(kept_at.read_text(encoding="utf-8"))
+
+
+def _place(data: Study, what: str = "units", *facts: object, code: Iterable[ModuleType] = ()) -> Path:
+    """Say where something read from these data is kept: its name tells launch, data, facts and code."""
+    made_by = (metrics, sys.modules[__name__], logs, schema, study, *code)
+    return (
+        cache.folder() / what / f"{cache.key(data.launch.content_hash, data.fingerprint, *facts, code=made_by)}.parquet"
+    )
