@@ -646,6 +646,7 @@ def test_a_form_reads_every_group_and_its_gradient_is_the_derivative():
         ({"opened": 2}, SHARE, "opened holds values other than 0 and 1 in control"),
         ({"sessions": 0}, RATIO, "the denominator is 0 for all accounts of control"),
         ({"y": 3.0, "sessions": 2}, RATIO, "do not vary"),
+        ({"y": -3.0}, metric("count"), "y holds values below 0 in control, so it is no count"),
     ],
 )
 def test_degenerate_data_are_not_estimable_and_say_why(change, what, reason):

@@ -395,6 +395,17 @@ def test_faults_in_an_own_table_are_counted_and_refused(players, change, sentenc
         units.load(study.open(launch.load(path)))
 
 
+def test_a_count_below_zero_is_refused(players):
+    path, table = players
+    ratio = "kind: ratio, numerator: hours, denominator: sessions"
+    path.write_text(path.read_text().replace(ratio, "kind: count, column: sessions"))
+    units.load(study.open(launch.load(path)))
+    table.loc[7, "sessions"] = -1
+    table.to_csv(path.parent / "players.csv", index=False)
+    with pytest.raises(DataError, match="column 'sessions': 1 accounts have a value below 0, which is no count"):
+        units.load(study.open(launch.load(path)))
+
+
 @pytest.mark.parametrize(("policy", "n", "mean"), [("zero", 4_000, 0.0), ("drop", 3_999, None)])
 def test_missing_values_are_treated_as_the_launch_says(players, policy, n, mean):
     path, table = players

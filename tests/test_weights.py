@@ -100,6 +100,34 @@ def test_adjustment_takes_out_the_weighted_past_within_strata():
     assert answer.se < 0.7 * plain.se
 
 
+def test_weighted_amounts_are_no_proportion_and_weighted_shares_are():
+    frame, share = rows(), metric("proportion", numerator="kept")
+    assert isinstance(compare(read(frame, ["kept"]), share), Estimate)
+    (frame.loc[7, "kept"],) = (1 - frame.loc[[7], "kept"]) + 0.5
+    for said in (
+        compare(read(frame, ["kept"]), share),
+        inference.average(read(frame, ["kept"]), share, of=frame.loc[7, "arm"], stratum="stratum", days=28)[0],
+    ):
+        assert said.reason == f"kept holds values other than 0 and 1 in {frame.loc[7, 'arm']}, so it is no proportion"
+
+
+def test_strata_of_the_draw_in_one_arm_only_are_counted_in_a_note():
+    frame = rows()
+    frame["device"] = np.where(np.arange(len(frame)) % 2, "tv", "web")
+    assert compare(read(frame, ["y"]), metric()).note == ""
+    lone = (frame["stratum"] == "heavy") & (frame["device"] == "tv")
+    frame = frame[~(lone & (frame["arm"] == "control"))]
+    asked = {"control": "control", "treatment": "early", "stratum": "stratum", "days": 28, "pre_days": 28}
+    for weighted in (True, False):
+        columns = ["y", WEIGHT] if weighted else ["y"]
+        found = moments.from_rows(frame, columns=columns, by=["arm", "stratum", "device"], weighted=weighted)
+        tv, web = inference.compare(found, metric(), **asked)
+        n = (lone[frame.index] & (frame["arm"] == "early")).sum()
+        assert tv.note.startswith(f"1 strata of the draw have accounts in one arm only ({n} of them)")
+        assert web.note == ""
+    assert compare(found.pool(["arm", "stratum"]), metric()).note == ""
+
+
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.01, 100))
 @settings(max_examples=15, deadline=None)
 def test_only_the_proportions_of_the_weights_matter(seed, scale):

@@ -14,6 +14,7 @@ from helpers.inference.adjusted import FEWEST, poststratified
 from helpers.inference.family import adjust_family, holm
 from helpers.inference.forms import UNTOLD, Form, covariates, form, needed
 from helpers.inference.limits import Relative, kish
+from helpers.inference.refusals import lonely, not_estimable, obstacles, slices
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT
 from helpers.results import Average, Estimate, NotEstimable
@@ -126,7 +127,7 @@ def compare(
     if not metric.averaged:
         reason = UNTOLD[metric.kind]
         arms = _pooled(moments, stratum, *poststrata).split(arm, names)
-        return [_not_estimable(metric, reason, row, counts) for row, counts in _slices(arms)]
+        return [not_estimable(metric, reason, row, counts) for row, counts in slices(arms)]
 
     weighted = WEIGHT in moments.columns
     moments = _asked(moments, metric, adjust=adjust)
@@ -138,7 +139,7 @@ def compare(
     n = np.array([a.n for a in arms])
     few = np.zeros(n.shape[1], dtype=bool)
 
-    with np.errstate(divide="ignore", invalid="ignore"):  # _obstacles finds what could not be divided
+    with np.errstate(divide="ignore", invalid="ignore"):  # `obstacles` finds what could not be divided
         if metric.kind == "proportion":
             few = limits.rare(_read(arms, outcome)[0], n, outcome.scale)
         value, weights, methods, notes = _adjusted(arms, metric, outcome, before)
@@ -167,14 +168,16 @@ def compare(
             se[silent] = ((high - low) / (2 * q))[silent]
         rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(variance / n), relative)
     mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
+    for note, alone in zip(notes, lonely(moments, arm, names, stratum, poststrata), strict=False):
+        note.extend(alone)
     for note, thin in zip(notes, joined, strict=False):
         note.extend([f"{thin} strata with fewer than {FEWEST} accounts in an arm were put together"] * bool(thin))
 
     spread = _dispersion(whole, outcome) if metric.kind == "count" else None
     answers: list[Estimate | NotEstimable] = []
-    for i, ((row, counts), reason) in enumerate(zip(_slices(arms), _obstacles(metric, whole, names, se), strict=True)):
+    for i, ((row, counts), reason) in enumerate(zip(slices(arms), obstacles(metric, whole, names, se), strict=True)):
         if reason:
-            answers.append(_not_estimable(metric, reason, row, counts))
+            answers.append(not_estimable(metric, reason, row, counts))
             continue
         notes[i].extend(["none occurred in either arm"] * bool(score and silent[i]))
         if not value[0, i] > 0:
@@ -319,7 +322,7 @@ def average(
                 worth = limits.worth(share, variance / outcome.scale**2, [whole])[0]
             _, below, above, _ = limits.score(np.array([value, value]), np.array([worth, worth]), outcome.scale, level)
             low, high, method = value - below[0], value + above[0], "Wilson score interval"
-    obstacles = _obstacles(metric, [whole], [of], np.sqrt(variance) if metric.kind != "proportion" else whole.n)
+    reasons = obstacles(metric, [whole], [of], np.sqrt(variance) if metric.kind != "proportion" else whole.n)
     return [
         NotEstimable(metric=metric.name, reason=reason, slice=row, n_treatment=n)
         if reason
@@ -335,7 +338,7 @@ def average(
             method=method + limits.design(moments, stratum),
             level=level,
         )
-        for i, ((row, (n, _)), reason) in enumerate(zip(_slices([whole, whole]), obstacles, strict=True))
+        for i, ((row, (n, _)), reason) in enumerate(zip(slices([whole, whole]), reasons, strict=True))
     ]
 
 
@@ -456,44 +459,6 @@ def _arms(
 def _pooled(moments: Moments, *summed: str | None) -> Moments:
     kept = [str(c) for c in moments.groups if c not in summed]
     return moments if len(kept) == len(moments.groups.columns) else moments.pool(kept)
-
-
-def _obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se: Floats) -> list[str]:
-    """Say for each group why it cannot be estimated, or nothing where it can; column 0 holds the numerator."""
-    denominator = -1 if metric.denominator is None else arms[0].columns.index(metric.column(metric.denominator))
-
-    def of_arm(a: Moments, name: str, i: int) -> str:
-        if a.n[i] < 2:
-            return f"{name} has {a.n[i]:.0f} accounts, at least 2 are needed"
-        if denominator >= 0 and a.mean[i, denominator] == 0:
-            return f"the denominator is 0 for all accounts of {name}"
-        share = a.mean[i, 0]
-        if (
-            metric.kind == "proportion"
-            and WEIGHT not in a.columns
-            and not np.isclose(a.scatter[i, 0, 0], a.n[i] * share * (1 - share), atol=1e-6)
-        ):
-            return f"{a.columns[0]} holds values other than 0 and 1 in {name}, so it is no proportion"
-        return ""
-
-    return [
-        next(filter(None, (of_arm(a, name, i) for a, name in zip(arms, names, strict=True))), "")
-        or ("" if se[i] > 0 else "the values do not vary within either arm")
-        for i in range(len(se))
-    ]
-
-
-def _slices(arms: Sequence[Moments]) -> list[tuple[Mapping[str, str], tuple[int, int]]]:
-    """Label each group, with its number of accounts in control and treatment."""
-    labels = arms[0].groups.astype(str).to_dict("records") or [{}]
-    return [
-        ({str(k): v for k, v in row.items()}, (int(c), int(t)))
-        for row, c, t in zip(labels, arms[0].n, arms[1].n, strict=True)
-    ]
-
-
-def _not_estimable(metric: Metric, reason: str, row: Mapping[str, str], counts: tuple[int, int]) -> NotEstimable:
-    return NotEstimable(metric=metric.name, reason=reason, slice=row, n_control=counts[0], n_treatment=counts[1])
 
 
 def _or_none(x: float) -> float | None:

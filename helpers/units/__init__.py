@@ -320,6 +320,8 @@ def _rules(data: Study, cell: Cell) -> dict[str, Any]:
             rules["have a value other than 0 and 1; a proportion needs one of them for every account"] = lambda v: (
                 ~v.isin([0.0, 1.0])
             )
+        if any(m.kind == "count" for m in mine):
+            rules["have a value below 0, which is no count"] = lambda v: v < 0
         hours = next((HOURS[m.unit] for m in mine if m.unit in HOURS and not m.event), None)
         limit = None if hours is None else 24 * launch.days / hours
     else:
