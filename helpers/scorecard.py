@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
 from helpers import (
+    adequacy,
     decision,
     diversity,
     inference,
@@ -37,7 +38,9 @@ class Scorecard:
 
     `claims` rest on the estimates that the launch planned (adjusted or post-stratified where it says so); `plain`
     holds the same metrics without either, `before` the comparison in the pre-period. Where a check failed, no effect is
-    in here: every metric is not estimable, and the reason names the check. `basis` says on what all of it rests.
+    in here: every metric is not estimable, and the reason names the check. `basis` says on what all of it rests;
+    `spreads` what the errors of the planned means are made of. Where an arm has too few accounts for so long a tail,
+    the note of the estimate says so.
 
     Where the launch planned several looks, intervals and p hold at all of them together, at alpha / 2 in each
     direction; `so_far` keeps, by metric, what each look up to this one shows alone.
@@ -49,6 +52,7 @@ class Scorecard:
     plain: tuple[Estimate | NotEstimable, ...]
     before: tuple[Estimate | NotEstimable, ...]
     basis: str
+    spreads: tuple[adequacy.Spread, ...]
     look: Look
     so_far: Mapping[str, tuple[Estimate | NotEstimable, ...]]
 
@@ -101,6 +105,10 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
     )
     rest = [p for p in plan if p not in family]
     answers = dict(zip([p.metric.name for p in (*family, *rest)], [*corrected, *compare(rest)], strict=True))
+    told = [p.metric for p in plan if isinstance(answers[p.metric.name], Estimate)]
+    spreads = adequacy.measure(data, *_planned(data, read), told, treatment=treatment)
+    for one in spreads:
+        answers[one.metric] = noted(answers[one.metric], one.note)
 
     return Scorecard(
         treatment=treatment,
@@ -109,6 +117,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         plain=tuple(compare(plan, adjust=False)),
         before=tuple(before),
         basis=_basis(data, read, treatment),
+        spreads=tuple(spreads),
         look=Look(day=launch.days, planned=launch.looks),
         so_far={p.metric.name: so_far(i) for i, p in enumerate(plan)},
     )
@@ -195,10 +204,8 @@ def estimate(
             if metric.event
             else diversity.compare(data, metric, treatment=treatment, level=level)
         )
-        if isinstance(answer, Estimate) and adjust and data.launch.decision.poststratify:
-            note = "; ".join(filter(None, (answer.note, f"a {metric.kind.replace('_', ' ')} is not post-stratified")))
-            return replace(answer, note=note)
-        return answer
+        mixed = adjust and data.launch.decision.poststratify
+        return noted(answer, f"a {metric.kind.replace('_', ' ')} is not post-stratified") if mixed else answer
     past = data.launch.decision.adjust and bool(units.covariates(data, metric))
     return _compare(data, read, metric, treatment=treatment, adjust=adjust and past, planned=adjust, level=level)
 
@@ -214,13 +221,25 @@ def _compare(
     level: float | None = None,
 ) -> Estimate | NotEstimable:
     """Compare one metric; `planned` says that the arms are brought to the same mix, where the launch wants that."""
-    stratum = STRATUM if STRATUM in read.groups else None
-    poststrata = [c for c in data.launch.decision.poststratify if planned and c in read.groups]
-    read = read.pool(by=["arm", *([stratum] if stratum else []), *poststrata])
+    read, stratum, poststrata = _planned(data, read, planned=planned)
     (answer,) = _answers(
         data, read, metric, treatment=treatment, stratum=stratum, poststrata=poststrata, adjust=adjust, level=level
     )
     return answer
+
+
+def _planned(data: Study, read: Moments, *, planned: bool = True) -> tuple[Moments, str | None, list[str]]:
+    """Keep the groups that a comparison over all accounts needs; name the strata of the draw and the post-strata."""
+    stratum = STRATUM if STRATUM in read.groups else None
+    poststrata = [c for c in data.launch.decision.poststratify if planned and c in read.groups]
+    return read.pool(by=["arm", *([stratum] if stratum else []), *poststrata]), stratum, poststrata
+
+
+def noted(answer: Estimate | NotEstimable, note: str) -> Estimate | NotEstimable:
+    """Add a note to an estimate."""
+    if not note or isinstance(answer, NotEstimable):
+        return answer
+    return replace(answer, note="; ".join(filter(None, (answer.note, note))))
 
 
 def within(

@@ -12,7 +12,7 @@ from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference import limits
 from helpers.inference.adjusted import FEWEST, poststratified
 from helpers.inference.family import adjust_family, holm
-from helpers.inference.forms import UNTOLD, Form, covariates, form, needed
+from helpers.inference.forms import UNTOLD, Form, Linear, covariates, form, needed
 from helpers.inference.limits import Relative, kish
 from helpers.inference.refusals import lonely, not_estimable, obstacles, slices
 from helpers.metrics import Metric
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Form",
+    "Linear",
     "adjust_family",
     "average",
     "compare",
@@ -36,6 +37,7 @@ __all__ = [
     "holm",
     "joint",
     "kish",
+    "linear",
     "needed",
     "poststratified",
 ]
@@ -268,6 +270,36 @@ def joint(
         ]
     values, weights = np.array([r[0] for r in read]), np.array([r[1] for r in read])
     return values, np.einsum("magi,agij,nagj->agmn", weights, cov, weights) / n[..., None, None], n
+
+
+def linear(
+    moments: Moments,
+    metric: Metric,
+    *,
+    control: str,
+    treatment: str,
+    stratum: str | None = None,
+    poststrata: Sequence[str] = (),
+    days: int,
+    pre_days: int,
+    adjust: bool = False,
+) -> Linear:
+    """Say what each account adds to what `compare` finds of a metric, without slices; arguments as there."""
+    weighted = WEIGHT in moments.columns
+    moments = _asked(moments, metric, adjust=adjust)
+    whole, arms, _ = _arms(moments, "arm", (control, treatment), stratum, poststrata, ddof=1)
+    before = covariates(metric, pre_days, weighted=weighted) if adjust else ()
+    value, weights, _, _ = _adjusted(arms, metric, form(metric, days, weighted=weighted), before)
+    return Linear(
+        columns=moments.columns,
+        weighted=weighted,
+        weights=weights[:, 0],
+        n=np.array([a.n[0] for a in whole]),
+        value=value[:, 0],
+        variance=_quadratic(weights, np.array([a.cov for a in arms]))[:, 0],
+        centre=np.einsum("ak,ak->a", weights[:, 0], np.array([a.mean[0] for a in whole])),
+        spread=np.sqrt(_quadratic(weights, np.array([a.scatter / a.n[:, None, None] for a in whole]))[:, 0]),
+    )
 
 
 def average(

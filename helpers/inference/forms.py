@@ -63,6 +63,25 @@ class Form:
         return top / bottom, weights
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Linear:
+    """What each account adds to a comparison: a weighted sum of its columns, control first.
+
+    `value` (2,) and `variance` (2,) are those of the estimate, whose squared error is the sum of variance / n; `centre`
+    and `spread` (2,) are mean and standard deviation (over n) of the sum with `weights` (2, k) over the accounts as
+    they are.
+    """
+
+    columns: tuple[str, ...]
+    weighted: bool
+    weights: Floats
+    n: Floats
+    value: Floats
+    variance: Floats
+    centre: Floats
+    spread: Floats
+
+
 def form(metric: Metric, days: int, window: Window = "post", *, weighted: bool = False) -> Form:
     """Say how a mean, proportion, count or ratio metric is read from Moments over a window of so many days.
 
