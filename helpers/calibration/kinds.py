@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
+from operator import add
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import sparse, stats
 
 from helpers import anytime, diversity, inference, moments, sequential
-from helpers.calibration.service import CREATORS, RARE, Samples, World
+from helpers.calibration.service import CREATORS, RARE, Samples, World, spans
 from helpers.metrics import UNITS_TABLE, Measure, Metric
+from helpers.moments import Moments
 from helpers.results import Estimate, NotEstimable
 from helpers.robust import estimators, quantiles
-from helpers.survival.kaplan_meier import restricted_mean, tally
+from helpers.survival.kaplan_meier import Tally, restricted_mean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -64,13 +67,12 @@ def _batch(metric: Metric, control: Floats, treatment: Floats, *, by: str = "") 
     """Compare r pairs of arms (r, n, k) as groups of one Moments; a last column `by` holds the post-strata."""
     columns, _ = inference.needed(metric, adjust=bool(metric.covariates))
     arms = {"c": control, "t": treatment}
-    if by:
-        read = moments.from_rows(_rows(arms, [*columns, by]), columns=columns, by=["arm", "replay", by])
-    else:
-        one, other = (moments.from_samples([rows], columns=columns, arm=name) for name, rows in arms.items())
-        read = one + other
+    one, other = (
+        _within(rows, columns, by, arm=name) if by else moments.from_samples([rows], columns=columns, arm=name)
+        for name, rows in arms.items()
+    )
     return inference.compare(
-        read,
+        one + other,
         metric,
         control="c",
         treatment="t",
@@ -82,15 +84,19 @@ def _batch(metric: Metric, control: Floats, treatment: Floats, *, by: str = "") 
     )
 
 
-def _rows(arms: Mapping[str, Floats], columns: list[str]) -> pd.DataFrame:
-    """Lay the arms of r experiments (r, n, k) out as a table, a row per account."""
-    parts = [
-        pd.DataFrame(rows.reshape(-1, len(columns)), columns=columns).assign(
-            arm=name, replay=np.repeat(np.arange(len(rows)), rows.shape[1])
-        )
-        for name, rows in arms.items()
-    ]
-    return pd.concat(parts, ignore_index=True)
+def _within(rows: Floats, columns: Sequence[str], by: str, *, arm: str) -> Moments:
+    """Reduce samples (r, n, k + 1) to a group for each sample and value of the last column, `by`."""
+    parts = []
+    for h in np.unique(rows[..., -1]):
+        mine = rows[..., -1:] == h
+        n = mine.sum(axis=1).astype(np.float64)
+        mean = (rows[..., :-1] * mine).sum(axis=1) / np.maximum(n, 1)
+        off = (rows[..., :-1] - mean[:, None]) * mine
+        groups = pd.DataFrame({"arm": arm, "replay": np.arange(len(rows)), by: h})[n[:, 0] > 0]
+        at = groups.index
+        scatter = np.matmul(off.transpose(0, 2, 1), off)
+        parts.append(Moments(groups=groups, columns=tuple(columns), n=n[at, 0], mean=mean[at], scatter=scatter[at]))
+    return reduce(add, parts)
 
 
 def _relative(metric: Metric) -> Kind:
@@ -166,9 +172,17 @@ def _quantile_of_events(share: float) -> Kind:
 def _time(horizon: float) -> Kind:
     """Try the time to an event of accounts that were followed for unequal lengths."""
 
+    def arms(of: Samples) -> Iterator[Tally]:
+        """Take every account as a row of its own: hardly two have the same time."""
+        one = np.ones(of.rows.shape[1])
+        for time, left in np.moveaxis(of.take("time", "left"), -1, 1):
+            yield Tally(
+                time=time, event=left == 1, accounts=one, weight=one, square=one, stratum=0 * one.astype(np.intp)
+            )
+
     def compare(control: Samples, treatment: Samples) -> Answers:
-        pairs = zip(control.take("time", "left"), treatment.take("time", "left"), strict=True)
-        return [restricted_mean(*(tally(*arm.T) for arm in pair), horizon=horizon, level=LEVEL) for pair in pairs]
+        pairs = zip(arms(control), arms(treatment), strict=True)
+        return [restricted_mean(*pair, horizon=horizon, level=LEVEL) for pair in pairs]
 
     def truth(control: World, treatment: World, _: int) -> float:
         one, other = (np.minimum(w.columns["stayed"], horizon).mean() for w in (control, treatment))
@@ -181,22 +195,23 @@ def _of_arm(question: Literal["inequality", "reach"]) -> Kind:
     """Try a number that describes an arm as a whole: Gini of creators by hours, or how many of them are reached."""
     gini = question == "inequality"
 
-    def items(world: World, play: Integers, who: Integers, group: Integers) -> Floats:
-        """Give the hours, or the accounts, of each creator (g, k), where `group` is that of each account."""
-        creator, shape = world.creators[play], (int(group.max()) + 1, CREATORS)
-        if gini:
-            owner = np.searchsorted(world.first, play, side="right") - 1
-            amount = world.columns["hours_per_play"][owner]
-        else:
-            who, creator = np.divmod(np.unique(who * CREATORS + creator), CREATORS)
-            amount = np.ones(len(who))
-        added = np.bincount(group[who] * CREATORS + creator, amount, shape[0] * CREATORS)
-        return added.astype(np.float64).reshape(shape)
+    @lru_cache(maxsize=2)
+    def items(world: World) -> sparse.csr_array:
+        """Give what each account adds to each creator (N, k): its hours, or 1 where it played anything of theirs."""
+        owner, shape = np.repeat(np.arange(world.accounts), np.diff(world.first)), (world.accounts, CREATORS)
+        amount = world.columns["hours_per_play"][owner] if gini else np.ones(len(owner))
+        added = sparse.coo_array((amount, (owner, world.creators)), shape=shape).tocsr()  # sums what occurs twice
+        if not gini:
+            added.data[:] = 1.0
+        return added
 
     def arms(of: Samples) -> Iterator[diversity.Arm]:
-        group = np.arange(of.rows.shape[1]) % diversity.GROUPS
-        for play, who in of.plays():
-            yield diversity.Arm(sizes=np.bincount(group).astype(float), items=items(of.world, play, who, group))
+        added, group = items(of.world), np.arange(of.rows.shape[1]) % diversity.GROUPS
+        for rows in of.rows:
+            at, who = spans(added.indptr, rows)
+            place = group[who] * CREATORS + added.indices[at]
+            summed = np.bincount(place, added.data[at], diversity.GROUPS * CREATORS).astype(np.float64)
+            yield diversity.Arm(sizes=np.bincount(group).astype(float), items=summed.reshape(-1, CREATORS))
 
     def compare(control: Samples, treatment: Samples) -> Answers:
         ask = diversity.inequality if gini else diversity.reach
@@ -207,14 +222,11 @@ def _of_arm(question: Literal["inequality", "reach"]) -> Kind:
 
     def value(world: World, n: int) -> float:
         """Give what n accounts have on average: Gini of every n in turn, or the chance that a quarter of them miss."""
-        parts = []
-        for first in range(0, world.accounts, n):  # a part at a time: all plays at once would fill the memory
-            plays = world.first[first : first + n + 1]
-            who = np.repeat(np.arange(len(plays) - 1), np.diff(plays))
-            parts.append(items(world, np.arange(plays[0], plays[-1]), who, np.zeros(len(plays) - 1, dtype=np.int64))[0])
         if gini:
-            return float(diversity.gini(np.array(parts[: world.accounts // n])).mean())
-        return float(1 - ((1 - np.sum(parts, axis=0) / world.accounts) ** max(n // 4, 1)).mean())
+            parts = [items(world)[first : first + n].sum(axis=0) for first in range(0, world.accounts - n + 1, n)]
+            return float(diversity.gini(np.array(parts)).mean())
+        missed: Floats = 1 - items(world).sum(axis=0) / world.accounts
+        return float(1 - (missed ** max(n // 4, 1)).mean())
 
     return Kind(compare=compare, truth=lambda control, treatment, n: value(treatment, n) - value(control, n))
 

@@ -99,8 +99,16 @@ class Samples:
 
         An account that was drawn twice is two accounts here.
         """
-        for rows in self.rows:
-            count = np.diff(self.world.first)[rows]
-            code = np.repeat(np.arange(len(rows)), count)
-            before = np.cumsum(count) - count
-            yield np.arange(len(code)) + (self.world.first[rows] - before)[code], code
+        return (spans(self.world.first, rows) for rows in self.rows)
+
+
+def spans(first: Integers, rows: Integers) -> tuple[Integers, Integers]:
+    """List what belongs to drawn accounts, where account i has all from `first[i]` to `first[i + 1]`, and whose it is.
+
+    >>> spans(np.array([0, 1, 1, 4]), np.array([2, 0]))
+    (array([1, 2, 3, 0]), array([0, 0, 0, 1]))
+    """
+    count = first[rows + 1] - first[rows]
+    code = np.repeat(np.arange(len(rows)), count)
+    before = np.cumsum(count) - count
+    return np.arange(len(code)) + (first[rows] - before)[code], code
