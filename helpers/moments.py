@@ -338,6 +338,36 @@ def from_samples(batches: Iterable[Floats], *, columns: Sequence[str], **labels:
     )
 
 
+def from_draws(
+    rows: Floats, *, columns: Sequence[str], n: int, replicates: int, rng: np.random.Generator, **labels: str
+) -> Moments:
+    """Draw arms with replacement from the accounts that there are, one group each, however large an arm is.
+
+    Args:
+        rows: (N, k) of all accounts: they are the law, and their means the truth.
+        columns: the k names.
+        n: accounts of an arm, at least 2; may be more than N.
+        replicates: how many arms.
+        rng: where chance comes from.
+        labels: what all of them are called, as in `from_samples`.
+
+    >>> rng = np.random.default_rng(1)
+    >>> from_draws(np.array([[0.0], [1.0]]), columns=["x"], n=10_000, replicates=2, rng=rng, arm="a").mean.round(2)
+    array([[0.5 ],
+           [0.49]])
+    """
+    centre = rows.mean(axis=0, dtype=np.float64)
+    x = rows - centre
+    means, scatters = np.empty((replicates, len(columns))), np.empty((replicates, len(columns), len(columns)))
+    for i in range(replicates):
+        count = np.bincount(rng.integers(len(x), size=n), minlength=len(x))
+        means[i] = count @ x / n
+        scatters[i] = (x * count[:, None]).T @ x - n * np.outer(means[i], means[i])
+    groups = pd.DataFrame({**labels, "replay": np.arange(replicates)})
+    size = np.full(replicates, float(n))
+    return Moments(groups=groups, columns=tuple(columns), n=size, mean=means + centre, scatter=scatters)
+
+
 def _known(names: Iterable[str], valid: Collection[object], what: str) -> None:
     """Refuse a name that does not exist."""
     for name in names:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import causal, cli, inference, launch, metrics, moments, study
+from helpers import causal, cli, inference, launch, metrics, moments, simulate, study
 from helpers.errors import DataError, ParameterError
 from helpers.inference.regression import regress
 from helpers.metrics import UNITS_TABLE, Measure, Metric
@@ -378,3 +378,25 @@ def test_a_simulated_launch_shows_the_planted_effects_and_the_fallacy_misses(tmp
     assert net.diff - show.diff == pytest.approx(others.diff, abs=others.se)  # each is adjusted by its own past
     failed = [Check(name="Arm counts", passed=False, detail="")]
     assert {type(r.answer) for r in causal.displaced(data, checks=failed)} == {NotEstimable}
+
+
+def test_the_planted_net_hours_of_a_title_are_recovered_where_there_are_accounts_enough():
+    """A quarter of its hours is planted as extra; benchmarks/net_hours.py tells what each size can tell."""
+    pool = simulate.pool(simulate.Simulation(scenario="show_premiere", accounts=30_000, seed=3), what="title")
+    change = dict(zip(pool.columns, (pool.treatment - pool.control).astype(float).mean(axis=0), strict=True))
+    truth = change["hours"] / change["title_hours"]
+    assert truth == pytest.approx(0.25, abs=0.03)  # planted: Show.incremental
+    net, title = metric("hours", covariates=["hours_before"]), metric("title_hours")
+    rng = np.random.default_rng(20261128)
+
+    def launches(n, replicates):
+        asked = {"columns": pool.columns, "n": n, "replicates": replicates, "rng": rng}
+        read = moments.from_draws(pool.control, arm="c", **asked) + moments.from_draws(pool.treatment, arm="t", **asked)
+        return causal.complier(read, net, title, control="c", treatment="t", days=28, adjust=True)
+
+    many = launches(20_000, 400)
+    share = np.mean([e.low <= truth <= e.high for e in many])
+    low, high = stats.binom.ppf([0.0005, 0.9995], 400, 0.95) / 400
+    assert low <= share <= high
+    (large,) = launches(1_000_000, 1)
+    assert 0.1 < large.low < truth < large.high < 0.4

@@ -266,3 +266,15 @@ def test_an_attribute_that_is_not_there_or_lacks_labels_is_refused():
         moments.by_each(ibis.memtable(frame), each=["devise"], **told)
     with pytest.raises(DataError, match="group column 'device' is missing in 1 rows"):
         moments.by_each(ibis.memtable(frame), each=["week", "device"], **told)
+
+
+def test_arms_drawn_as_counts_have_the_moments_of_the_accounts_drawn():
+    x = np.random.default_rng(3).gamma(2, 5, (40, 2))
+    drawn = moments.from_draws(x, columns=["a", "b"], n=90, replicates=3, rng=np.random.default_rng(4), arm="t")
+    rng = np.random.default_rng(4)
+    for i in range(3):
+        rows = x[rng.integers(40, size=90)]
+        np.testing.assert_allclose(drawn.mean[i], rows.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(drawn.cov[i], np.cov(rows.T), rtol=1e-12)
+    assert drawn.groups.to_dict("list") == {"arm": ["t"] * 3, "replay": [0, 1, 2]}
+    assert (drawn.n == 90).all()

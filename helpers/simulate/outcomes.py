@@ -15,7 +15,7 @@ from helpers.simulate import people, viewing, worlds
 from helpers.simulate.simulation import Simulation
 
 Read = Callable[[Simulation, viewing.Chances, worlds.Life], list[np.ndarray]]
-What = Literal["launch", "later", "weeks"]
+What = Literal["launch", "later", "title", "weeks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,7 @@ class Pool:
 
 COLUMNS = ("hours_before", "hours", "sessions", "started", "cancelled", "stayed")
 LATER = ("hours_before", "hours_7d", "hours", "sessions", "viewed", "cancelled", "cancelled_later")
+TITLE = ("hours_before", "hours", "title_hours")
 VIEWER = ("start_day", "watched", "left")
 VISITS = 4  # without a further episode, after which a viewer has left the show
 
@@ -64,7 +65,8 @@ def pool(simulation: Simulation, *, what: What = "launch", waits: bool = False) 
         simulation: all parameters.
         what: the columns. `launch`: hours before the launch, hours, sessions, started the show and cancelled within 28
             days (0 or 1), and the days until it cancelled, or all of them. `later`: what a launch measures in its first
-            7 and 28 days, and who cancelled in all days.
+            7 and 28 days, and who cancelled in all days. `title`: hours before the launch, hours of all titles after
+            it, and of the launch's own among them.
             `weeks`: hours before the launch and of each week after it (`week_1` …), then of the show's viewers the day
             on which they began (-1 for the others), after how many episodes they could be seen to go on or not, and
             whether they left there, having come four times without a further episode.
@@ -80,6 +82,7 @@ def pool(simulation: Simulation, *, what: What = "launch", waits: bool = False) 
     columns, read = {
         "launch": (COLUMNS, _usual),
         "later": (LATER, _later),
+        "title": (TITLE, _title),
         "weeks": (("hours_before", *(f"week_{nth + 1}" for nth in range(simulation.days // 7)), *VIEWER), _weeks),
     }[what]
     if waits:
@@ -139,6 +142,12 @@ def _later(simulation: Simulation, chances: viewing.Chances, life: worlds.Life) 
         life.cancelled < 28,
         np.isfinite(life.cancelled),
     ]
+
+
+def _title(_: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[np.ndarray]:
+    after = chances.launched
+    title = chances.per_account(life.show.seconds * after) / 3600
+    return [_hours(chances, life, ~after), _hours(chances, life, after), title]
 
 
 def _weeks(simulation: Simulation, chances: viewing.Chances, life: worlds.Life) -> list[np.ndarray]:
