@@ -116,7 +116,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         claims=tuple(_claim(data, read, p, answers[p.metric.name]) for p in plan),
         plain=tuple(compare(plan, adjust=False)),
         before=tuple(before),
-        basis=_basis(data, read, treatment),
+        basis=_basis(data, read, treatment) + ("" if reason else _any_arm(data, read)),
         spreads=tuple(spreads),
         look=Look(day=launch.days, planned=launch.looks),
         so_far={p.metric.name: so_far(i) for i, p in enumerate(plan)},
@@ -353,6 +353,17 @@ def _basis(data: Study, read: Moments, treatment: str) -> str:
     return (
         f"Measured on {n[treatment]:,.0f} accounts of {treatment} against {n[control]:,.0f} of {control}{window}.{told}"
     )
+
+
+def _any_arm(data: Study, read: Moments) -> str:
+    """Say of a launch with several treatments whether any arm differs in the north star, before one is judged."""
+    launch, star = data.launch, data.launch.plan[0].metric
+    if len(launch.arms.names) < 3 or not star.averaged or units.why_not(data, star):
+        return ""
+    days = star.window_days or launch.days
+    p = inference.differ(read.pool(by=["arm"]), star, arms=launch.arms.names, days=days)
+    shown = p is not None and p < launch.decision.alpha
+    return f" One test of all {len(launch.arms.names)} arms {'shows' if shown else 'does not show'} that any differs."
 
 
 def _claim(data: Study, read: Moments, p: Planned, answer: Estimate | NotEstimable) -> Claim:

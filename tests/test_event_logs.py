@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+from columns import metric
 
-from helpers import inference, launch, scorecard, study, units
+from helpers import diversity, inference, launch, moments, scorecard, study, units
 from helpers.robust import quantiles
 
 LAUNCH = """\
@@ -214,3 +215,25 @@ def test_sessions_by_a_gap_and_their_ratio_are_those_of_r(tmp_path):
     assert found["per_session"].value == pytest.approx(expected["ratings_per_session_ratio"], rel=1e-6)
     assert found["per_session"].se == pytest.approx(expected["ratings_per_session_delta_se"], rel=1e-6)
     assert np.isfinite(found["per_session"].low)
+
+
+def test_totals_of_a_log_are_those_of_r():
+    """Sums over users are averages times users, titles what all users together reach; days are those of the log itself."""
+    c, expected = case("movielens_engagement")
+    ratings = reference.data(c).sort_values(["userId", "timestamp"])
+    day, gap = ratings["timestamp"] // 86_400, ratings.groupby("userId")["timestamp"].diff()
+    rows = ratings.assign(rated=1.0, seconds=gap.where(gap <= 1_800, 0.0)).groupby("userId", as_index=False)
+    users = rows[["rating", "rated", "seconds"]].sum().assign(arm="all")
+    users["days"] = day.groupby(ratings["userId"]).nunique().to_numpy(float)
+    read = moments.from_rows(users, columns=["rating", "rated", "seconds", "days"], by=["arm"])
+
+    def of(name, **more):
+        return inference.average(read, metric(numerator=name, **more), of="all", days=28)[0].value
+
+    assert of("rating", kind="ratio", denominator="rated") == pytest.approx(expected["mean_rating"], rel=1e-9)
+    assert len(users) * of("seconds") == pytest.approx(expected["session_seconds_total"], rel=1e-9)
+    assert len(users) * of("days") == pytest.approx(expected["active_days_total"], rel=1e-9)
+    reached = ratings.groupby("movieId")["userId"].nunique().to_numpy(float)
+    assert diversity.rarefied(reached, len(users), len(users)) == pytest.approx(expected["n_movies"], rel=1e-9)
+    daily = ratings.groupby(day)["userId"].nunique()
+    assert (daily.max(), len(daily)) == (expected["max_dau"], expected["n_days_active"])

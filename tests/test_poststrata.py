@@ -243,7 +243,7 @@ def test_a_ramp_from_one_to_fifty_percent_turns_the_pooled_difference_round():
     assert by["precision"].diff == near(c, want["ivw_rd"])
     assert by["mantel-haenszel"].se < 0.3 * got.se
     assert naive.high < 0 < got.low
-    # Premiere offers no odds ratio: what the two days give R's mantelhaen.test, they give statsmodels
+    # An odds ratio is not ours: it is no average of those of the strata. What statsmodels makes of the two days:
     tables = [
         [
             [d.treatment * d.n_treatment, d.control * d.n_control],

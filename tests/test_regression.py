@@ -32,10 +32,17 @@ def dummies(labels):
 def same(c, expected, y, x, **how):
     """Hold coefficients, by name, and their errors against those of a case.
 
-    R's sandwich takes w e, not sqrt(w) e, for equally spread where rows have weights w: no classical error of lm's.
+    R's sandwich takes w e, not sqrt(w) e, for equally spread where rows have weights w: no classical error of lm's, and
+    not ours. What numpy makes of it is held beside.
     """
     for name, errors in KINDS.items():
         if "weights" in how and errors == "classic":
+            w, design = np.asarray(how["weights"], float), np.column_stack([np.ones(len(y)), *x.values()]).astype(float)
+            bread = np.linalg.inv(design.T @ (w[:, None] * design))
+            score = w * (y - design @ (bread @ design.T @ (w * y)))
+            cov = bread @ design.T @ design @ bread * (score @ score) / (len(y) - design.shape[1])
+            for term, want in expected.items():
+                assert np.sqrt(cov[i := 1 + list(x).index(term), i]) == near(c, want[name])
             continue
         value, se = fitted(y, x, errors=errors, **how)
         for term, want in expected.items():

@@ -104,7 +104,11 @@ def test_a_treatment_can_be_chosen_and_a_wrong_one_names_the_nearest(players):
     sizes = table["version"].value_counts().to_dict()
     path.write_text(text + f"sampling: {{n: {sizes}}}\n".replace("'", ""))
     data = study.open(launch.load(path))
-    assert scorecard.measure(data, treatment="newer").claims[0].estimate.n_treatment == 1_000
+    card = scorecard.measure(data, treatment="newer")
+    assert card.claims[0].estimate.n_treatment == 1_000
+    three = stats.f_oneway(*(part["hours"] for _, part in table.groupby("version")))
+    assert (three.pvalue < 0.05) == ("3 arms shows that any differs" in card.basis)
+    assert "One test of all 3 arms" in card.basis
     with pytest.raises(ParameterError, match=r"did you mean 'newer'\?"):
         scorecard.measure(data, treatment="newr")
 

@@ -244,6 +244,11 @@ def test_oversampled_viewers_equal_r():
     assert (without.value, without.se, within.se) == pytest.approx(
         (expected["est"], expected["se_nofpc"], expected["se_fpc"]), rel=1e-6
     )
+    plain = moments.Moments(
+        groups=read_.groups, columns=("y",), n=n, mean=mean[:, None], scatter=((n - 1) * sd**2)[:, None, None]
+    )
+    (wrong,) = inference.average(plain, metric(), **asked)
+    assert wrong.value == pytest.approx(expected["unweighted"], rel=1e-6)
 
 
 def replicate(design: str, seed: int, *, replicates: int, size: int = 50_000, n: int = 2_500):

@@ -15,6 +15,7 @@ from helpers.inference.family import adjust_family, holm
 from helpers.inference.forms import UNTOLD, Form, Linear, covariates, form, needed
 from helpers.inference.limits import Relative, kish
 from helpers.inference.refusals import lonely, not_estimable, obstacles, slices
+from helpers.inference.together import differ
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT
 from helpers.results import Average, Estimate, NotEstimable
@@ -33,6 +34,7 @@ __all__ = [
     "average",
     "compare",
     "covariates",
+    "differ",
     "form",
     "holm",
     "joint",
