@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from helpers import inference, launch, moments, scorecard, study, units
 from helpers.errors import DataError, LaunchError, ParameterError
 from helpers.moments import WEIGHT
 from helpers.results import Estimate, NotEstimable
+from helpers.robust import events, quantiles
 
 EXACT = 1e-9  # relative
 
@@ -370,3 +373,70 @@ def test_an_arm_of_one_account_has_no_average():
     (answer,) = inference.average(read(frame, ["y"]), metric(), of=frame["arm"].item(), stratum="stratum", days=28)
     assert isinstance(answer, NotEstimable)
     assert "at least 2" in answer.reason
+
+
+# Quantiles of the population
+
+
+def sample(rng, size, *, plays=False):
+    """Draw an arm from a population of two strata, the heavy ones four times as often; or events of its accounts."""
+    stratum = (rng.random(size) < 0.5).astype(int)  # of the population 4 in 5 are light
+    value = rng.lognormal(stratum, 1.0)
+    account = np.arange(size)
+    if plays:
+        account = np.repeat(account, 1 + rng.poisson(2, size))
+        value = value[account] * rng.lognormal(0, 0.3, len(account))
+    weight = np.where(stratum, 1.0, 4.0)[account]
+    return quantiles.Weighted(value=value, account=account, weight=weight, stratum=stratum[account])
+
+
+def test_weighted_quantiles_are_those_of_numpy_with_the_linearised_limits_of_woodruff():
+    rng = np.random.default_rng(5)
+    arms, shares = [sample(rng, 900), sample(rng, 700)], [0.5, 0.9]
+    for share, e in zip(shares, quantiles.weighted(*arms, shares), strict=True):
+        sides = []
+        for arm, got in zip(arms, (e.control, e.treatment), strict=True):
+            value = np.quantile(arm.value, share, weights=arm.weight, method="inverted_cdf")
+            assert got == value
+            frame = pd.DataFrame({"z": arm.weight * ((arm.value <= value) - share), "stratum": arm.stratum})
+            half = 1.959964 * np.sqrt(by_hand(frame, frame["z"])) / arm.weight.sum()
+            ends = [share - half, share + half]
+            low, high = np.quantile(arm.value, ends, weights=arm.weight, method="inverted_cdf")
+            sides.append((value, low, high))
+        (c, c_low, c_high), (t, t_low, t_high) = sides
+        assert e.low == pytest.approx(t - c - np.hypot(t - t_low, c_high - c), rel=1e-9)
+        assert e.high == pytest.approx(t - c + np.hypot(t_high - t, c - c_low), rel=1e-9)
+
+
+@pytest.mark.parametrize("plays", [False, True], ids=["accounts", "events"])
+def test_weighted_quantiles_cover_the_population_s_and_unweighted_ones_do_not(plays):
+    """400 draws of two arms of one population: the difference is 0; the treated arm keeps its weights or loses them."""
+    rng, found, naive = np.random.default_rng(11), [], []
+    for _ in range(400):
+        control, treatment = (sample(rng, 1_500, plays=plays) for _ in range(2))
+        (e,) = quantiles.weighted(control, treatment, [0.75])
+        found.append(e.p < 0.05)
+        assert (e.p < 0.05) == (not e.low <= 0 <= e.high)
+        (wrong,) = quantiles.weighted(control, replace(treatment, weight=np.ones(len(treatment.weight))), [0.75])
+        naive.append(wrong.p < 0.05)
+    low, high = stats.binom.ppf([0.0005, 0.9995], 400, 0.05) / 400
+    assert low <= np.mean(found) <= high
+    assert np.mean(naive) > 0.9
+
+
+def test_a_launch_with_weights_weights_its_quantiles_overall_and_in_slices(weighted_launch):
+    path, frame = weighted_launch
+    frame = frame.assign(device=np.where(np.arange(len(frame)) % 3, "tv", "web"))
+    frame.to_parquet(path.parent / "viewers.parquet")
+    ask = "  supporting: [{name: middle, kind: quantile, quantile: 0.5, column: y, better: higher}]\n"
+    path.write_text(path.read_text().replace("  guardrails", ask + "  guardrails") + "segments: [device]\n")
+    data = study.open(launch.load(path))
+    (whole,) = (c.estimate for c in scorecard.measure(data).claims if c.metric == "middle")
+    asked = next(p.metric for p in data.launch.plan if p.metric.name == "middle")
+    tv, web = events.within(data, asked, "device", treatment="early")
+    for e, mine in ((whole, frame), (tv, frame[frame["device"] == "tv"]), (web, frame[frame["device"] == "web"])):
+        for arm, got in (("control", e.control), ("early", e.treatment)):
+            part = mine[mine["arm"] == arm]
+            assert got == np.quantile(part["y"], 0.5, weights=part["pw"], method="inverted_cdf")  # numpy
+        assert "weighted to the population" in e.method
+    assert whole.control < 0.8 * np.median(frame.loc[frame["arm"] == "control", "y"])  # the heavy were oversampled

@@ -7,17 +7,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from ibis import _
 
 from helpers import inference, units
 from helpers.metrics import Metric
+from helpers.moments import WEIGHT
 from helpers.results import Estimate, NotEstimable
-from helpers.robust import accounts, quantiles
+from helpers.robust import quantiles
 from helpers.study import Study
-from helpers.units import query
+from helpers.units import STRATUM, query
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import ibis
 
 
 def compare(data: Study, metric: Metric, *, treatment: str, level: float | None = None) -> Estimate | NotEstimable:
@@ -29,7 +31,8 @@ def compare(data: Study, metric: Metric, *, treatment: str, level: float | None 
 
     Of events, only those with a value are in it: a session in which nothing was ever played has no time to the
     first play, and a launch that makes slow sessions give up looks faster. Read the share that never played beside
-    it. All count equally, also where the accounts were drawn with unequal probabilities.
+    it. Where the accounts of an arm were drawn with unequal probabilities, it is the quantile of the population
+    (`quantiles.weighted`).
 
     Raises:
         DataError: the data break the contract.
@@ -38,32 +41,22 @@ def compare(data: Study, metric: Metric, *, treatment: str, level: float | None 
         return NotEstimable(metric=metric.name, reason=f"a {metric.kind} is no quantile")
     if reason := units.why_not(data, metric):
         return NotEstimable(metric=metric.name, reason=reason)
-    if metric.per_account:
-        people, rule = accounts.read(data, metric.name, treatment=treatment), data.launch.decision
-        level, arms = level or 1 - rule.alpha, (people.control, people.treatment)
-        return quantiles.difference(*arms, [metric.quantile], metric=metric.name, level=level, power=rule.power)[0]
-    events = query.values(data, metric)
-    names = (data.launch.arms.control, treatment)
-    each = [events.filter(events.arm == name).select("account", "value").execute() for name in names]
-    return _answer(data, metric, each, level)
+    rows, arms = _rows(data, metric), (data.launch.arms.control, treatment)
+    rows = rows.drop("account") if metric.per_account else rows
+    return _answer(data, metric, [rows.filter(_.arm == name).execute() for name in arms], level)
 
 
 def within(
     data: Study, metric: Metric, by: str, *, treatment: str, level: float | None = None
 ) -> list[Estimate | NotEstimable]:
-    """Compare a metric of kind quantile as `compare` does, in every level of an attribute of the launch.
+    """Compare a metric of kind quantile as `compare` does, in every level of an attribute; strata are not used.
 
     Raises:
         DataError: the data break the contract.
     """
     table, names = units.load(data), (data.launch.arms.control, treatment)
-    if metric.per_account:
-        scale = inference.form(metric, metric.window_days or data.launch.days).scale
-        column = metric.numerator.name("post", metric.window_days)
-        rows = table.mutate(value=table[column].cast("float64") * scale, level=table[by])
-    else:
-        rows = query.values(data, metric).join(table.select("account", level=by), "account")
-    found = rows.filter(_.arm.isin(names)).select("account", "arm", "level", "value").execute()
+    rows = _rows(data, metric).join(table.select("account", level=by), "account")
+    found = rows.filter(_.arm.isin(names)).execute().drop(columns=STRATUM, errors="ignore")
     answers: list[Estimate | NotEstimable] = []
     for label in sorted(table.select(by).distinct().execute()[by]):
         arms = [found[(found["level"] == label) & (found["arm"] == name)] for name in names]
@@ -71,12 +64,33 @@ def within(
     return answers
 
 
+def _rows(data: Study, metric: Metric) -> ibis.Table:
+    """Open what a quantile is of: a row for each account, or each event, with account, arm, value and design."""
+    if not metric.per_account:
+        return query.values(data, metric)
+    scale = inference.form(metric, metric.window_days or data.launch.days).scale
+    table = units.load(data)
+    value = table[metric.numerator.name("post", metric.window_days)].cast("float64") * scale
+    return table.select("account", "arm", *units.design(data), value=value)
+
+
 def _answer(data: Study, metric: Metric, arms: Sequence[pd.DataFrame], level: float | None) -> Estimate | NotEstimable:
     """Compare the quantile of accounts, or of events with their accounts: control first."""
     rule, shares = data.launch.decision, [float(metric.quantile or 0)]
     level = level or 1 - rule.alpha
+    if any(WEIGHT in rows and len(rows) and np.ptp(rows[WEIGHT]) > 1e-9 * rows[WEIGHT].max() for rows in arms):
+        c, t = (_weighted(metric, rows) for rows in arms)
+        return quantiles.weighted(c, t, shares, metric=metric.name, level=level, power=rule.power)[0]
     x, y = (rows["value"].to_numpy(np.float64) for rows in arms)
     if metric.per_account:
         return quantiles.difference(x, y, shares, metric=metric.name, level=level, power=rule.power)[0]
     control, treatment = zip((x, y), (rows["account"].to_numpy() for rows in arms), strict=True)
     return quantiles.of_events(control, treatment, shares, metric=metric.name, level=level, power=rule.power)[0]
+
+
+def _weighted(metric: Metric, rows: pd.DataFrame) -> quantiles.Weighted:
+    """Take an arm's rows with their weights, and the strata of the draw where they are known."""
+    stratum = pd.factorize(rows[STRATUM])[0] if STRATUM in rows else np.zeros(len(rows), np.int64)
+    account = np.arange(len(rows)) if metric.per_account else pd.factorize(rows["account"])[0]
+    value, weight = (rows[c].to_numpy(np.float64) for c in ("value", WEIGHT))
+    return quantiles.Weighted(value=value, account=account, weight=weight, stratum=stratum)

@@ -149,6 +149,75 @@ def of_events(
     return _answers(arms, pair, shares, metric=metric, method=method, level=level, power=power, accounts=(n[0], n[1]))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Weighted:
+    """The values of one arm (n,) with the account of each, its weight, and the stratum within which it was drawn.
+
+    Accounts and strata are numbered from 0; an account's weight and stratum are the same in all its rows.
+    """
+
+    value: Floats
+    account: Integers
+    weight: Floats
+    stratum: Integers
+
+
+def weighted(
+    control: Weighted,
+    treatment: Weighted,
+    shares: Sequence[float] = (0.5, 0.9),
+    *,
+    metric: str = "value",
+    level: float = 0.95,
+    power: float = 0.8,
+) -> list[Estimate | NotEstimable]:
+    """Compare quantiles of the population that weights stand for, over accounts or over their events.
+
+    An arm's quantile is the value at which the weights below reach the share. The share of weight at or below it has
+    the error of a ratio over accounts, linearised within strata; the values where the weights reach the share, less and
+    plus z of these errors, bound the quantile (Woodruff 1952; R's `survey`: `svyquantile`). Limits are combined as in
+    `difference`. Accounts without a value are none of the arm's, as in `of_events`.
+
+    Raises:
+        ParameterError: a share, `level` or `power` is not between 0 and 1.
+        DataError: a value is missing, NaN or infinite.
+    """
+    _check(shares, level, power)
+    pair = [values.finite(of.value) for of in (control, treatment)]
+    n = tuple(len(np.unique(of.account)) for of in (control, treatment))
+    method = "weighted to the population, limits where the weights reach the share (Woodruff), combined by squares"
+    arms = [_Woodruff(of=of, n=k) for of, k in zip((control, treatment), n, strict=True)]
+    return _answers(arms, pair, shares, metric=metric, method=method, level=level, power=power, accounts=(n[0], n[1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Woodruff:
+    """One arm with weights: quantiles and limits where the weights reach a share."""
+
+    of: Weighted
+    n: int
+
+    def read(self, shares: Floats, z: float) -> Floats:
+        """Give value, low and high (3, s) of the quantiles, with NaN for limits that it is too small to have."""
+        order = np.argsort(self.of.value)
+        x, reached = self.of.value[order], np.cumsum(self.of.weight[order])
+        _, first, code = np.unique(self.of.account, return_index=True, return_inverse=True)
+        stratum = self.of.stratum[first]
+        found = []
+        for share in shares:
+            value = x[np.searchsorted(reached, share * reached[-1] * (1 - 1e-12))]
+            off = (self.of.value <= value) - share
+            each = np.bincount(code, self.of.weight * off)
+            n, total, squares = (np.bincount(stratum, w) for w in (np.ones(len(each)), each, each**2))
+            within = np.where(n > 1, (squares - total**2 / np.maximum(n, 1)) * n / np.maximum(n - 1, 1), squares)
+            half = z * np.sqrt(within.sum()) / reached[-1]
+            ends = np.array([share - half, share + half])
+            at = np.minimum(np.searchsorted(reached, ends * reached[-1]), len(x) - 1)
+            low, high = np.where((ends > 0) & (ends < 1), x[at], np.nan)
+            found.append([value, min(low, value), max(high, value)])
+        return np.array(found).T
+
+
 def curve(
     control: Floats | Values, treatment: Floats | Values, shares: Sequence[float] = PERCENTILES, *, level: float = 0.95
 ) -> pd.DataFrame:
@@ -254,7 +323,7 @@ def _clustered(rows: Floats, code: Integers, ordered: Floats) -> _Arm:
 
 
 def _answers(
-    arms: Sequence[_Arm],
+    arms: Sequence[_Arm | _Woodruff],
     pair: Sequence[Floats | Values],
     shares: Sequence[float],
     *,
@@ -308,7 +377,7 @@ def _answers(
     return answers
 
 
-def _far(arms: Sequence[_Arm], share: float, diff: float, q: float) -> float:
+def _far(arms: Sequence[_Arm | _Woodruff], share: float, diff: float, q: float) -> float:
     """Find the p of two quantiles that lie fast in blocks of equal values: when does the interval reach 0?"""
 
     def clear(z: float) -> float:
