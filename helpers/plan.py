@@ -13,6 +13,7 @@ from helpers import brief, linter, register
 from helpers.errors import ReportError
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
+from helpers.launch.families import family
 from helpers.linter import Finding
 from helpers.linter.rule import Subject, power, size
 from helpers.metrics import Bound
@@ -128,7 +129,7 @@ def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
         "both": "" if asked is None else _both_ways(asked, p.baseline, m.unit),
         "drives": titled(p.drives or (launch.plan[0].metric.name if p.role == "supporting" else ""), launch.titles),
         "counter": titled(p.counter, launch.titles),
-        "family": linter.family(p) if p.role == "guardrail" else "",
+        "family": family(p) if p.role == "guardrail" else "",
         "power": "",
         "visible": "",
     }

@@ -193,7 +193,7 @@ def test_harm_in_one_group_is_found_though_the_mean_passes(gate, harm, passed):
     )
     plan = (
         "  north_star: {name: hours, kind: mean, column: hours, better: higher}\n"
-        "  guardrails: [{name: kept, kind: proportion, column: kept, better: higher, margin: -5%}]\n"
+        "  guardrails: [{name: kept, kind: proportion, column: kept, better: higher, margin: -5%, on_breach: roll back, owner: growth}]\n"
     )
     data, card = gate(table, plan)
     assert next(c for c in card.claims if c.metric == "kept").status == "passed"
@@ -210,6 +210,9 @@ def test_harm_in_one_group_is_found_though_the_mean_passes(gate, harm, passed):
                            margin=data.launch.plan[1].margin)  # fmt: skip
     assert found.detail.endswith(wanted.words)
     assert ("harm beyond the margin of -5% is established" in found.detail) is (not passed)
+    assert (found.on_breach, found.owner) == (("", "") if passed else ("roll back", "growth"))
+    wanted = {True: "HOLD", False: "ROLL BACK"}[passed]  # the hours of both arms are alike: nothing is won
+    assert decision.decide([], card.claims, harm=[found]).decision == wanted
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "preflight": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units", "validity"},
     "diversity": {"errors", "inference", "metrics", "moments", "results", "robust", "study", "units"},
     "survival": {"errors", "inference", "metrics", "moments", "results", "robust", "study", "units"},
-    "scorecard": {"decision", "diversity", "errors", "inference", "launch", "logs", "metrics", "moments", "power", "preflight", "results", "robust", "sequential", "study", "survival", "units", "validity"},
+    "scorecard": {"anytime", "decision", "diversity", "errors", "inference", "launch", "logs", "metrics", "moments", "power", "preflight", "results", "robust", "sequential", "study", "survival", "units", "validity"},
     "segments": {"decision", "errors", "inference", "metrics", "moments", "results", "scorecard", "study", "survival", "units"},
     "monitor": {"anytime", "errors", "inference", "metrics", "moments", "results", "scorecard", "sequential", "study", "units"},
     "reception": {"inference", "launch", "metrics", "moments", "power", "results", "schema", "study", "units"},

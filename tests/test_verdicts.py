@@ -218,7 +218,7 @@ def test_a_show_that_is_not_liked_is_delayed_because_what_was_asked_is_ruled_out
     assert verdict.sentence == f"Delay and rework: the gain that was asked for is ruled out for {titles}."
     hours, state, basis = decision.answer(verdict, card.claims, card.basis)
     assert hours.endswith("neither a gain nor a loss can be told from chance, and a gain of 10% is ruled out.")
-    assert state == "The launch names no guardrail."
+    assert state == "Harm was not looked for, because the launch names no guardrail."
     assert basis.startswith("Measured on 1,500 accounts of after against 1,500 of before")
 
 
