@@ -309,21 +309,30 @@ def _answers(
     stratum: str | None = None,
     poststrata: Sequence[str] = (),
 ) -> list[Estimate | NotEstimable]:
-    """Compare at what the launch says of arms, windows and error rates."""
+    """Compare at what the launch says of arms, windows and error rates.
+
+    Where a share of events (crashes of sessions) did not occur in either arm, it is read as one of accounts, each of
+    them one try: how many may have been missed then holds however the events of an account go together.
+    """
     launch = data.launch
-    return inference.compare(
+    compare = functools.partial(
+        inference.compare,
         read,
-        metric,
         control=launch.arms.control,
         treatment=treatment,
         stratum=stratum,
         poststrata=poststrata,
         days=metric.window_days or launch.days,
         pre_days=max(launch.pre_days, 1),
-        adjust=adjust,
         level=level or 1 - launch.decision.alpha,
         power=launch.decision.power,
     )
+    answers = compare(metric, adjust=adjust)
+    if metric.kind == "ratio" and metric.unit == "share" and any(isinstance(e, NotEstimable) for e in answers):
+        tried = compare(replace(metric, kind="proportion", denominator=None))
+        none = [isinstance(e, Estimate) and e.control == 0 == e.treatment for e in tried]
+        return [by if n and isinstance(e, NotEstimable) else e for e, by, n in zip(answers, tried, none, strict=True)]
+    return answers
 
 
 def scale(data: Study, metric: Metric) -> float:

@@ -277,3 +277,37 @@ def test_covariates_of_an_own_table_are_compared_before_any_effect_is_read(playe
     failed = scorecard.measure(study.open(launch.load(path)))
     assert [c.name for c in failed.checks if c.passed is False] == ["Before the launch"]
     assert all(isinstance(c.estimate, NotEstimable) for c in failed.claims)
+
+
+@pytest.mark.parametrize(
+    ("margin", "status", "said"),
+    [
+        ("+0.1pp", "passed", "any harm stays within the margin of +0.1pp"),
+        ("+0.01pp", "cannot tell", "so harm beyond the margin of +0.01pp remains possible"),
+        ("+50%", "cannot tell", "+50% cannot be checked, none occurred in either arm"),
+    ],
+)
+def test_of_a_harm_that_never_occurred_only_what_so_many_accounts_rule_out_is_claimed(tmp_path, margin, status, said):
+    n = 10_000
+    rows = pd.DataFrame({"arm": ["old", "new"] * n, "crashed": 0, "sessions": np.arange(2 * n) % 40 + 1})
+    rows.assign(hours=np.arange(2 * n) % 7).to_csv(tmp_path / "p.csv", index_label="account")
+    rate = "numerator: {table: units, agg: value, column: crashed}, denominator: {table: units, agg: value, column: sessions}"
+    (tmp_path / "rare.yaml").write_text(f"""
+name: rare
+data: {{units: p.csv}}
+arms: {{control: old, treatment: new}}
+metrics:
+  north_star: {{name: hours, kind: mean, column: hours, better: higher}}
+  guardrails:
+    - {{name: per_account, kind: proportion, column: crashed, better: lower, margin: {margin}}}
+    - {{name: per_session, kind: ratio, unit: share, {rate}, better: lower, margin: {margin}}}
+""")
+    claims = scorecard.measure(study.open(launch.load(tmp_path / "rare.yaml"))).claims[1:]
+    for c in claims:
+        assert (c.status, c.estimate.control, c.estimate.treatment) == (status, 0, 0)
+        assert said in c.words
+        low, high = confint_proportions_2indep(0, n, 0, n, method="newcomb")
+        assert (c.estimate.low, c.estimate.high) == pytest.approx((low, high))
+    verdict = decision.decide([], claims)
+    assert verdict.sentence.startswith("Hold: ")
+    assert ("harm beyond the margin cannot be ruled out yet for" in verdict.sentence) is (status == "cannot tell")
