@@ -316,7 +316,7 @@ def canaries(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) 
         control, treated = (rows.loc[rows["arm"] == name, "value"].to_numpy() for name in (launch.arms.control, arm))
         margin = abs(p.margin.value) if p.margin and p.margin.relative else 0.1
         if len(control) and len(treated):
-            alpha = launch.decision.alpha / len(asked)
+            alpha = launch.decision.alpha.of(p.role) / len(asked)
             settings = {"share": metric.quantile or 0.95, "margin": margin, "alpha": alpha, "tuned_for": most}
             sung = anytime.canary(control, treated, title=f"{metric.title}, first of each account", **settings)
             found.append(replace(sung, owner=p.owner, on_breach=p.on_breach))

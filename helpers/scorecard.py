@@ -93,13 +93,12 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
     def compare(
         asked: Sequence[Planned], *, adjust: bool = True, level: float | None = None
     ) -> list[Estimate | NotEstimable]:
-        alpha = launch.decision.alpha if level is None else 1 - level
         return [
             newest(
                 so_far(plan.index(p), adjust=adjust, level=level),
                 launch.looks,
                 better=p.metric.better,
-                alpha=alpha,
+                alpha=launch.error(p.metric.name) if level is None else 1 - level,
                 watched=p.role == "guardrail" and technical(p),
             )
             for p in asked
@@ -324,7 +323,7 @@ def _answers(
         poststrata=poststrata,
         days=metric.window_days or launch.days,
         pre_days=max(launch.pre_days, 1),
-        level=level or 1 - launch.decision.alpha,
+        level=level or 1 - launch.error(metric.name),
         power=launch.decision.power,
     )
     answers = compare(metric, adjust=adjust)

@@ -10,7 +10,7 @@ import tea_tasting as tt
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
-from helpers import brief, decision, launch, linter, plan, plots, prospect, roster, sampling, scorecard, study
+from helpers import brief, decision, launch, linter, plan, plots, prospect, register, roster, sampling, scorecard, study
 from helpers.errors import ParameterError
 from helpers.prospect import words
 from helpers.report.readout import Readout, percent
@@ -311,3 +311,32 @@ metrics:
     verdict = decision.decide([], claims)
     assert verdict.sentence.startswith("Hold: ")
     assert ("harm beyond the margin cannot be ruled out yet for" in verdict.sentence) is (status == "cannot tell")
+
+
+def test_each_role_has_the_error_rate_that_the_launch_gives_it(players):
+    path, _ = players
+    text = path.read_text()
+    before = launch.load(path)
+    path.write_text(text + "decision: {alpha: 0.05}\n")
+    assert launch.load(path).content_hash == before.content_hash
+    assert register.decisive(before)["alpha"] == "0.05"
+    path.write_text(text + "decision: {alpha: {success: 0.04, guardrails: 0.2}}\n")
+    data = study.open(launch.load(path))
+    changed = register.changes(register.decisive(before), register.decisive(data.launch))
+    wanted = "success: 0.04, guardrails: 0.2, satisfaction: 0.05, operational: 0.05"
+    assert changed == (f"alpha was 0.05 and is now {wanted}.",)
+    card = scorecard.measure(data)
+    hours, per_session, kept = (c.estimate for c in card.claims)
+    assert [hours.level, per_session.level, kept.level] == [0.96, 0.96, 0.8]
+    old, new = (players[1].query("version == @v")["kept"] for v in ("old", "new"))
+    oracle = confint_proportions_2indep(new.sum(), 2_000, old.sum(), 2_000, method="newcomb", alpha=0.2)
+    assert (kept.low, kept.high) == pytest.approx(oracle)
+    assert sorted([hours.p_adjusted, per_session.p_adjusted])[0] == pytest.approx(2 * min(hours.p, per_session.p))
+    for e in (hours, per_session):  # claimed at 4 % after correction, and only then
+        assert (e.p_adjusted < 0.04) == (e.low_adjusted >= 0 or e.high_adjusted <= 0)
+    assert [p.design.alpha for p in prospect.measure(data)] == [0.04, 0.04, 0.2]
+    said = "false alarms: success 4%, guardrails 20%, satisfaction 5%, operational 5%"
+    assert said in plan.render(data.launch, [], dt.date(2026, 9, 1))
+    assert said in brief.facts(data)["this launch"].str.cat()
+    html = Readout(headline="One.", answer=("Two.",), claims=card.claims).to_html()
+    assert (html.count("<small>at 96%</small>"), html.count("<small>at 80%</small>")) == (2, 1)

@@ -83,7 +83,7 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     table = units.load(data)
     sizes = table.aggregate(**{segment: table[segment].nunique() for segment in data.launch.segments}).execute()
     pairs = len(guardrails) * int(sizes.to_numpy().sum())
-    level = 1 - data.launch.decision.alpha / (pairs * len(data.launch.looks))
+    level = 1 - data.launch.decision.alpha.guardrails / (pairs * len(data.launch.looks))
     for segment, p, slices in _slices(data, guardrails, card.treatment, level=level):
         for e in slices:
             groups += 1

@@ -87,7 +87,7 @@ def _overload(s: Subject) -> Iterator[Hit]:
     roles = [p.role for p in s.launch.plan]
     supporting = roles.count("supporting")
     deciding = 1 + supporting + roles.count("guardrail")
-    alpha = s.launch.decision.alpha
+    alpha = s.launch.error()
     for n, limit, layer, what in (
         (supporting, SUCCESS_LIMIT, "supporting", "supporting metrics"),
         (deciding, DECISION_LIMIT, "", "metrics take part in the decision"),

@@ -120,6 +120,7 @@ class Readout:
                 meaning=DECISIONS[self.decision][1] if self.decision else "",
                 interval=f"{levels.pop():.0%} interval" if len(levels) == 1 else "Interval",
                 rows=[_row(estimate, claim, self.titles, self.unit) for estimate, claim in shown],
+                one_level=len(levels) < 2,
                 statuses=STATUSES,
             )
         )
@@ -221,7 +222,12 @@ def _row(
         "p_adjusted": "" if adjusted is None else p_value(adjusted),
         "together": _together(estimate, unit),
     }
-    return row | describe(estimate, unit) | p | {"drawing": drawing, "reason": ""}
+    return (
+        row
+        | describe(estimate, unit)
+        | p
+        | {"drawing": drawing, "reason": "", "level": f"at {100 * estimate.level:.3g}%"}
+    )
 
 
 def _together(estimate: Estimate, unit: str) -> str:

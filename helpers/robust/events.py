@@ -40,7 +40,7 @@ def compare(data: Study, metric: Metric, *, treatment: str, level: float | None 
         return NotEstimable(metric=metric.name, reason=reason)
     if metric.per_account:
         people, rule = accounts.read(data, metric.name, treatment=treatment), data.launch.decision
-        level, arms = level or 1 - rule.alpha, (people.control, people.treatment)
+        level, arms = level or 1 - data.launch.error(metric.name), (people.control, people.treatment)
         return quantiles.difference(*arms, [metric.quantile], metric=metric.name, level=level, power=rule.power)[0]
     events = query.values(data, metric)
     names = (data.launch.arms.control, treatment)
@@ -74,7 +74,7 @@ def within(
 def _answer(data: Study, metric: Metric, arms: Sequence[pd.DataFrame], level: float | None) -> Estimate | NotEstimable:
     """Compare the quantile of accounts, or of events with their accounts: control first."""
     rule, shares = data.launch.decision, [float(metric.quantile or 0)]
-    level = level or 1 - rule.alpha
+    level = level or 1 - data.launch.error(metric.name)
     x, y = (rows["value"].to_numpy(np.float64) for rows in arms)
     if metric.per_account:
         return quantiles.difference(x, y, shares, metric=metric.name, level=level, power=rule.power)[0]
