@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "diversity": {"errors", "inference", "metrics", "moments", "results", "robust", "study", "units"},
     "survival": {"errors", "inference", "metrics", "moments", "results", "robust", "study", "units"},
     "scorecard": {"anytime", "decision", "diversity", "errors", "inference", "launch", "logs", "metrics", "moments", "power", "preflight", "results", "robust", "sequential", "study", "survival", "units", "validity"},
+    "crashes": {"inference", "metrics", "moments", "results", "study", "units"},
     "segments": {"decision", "errors", "inference", "metrics", "moments", "results", "scorecard", "study", "survival", "units"},
     "monitor": {"anytime", "errors", "inference", "metrics", "moments", "results", "scorecard", "sequential", "study", "units"},
     "reception": {"inference", "launch", "metrics", "moments", "power", "results", "schema", "study", "units"},
