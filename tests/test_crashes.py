@@ -80,7 +80,7 @@ def test_what_the_data_lack_is_said(opened):
 
 
 def test_the_interval_holds_at_one_crash_in_two_thousand_sessions_that_go_together():
-    """4,000 launches of 2 × 1,500 accounts, 20 sessions each, 0.05 %: 15 crashes an arm, at which normal ends fail.
+    """4,000 launches of 2 × 1,500 accounts, 20 sessions each, 0.05 %: 15 crashes in an arm, often fewer than 10.
 
     The chance of a crash varies between accounts like a beta of shape 0.5, so that crashes of an account come together.
     """
