@@ -297,6 +297,8 @@ def test_every_combination_gives_the_verdict_of_the_policy_and_a_sentence_that_s
             assert verdict.decision == wanted, (verdict, facts)
             assert verdict.sentence.startswith(begins), (verdict, facts)
             assert len(verdict.sentence.split()) <= 60
+            assert len(verdict.headline) <= 145  # two lines of a page 900 pixels wide, as seen in Chromium
+            assert verdict.sentence == f"{verdict.headline} {verdict.rest}".strip()
             assert not FORBIDDEN.search(verdict.sentence)
             if wanted in ("PROCEED", "SHIP"):
                 _says_what_is_left(verdict.sentence, {SECOND: s2, FIRST: s1})
@@ -497,7 +499,7 @@ def test_a_guardrail_that_a_large_enough_sample_left_open_asks_for_no_more_accou
 
 def test_a_win_leads_with_its_effect_and_the_state_of_the_guardrails():
     claims = [claim("north_star", 0.02, 0.08), claim("guardrail", -0.05, 0.05, bound=DOWN10, title="Retention")]
-    gain = "Hours watched came out 5.0% higher (between 2.0 and 8.0% higher). Every guardrail stayed within its margin."
+    gain = "Hours watched came out 5.0% higher (between 2.0 and 8.0%). Every guardrail stayed within its margin."
     assert decision.decide([], claims).sentence == f"Proceed to the next stage: {gain}"
     assert decision.decide([], claims, last_stage=True).sentence == f"Ship: {gain}"
     blind = decision.decide([], claims[:1])
@@ -773,7 +775,7 @@ def test_a_guardrail_that_is_worse_within_its_margin_is_named_even_where_much_el
         claim("guardrail", 0.01, 0.05, bound=UP10, better="lower", title="Crashes"),
     ]
     assert decision.decide([], claims).sentence == (
-        "Proceed to the next stage: Accounts that started the title came out 15.0% higher (between 12.0 and 18.0% higher). "
+        "Proceed to the next stage: Accounts that started the title came out 15.0% higher (between 12.0 and 18.0%). "
         "Every guardrail stayed within its margin (worse: Crashes). Still open: Hours watched per account and week "
         "(above +3.0% ruled out). Short of what was asked: Sessions per account and week."
     )

@@ -155,10 +155,10 @@ FIRST, LAST = Look(day=7, planned=(7, 14)), Look(day=14, planned=(7, 14))
 @pytest.mark.parametrize(
     ("claims", "stops", "word"),
     [
-        ([GAIN, SAFE], "PROCEED", "Stop at look 1 of 2, after day 7. Proceed"),
-        ([GAIN, HARM], "ROLL BACK", "Stop at look 1 of 2, after day 7. Roll back"),
+        ([GAIN, SAFE], "PROCEED", "Stop at look 1 of 2, after day 7. Every guardrail"),
+        ([GAIN, HARM], "ROLL BACK", "Roll back: harm is established for M. Stop at look 1 of 2, after day 7."),
         ([OPEN, HARM], "ROLL BACK", "Stop at look 1 of 2"),
-        ([LOSS, SAFE], None, "Stop at look 1 of 2, after day 7. Worse beyond chance: M."),
+        ([LOSS, SAFE], None, "Stop: worse beyond chance: M. Stop at look 1 of 2, after day 7."),
         ([GAIN, UNSURE], "HOLD", "after day 14. At look 1 of 2, after day 7, M improved, but the rest is still open."),
         ([OPEN, SAFE], "HOLD", "Hold: go on to the next look, after day 14. At look 1 of 2, after day 7, no bound is"),
         ([OPEN, UNSURE], "HOLD", "no bound is crossed"),
@@ -228,7 +228,7 @@ def verdicts(found, launch_number, margin):
 def stopped(said):
     """Say whether a launch was stopped before its end, or at its end for a gain or for harm."""
     first, last = said
-    return first.sentence.startswith("Stop") or last.decision in ("PROCEED", "ROLL BACK", "DELAY/REWORK")
+    return "Stop at look" in first.sentence or last.decision in ("PROCEED", "ROLL BACK", "DELAY/REWORK")
 
 
 def test_a_launch_that_does_nothing_is_stopped_wrongly_in_at_most_one_of_twenty():
@@ -333,7 +333,7 @@ def daily(rng, launches, accounts=600):
             verdict = decision.decide([], claims, harm=[sung])
             said = decision.at_look(verdict, claims, Look(day=day, planned=tuple(DAILY)), [sung])
             last = day == 28 and said.decision in ("PROCEED", "ROLL BACK", "DELAY/REWORK")
-            found |= {"stopped"} if said.sentence.startswith("Stop") or last else set()
+            found |= {"stopped"} if "Stop at look" in said.sentence or last else set()
             found |= {"technical"} if harm.low > 0 else set()
             found |= {"usual"} if app.low > 0 else set()
             found |= {"canary"} if sung.passed is False else set()

@@ -26,6 +26,7 @@ sentence names the group that is worth a launch of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from helpers import wording
@@ -37,7 +38,7 @@ __all__ = ["answer", "at_look", "decide", "read", "rolls_back", "won"]
 
 ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
 SENTENCE_WORDS, BASIS_WORDS, STATE_WORDS = 60, 34, 16
-HEADLINE = 170  # characters: two lines of a page 900 pixels wide
+HEADLINE = 145  # characters: two lines of a page 900 pixels wide
 
 
 def decide(
@@ -72,7 +73,7 @@ def decide(
     'INVALID'
     """
     if failed := [c for c in checks if c.passed is False]:
-        names = short(", ".join(c.name for c in failed), 70)
+        names = short(", ".join(c.name for c in failed), 50)
         text = f"The data cannot be trusted ({names}): the effects are not to be read until the cause is known."
         return _verdict("INVALID", text, "", [c.detail for c in failed])
 
@@ -89,11 +90,11 @@ def decide(
         return _verdict("HOLD", *_undecided(open_, lost), reasons)
     if gained and lost:
         hollow = ": hollow engagement" if any(c.role == "satisfaction" for c in lost) else ""
-        text = f"Hold: {_names(gained, 50)} improved, but {_names(lost, 50)} got worse{hollow}."
+        text = f"Hold: {_names(gained, 38)} improved, but {_names(lost, 38)} got worse{hollow}."
         return _verdict("HOLD", text, "Find out why before going on.", reasons)
     if gained and doubts:
-        text = f"Hold and replicate: {_names(gained, 50)} improved, but this has to be cleared up first: "
-        text += f"{short(doubts[0].name, 60)}."
+        text = f"Hold and replicate: {_names(gained, 38)} improved, but to be cleared up first: "
+        text += f"{short(doubts[0].name, 45)}."
         rest = "" if wording.unplain(doubts[0].detail) else _told(doubts)
         return _verdict("HOLD", text, rest, [c.detail for c in doubts] + reasons)
     if gained:
@@ -101,12 +102,13 @@ def decide(
         head, rest = _gain(gained, claims)
         return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {head}", rest, reasons)
 
-    where = short("; ".join(targeted), 90)
+    where = short("; ".join(targeted), 80)
     where = "groups that were named beforehand" if wording.unplain(where) else where
     follow = bool(targeted) and not lost and not doubts
     if success and all(c.missed or side(c) == "worse" for c in success):
-        rest = f"There is a gain in {where}: that is a launch of its own." if follow else ""
-        return _verdict("DELAY/REWORK", f"Delay and rework: {_ruled_out(success)}.", rest, reasons)
+        head, rest = _ruled_out(success)
+        rest += f" There is a gain in {where}: that is a launch of its own." if follow else ""
+        return _verdict("DELAY/REWORK", f"Delay and rework: {head}", rest, reasons)
     if follow:
         text = f"Target: over all accounts no gain is shown, but there is one in {where}."
         return _verdict("TARGETED", text, "Follow up there.", reasons)
@@ -148,10 +150,10 @@ def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look, harm: Sequenc
     hidden = any(c.passed is False for c in harm)
     if harmed or hidden or lost or verdict.decision in ("INVALID", "PROCEED", "SHIP"):
         if lost:
-            head, rest = f"Worse beyond chance: {_names(lost)}.", verdict.sentence
+            head, rest = f"Stop: worse beyond chance: {_names(lost)}.", verdict.sentence
         else:
             head, rest = verdict.headline or verdict.sentence, verdict.rest
-        return _verdict(verdict.decision, f"Stop at {look}. {head}", rest, verdict.reasons)
+        return _verdict(verdict.decision, head, f"Stop at {look}. {rest}", verdict.reasons)
     gained = [c for c in sure if side(c) == "better"]
     now = f"{_names(gained)} improved, but the rest is still open." if gained else "no bound is crossed."
     head = f"Hold: go on to the next look, after day {look.following}."
@@ -190,7 +192,8 @@ def _harmed(harmed: Sequence[Claim], reasons: Sequence[str]) -> Verdict:
     gains = any(c.aim == "equivalence" and side(c) != "worse" for c in harmed)
     found = "a change beyond the margin" if gains else "harm"
     if all(_pauses(c) for c in harmed):
-        return _verdict("HOLD", f"Hold: pause, {found} is established for {_names(harmed)}.", _owner(harmed), reasons)
+        head = f"Hold: pause, {found} is established for {_names(harmed, 70)}."
+        return _verdict("HOLD", head, _owner(harmed), reasons)
     return _verdict("ROLL BACK", f"Roll back: {found} is established for {_names(harmed)}.", "", reasons)
 
 
@@ -230,7 +233,7 @@ def _undecided(open_: Sequence[Claim], lost: Sequence[Claim]) -> tuple[str, str]
     if not unsure:
         head, rest = f"Hold: {measured}", ""
     else:
-        head = f"Hold: {beyond} beyond the margin cannot be ruled out yet for {_names(unsure)}."
+        head = f"Hold: {beyond} beyond the margin cannot be ruled out yet for {_names(unsure, 70)}."
         rest = f"{settling.words(unsure)} {measured[:1].upper()}{measured[1:]}"
     return head, rest + (f" Worse already: {_names(worse)}." if worse else "")
 
@@ -244,16 +247,18 @@ def _gain(gained: Sequence[Claim], claims: Sequence[Claim]) -> tuple[str, str]:
     rest = f" Still open: {_names(unsure, 45)}{_ceiling(unsure)}." if unsure else ""
     rest += f" Short of what was asked: {_names(missed, 45)}{_ceiling(missed)}." if missed else ""
     safe = _safe([c for c in claims if c.role == "guardrail"])
-    head = f"{_names([first], 60)} came out {span(effect, first.unit)}."
+    came = re.sub(r"(between \S+ and [\d.,]+%?)[^)]*\)$", r"\1)", span(effect, first.unit))  # the unit stands before
+    head = f"{_names([first], 60)} came out {came}."
     return head, f"{more}{safe}.{rest}"
 
 
-def _ruled_out(claims: Sequence[Claim]) -> str:
-    """Say of success metrics that none can be what was asked for."""
+def _ruled_out(claims: Sequence[Claim]) -> tuple[str, str]:
+    """Say of success metrics that none can be what was asked for, and then which of them got worse."""
     worse = [c for c in claims if side(c) == "worse"]
     missed = [c for c in claims if c.missed and c not in worse]
-    found = [f"the gain that was asked for is ruled out for {_names(missed)}"] if missed else []
-    return ", and ".join([*found, *([f"{_names(worse, 45 if missed else 80)} got worse"] if worse else [])])
+    found = [f"the gain that was asked for is ruled out for {_names(missed, 65)}."] if missed else []
+    head, *rest = [*found, *([f"{_names(worse)} got worse."] if worse else [])]
+    return head, " ".join(rest)
 
 
 def _nothing_shown(success: Sequence[Claim], lost: Sequence[Claim]) -> tuple[str, str]:
@@ -310,7 +315,7 @@ def _names(claims: Sequence[Claim], most: int = 80) -> str:
 
 
 def _verdict(decision: Decision, head: str, rest: str, reasons: Sequence[str]) -> Verdict:
-    head = short(_words(head, SENTENCE_WORDS), HEADLINE)
+    head = short(_words(" ".join(head.split()), SENTENCE_WORDS), HEADLINE)
     sentence = _words(" ".join(f"{head} {rest}".split()), SENTENCE_WORDS)
     return Verdict(decision=decision, sentence=sentence, reasons=tuple(reasons), headline=head)
 
