@@ -141,7 +141,7 @@ def measure(
             mean=(float(line.value[0]), float(line.value[1])),
             variance=(float(line.variance[0]), float(line.variance[1])),
             skewness=(float(told[f"{name}|0"]), float(told[f"{name}|1"])),
-            level=1 - launch.decision.alpha,
+            level=1 - launch.error(name),
         )
         for name, line in found.items()
     ]

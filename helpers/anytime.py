@@ -202,8 +202,8 @@ def canary(
 ) -> Check:
     """Ask of the first accounts, as often as one likes, whether a quantile that should stay low has risen.
 
-    Fails once a rise is established, passes once a rise beyond `margin` (relative) is ruled out, and cannot tell
-    before; arguments are those of `quantile_difference`.
+    Fails once a rise beyond `margin` (relative) is established, passes once it is ruled out, and cannot tell before:
+    what is within the margin was accepted beforehand. Arguments are those of `quantile_difference`.
     """
     name = f"Canary: {title}"
     _, change = quantile_difference(control, treatment, share, tuned_for=tuned_for, alpha=alpha)
@@ -211,11 +211,12 @@ def canary(
         return Check(name=name, passed=None, detail=f"{title}: too few accounts so far, or values of 0 or below.")
     top = f"to {change.high:+.0%}" if np.isfinite(change.high) else "or more"
     said = f"{title}: the {100 * share:g}th percentile changed by {change.value:+.0%} ({change.low:+.0%} {top})"
-    if change.low > 0:
-        return Check(name=name, passed=False, detail=f"{said}; it has risen, however often it was looked at.")
+    said += "; " + "it has risen, and " * bool(change.low > 0) + f"a rise beyond {margin:+.0%}"
+    if change.low > margin:
+        return Check(name=name, passed=False, detail=f"{said} is established, however often one looked.")
     if change.high < margin:
-        return Check(name=name, passed=True, detail=f"{said}; a rise beyond {margin:+.0%} is ruled out.")
-    return Check(name=name, passed=None, detail=f"{said}; a rise beyond {margin:+.0%} remains possible.")
+        return Check(name=name, passed=True, detail=f"{said} is ruled out.")
+    return Check(name=name, passed=None, detail=f"{said} remains possible.")
 
 
 def _tightest(alpha: float) -> float:

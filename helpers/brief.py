@@ -29,7 +29,7 @@ def facts(data: Study) -> pd.DataFrame:
         "Judged": _judged(data),
         "Window": f"{launch.days} days from {launch.dates.start}" if launch.dates else "one window, dates not stated",
         "Before": f"{launch.pre_days} days" if launch.pre_days else "no history in these data",
-        "Error rates": f"{launch.decision.alpha:.0%} false alarms, {launch.decision.power:.0%} power",
+        "Error rates": f"{launch.decision.alpha}; {launch.decision.power:.0%} power",
         "Split": _noticed(data, sizes),
     }
     return pd.DataFrame({"what": rows.keys(), "this launch": rows.values()})

@@ -448,7 +448,7 @@ def _moved(data: Study, read: Moments, metric: Metric, of: Metric, arm: str) -> 
         days=launch.days,
         pre_days=max(launch.pre_days, 1),
         adjust=launch.decision.adjust and bool(units.covariates(data, metric)),
-        level=1 - launch.decision.alpha,
+        level=1 - launch.error(metric.name),
     )
     return answer
 

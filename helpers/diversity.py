@@ -222,7 +222,7 @@ def compare(data: Study, metric: Metric, *, treatment: str, level: float | None 
         reason = f"some {metric.over} has a negative amount"
         return NotEstimable(metric=metric.name, reason=reason, n_control=control.n, n_treatment=treated.n)
     catalogue, what = len({*known, *_catalogue(data, str(metric.over))}), f"{metric.over}s"
-    level, power = level or 1 - launch.decision.alpha, launch.decision.power
+    level, power = level or 1 - launch.error(metric.name), launch.decision.power
     question = inequality if metric.kind == "gini" else reach
     return question(control, treated, catalogue=catalogue, what=what, metric=metric.name, level=level, power=power)
 

@@ -290,8 +290,10 @@ def canaries(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) 
 
     Each guardrail and operational metric that is a quantile or a mean of events, and is better low, is asked of its
     95th percentile, or the quantile that it names. From each account only the first event counts, so that what was
-    seen stays as it was when more accounts come. A rise is looked for against 0, its absence against the metric's
-    relative margin, or 10 %. Accounts that come first may be others than those that come later, in both arms alike.
+    seen stays as it was when more accounts come. What is asked is whether the rise is beyond the metric's relative
+    margin, or 10 %; all canaries together err in at most alpha, at all looks together. Accounts that come first may be
+    others than those that come later, in both arms alike. One that fails is harm, which `decision.decide` weighs as the
+    metric's own entry says (`on_breach`, `owner`); one that cannot tell holds nothing up.
 
     Args:
         data: the study.
@@ -301,11 +303,12 @@ def canaries(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) 
     launch, arm = data.launch, data.launch.judged(treatment)
     if reason := closed(checks):
         return (Check(name="Canary", passed=None, detail=f"{reason.capitalize()}."),)
+    most = _accounts(data, (launch.arms.control, arm))  # not those seen so far: limits are tuned before the first look
     found = []
-    for p in (p for p in units.measurable(data) if p.role in ("guardrail", "operational")):
-        metric, column = p.metric, _of_events(p.metric)
-        if column is None or metric.better != "lower":
-            continue
+    layers = [p for p in units.measurable(data) if p.role in ("guardrail", "operational")]
+    asked = [(p, column) for p in layers if p.metric.better == "lower" and (column := _of_events(p.metric))]
+    for p, column in asked:
+        metric = p.metric
         events = near(data, replace(metric.numerator, agg="sum", column=column, scale=1.0))
         events = events.filter(_["at"] >= _.anchor, ~_.value.isnull())
         first = events.aggregate(by="account", value=_.value.argmin(_["at"]))
@@ -313,10 +316,18 @@ def canaries(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) 
         control, treated = (rows.loc[rows["arm"] == name, "value"].to_numpy() for name in (launch.arms.control, arm))
         margin = abs(p.margin.value) if p.margin and p.margin.relative else 0.1
         if len(control) and len(treated):
-            settings = {"share": metric.quantile or 0.95, "margin": margin, "alpha": launch.decision.alpha}
-            title, most = f"{metric.title}, first of each account", min(len(control), len(treated))
-            found.append(anytime.canary(control, treated, title=title, tuned_for=most, **settings))
+            alpha = launch.decision.alpha.of(p.role) / len(asked)
+            settings = {"share": metric.quantile or 0.95, "margin": margin, "alpha": alpha, "tuned_for": most}
+            sung = anytime.canary(control, treated, title=f"{metric.title}, first of each account", **settings)
+            found.append(replace(sung, owner=p.owner, on_breach=p.on_breach))
     return tuple(found)
+
+
+def _accounts(data: Study, arms: Sequence[str]) -> int:
+    """Count the accounts of the smaller arm, as planned where more were planned than came so far."""
+    came = data.assignments.group_by("arm").count().execute().set_index("arm").iloc[:, 0]
+    planned = data.launch.sampling.n if data.launch.sampling else {}
+    return max(1, min(max(int(came.get(arm, 0)), planned.get(arm, 0)) for arm in arms))
 
 
 def _of_events(metric: Metric) -> str | None:

@@ -13,6 +13,7 @@ from helpers import brief, linter, register
 from helpers.errors import ReportError
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
+from helpers.launch.families import family
 from helpers.linter import Finding
 from helpers.linter.rule import Subject, power, size
 from helpers.metrics import Bound
@@ -128,7 +129,7 @@ def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
         "both": "" if asked is None else _both_ways(asked, p.baseline, m.unit),
         "drives": titled(p.drives or (launch.plan[0].metric.name if p.role == "supporting" else ""), launch.titles),
         "counter": titled(p.counter, launch.titles),
-        "family": linter.family(p) if p.role == "guardrail" else "",
+        "family": family(p) if p.role == "guardrail" else "",
         "power": "",
         "visible": "",
     }
@@ -138,7 +139,7 @@ def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
         visible = (stats.norm.isf(alpha / 2) + stats.norm.ppf(rule.power)) * spread.se / abs(spread.baseline)
         row["visible"] = percent(visible)
         if bound := asked or p.detect:
-            chance = power(size(bound, spread.baseline), spread.se, rule.alpha if p.limit else alpha)
+            chance = power(size(bound, spread.baseline), spread.se, rule.alpha.of(p.role) if p.limit else alpha)
             row["power"] = percent(max(2 * chance - 1, 0) if p.equivalence else chance, digits=0)
             row["power_of"] = bound.text
     return row
@@ -178,7 +179,7 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         "Needs": (launch.frame.needs or "") if launch.frame else "",
         "Unit": f"{unit.randomised} drawn, {unit.analysed} analysed" if unit else "",
         "Window": f"{dates.post_days} days from {dates.start}, {dates.pre_days} days before" if dates else "",
-        "Error rates": f"{rule.alpha:.0%} false alarms, {rule.power:.0%} power",
+        "Error rates": f"{rule.alpha}; {rule.power:.0%} power",
         "Several successes": {
             "holm": "corrected together (Holm, one procedure for gains and one for losses)",
             "bonferroni": "corrected together (Bonferroni)",

@@ -51,7 +51,7 @@ def read(engagement: Claim, satisfaction: Claim) -> Quadrant | NotEstimable:
     for claim in (engagement, satisfaction):
         if isinstance(claim.estimate, NotEstimable):
             return claim.estimate
-    (x_ends, x_relative, level), (y_ends, y_relative, _) = _side(engagement), _side(satisfaction)
+    (x_ends, x_relative, one), (y_ends, y_relative, other) = _side(engagement), _side(satisfaction)
     possible = tuple(
         label for (up, liked), label in LABELS.items() if _reaches(x_ends, up=up) and _reaches(y_ends, up=liked)
     )
@@ -67,7 +67,7 @@ def read(engagement: Claim, satisfaction: Claim) -> Quadrant | NotEstimable:
         y=y_ends,
         titles=titles,
         relative=(x_relative, y_relative),
-        level=level,
+        level=(one + other) / 2,
         possible=possible,
         words=words,
     )

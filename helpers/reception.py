@@ -138,7 +138,7 @@ def _averages(
     columns, pairs = inference.needed(metric, adjust=False, weighted=weighted)
     groups = ["arm", *filter(None, (stratum, by))]
     read = moments.from_table(rows, columns=columns, pairs=pairs, by=groups, weighted=weighted)
-    level = 1 - data.launch.decision.alpha
+    level = 1 - data.launch.error()
     return inference.average(read, metric, of=arm, stratum=stratum, days=data.launch.days, level=level)
 
 

@@ -58,7 +58,7 @@ def decisive(launch: Launch) -> dict[str, str]:
     star, rule = launch.plan[0], launch.decision
     found = {
         "the primary metric": f"{star.metric.name} ({_definition(star)})",
-        "alpha": f"{rule.alpha:g}",
+        "alpha": rule.alpha.written,
         "the correction": rule.correction,
         "the stopping rule": rule.stopping or "none",
         "the looks": ", ".join(map(str, rule.looks)) or "one, at the end",

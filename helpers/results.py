@@ -127,12 +127,17 @@ class Replay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One question about the data, asked before any effect is read. `passed` is None when it could not be asked."""
+    """One question about the data, asked before any effect is read. `passed` is None when it could not be asked.
+
+    Where its failing is harm, `owner` and `on_breach` say who decides and what was planned, as the guardrail does.
+    """
 
     name: str
     passed: bool | None
     detail: str
     p: float | None = None
+    owner: str = ""
+    on_breach: str = ""
 
 
 def closed(checks: Iterable[Check]) -> str:
@@ -211,11 +216,24 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What to do, the one sentence that says it, and the reasons in the order in which they were weighed."""
+    """What to do, the sentence that says it, and the reasons in the order in which they were weighed.
+
+    `headline` is how the sentence begins: the decision and its main reason. What follows it says the rest.
+    """
 
     decision: Decision
     sentence: str
     reasons: tuple[str, ...] = ()
+    headline: str = ""
+
+    @property
+    def rest(self) -> str:
+        """Give what the sentence says after its headline.
+
+        >>> Verdict(decision="HOLD", sentence="Hold: wait. Worse already: M.", headline="Hold: wait.").rest
+        'Worse already: M.'
+        """
+        return self.sentence.removeprefix(self.headline or self.sentence).strip()
 
 
 def titled(name: str, titles: Mapping[str, str]) -> str:

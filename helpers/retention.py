@@ -116,7 +116,7 @@ def read(
         episodes=episodes,
         visits=visits,
         elsewhere=viewers - first,
-        level=1 - launch.decision.alpha,
+        level=1 - launch.error(),
     )
 
 

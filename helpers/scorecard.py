@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
+from scipy import stats
+
 from helpers import (
     adequacy,
+    anytime,
     decision,
     diversity,
     inference,
@@ -23,6 +26,7 @@ from helpers import (
     validity,
 )
 from helpers.launch.entry import Planned
+from helpers.launch.families import technical
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT, Moments
 from helpers.power import outcome
@@ -93,9 +97,14 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
     def compare(
         asked: Sequence[Planned], *, adjust: bool = True, level: float | None = None
     ) -> list[Estimate | NotEstimable]:
-        alpha = launch.decision.alpha if level is None else 1 - level
         return [
-            newest(so_far(plan.index(p), adjust=adjust, level=level), launch.looks, better=p.metric.better, alpha=alpha)
+            newest(
+                so_far(plan.index(p), adjust=adjust, level=level),
+                launch.looks,
+                better=p.metric.better,
+                alpha=launch.error(p.metric.name) if level is None else 1 - level,
+                watched=p.role == "guardrail" and technical(p),
+            )
             for p in asked
         ]
 
@@ -124,16 +133,58 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
 
 
 def newest(
-    so_far: Sequence[Estimate | NotEstimable], looks: Sequence[int], *, better: Literal["higher", "lower"], alpha: float
+    so_far: Sequence[Estimate | NotEstimable],
+    looks: Sequence[int],
+    *,
+    better: Literal["higher", "lower"],
+    alpha: float,
+    watched: bool = False,
 ) -> Estimate | NotEstimable:
     """Read the newest of a launch's looks so far against bounds for all of them; the only look stands as it is.
 
     Either direction spends alpha / 2 by itself, so that the limit on the bad side is also the one-sided bound of a
     guardrail (Lan and DeMets 1983, in the manner of O'Brien and Fleming).
+
+    A technical guardrail is `watched`: the limit that establishes its harm is that of a one-sided confidence sequence
+    at alpha / 2, which holds whenever and however often one looks, so that early harm need not wait for a bound that
+    hardly anything crosses. Its price is paid at the end, where it is about half as far again from the estimate. The
+    limit that rules harm out stays that of the planned looks, and so does p: nothing is passed between them.
+
+    With a single look nothing was read before it (a report of logs that end earlier is refused), and the usual interval
+    is right: a wider one would only overlook harm. Whoever watches a technical guardrail elsewhere, day by day, has to
+    say so by planning looks; what watches without any plan are the canaries (`monitor.canaries`).
     """
     if len(looks) == 1:
         return so_far[-1]
-    return sequential.repeated(so_far, _bounds(tuple(looks), alpha), better=better)
+    read = sequential.repeated(so_far, _bounds(tuple(looks), alpha), better=better)
+    return _watched(read, so_far, looks, better=better, alpha=alpha) if watched and isinstance(read, Estimate) else read
+
+
+def _watched(
+    read: Estimate,
+    so_far: Sequence[Estimate | NotEstimable],
+    looks: Sequence[int],
+    *,
+    better: Literal["higher", "lower"],
+    alpha: float,
+) -> Estimate:
+    """Put the end of a confidence sequence in the place of the limit on the bad side.
+
+    Its clock is information, 1 / se**2. It is tightest at the planned end, by what the first look that could be read
+    says of it, which no later look changes.
+    """
+    there = [(looks[k], e) for k, e in enumerate(so_far) if isinstance(e, Estimate)]
+    (day, first), (_, last) = there[0], there[-1]
+    now, end = last.se**-2.0, first.se**-2.0 * looks[-1] / day
+    low, _ = anytime.confidence_sequence(last.diff, last.se, now, tuned_for=end, alpha=alpha / 2, sides=1)
+    wider = (last.diff - float(low)) / last.se / stats.norm.isf((1 - last.level) / 2)
+    limits = (read.low, last.diff + wider * (last.high - last.diff))
+    if better == "lower":
+        limits = (last.diff - wider * (last.diff - last.low), read.high)
+    limited = sequential.limited(last, last.diff, *limits)
+    harm = "lower" if better == "lower" else "upper"
+    method = f"{read.method}; {harm} limit, of harm: anytime-valid (one-sided confidence sequence)"
+    return replace(limited, p=read.p, level=read.level, mde=read.mde, method=method)
 
 
 @functools.cache
@@ -276,21 +327,30 @@ def _answers(
     stratum: str | None = None,
     poststrata: Sequence[str] = (),
 ) -> list[Estimate | NotEstimable]:
-    """Compare at what the launch says of arms, windows and error rates."""
+    """Compare at what the launch says of arms, windows and error rates.
+
+    Where a share of events (crashes of sessions) did not occur in either arm, it is read as one of accounts, each of
+    them one try: how many may have been missed then holds however the events of an account go together.
+    """
     launch = data.launch
-    return inference.compare(
+    compare = functools.partial(
+        inference.compare,
         read,
-        metric,
         control=launch.arms.control,
         treatment=treatment,
         stratum=stratum,
         poststrata=poststrata,
         days=metric.window_days or launch.days,
         pre_days=max(launch.pre_days, 1),
-        adjust=adjust,
-        level=level or 1 - launch.decision.alpha,
+        level=level or 1 - launch.error(metric.name),
         power=launch.decision.power,
     )
+    answers = compare(metric, adjust=adjust)
+    if metric.kind == "ratio" and metric.unit == "share" and any(isinstance(e, NotEstimable) for e in answers):
+        tried = compare(replace(metric, kind="proportion", denominator=None))
+        none = [isinstance(e, Estimate) and e.control == 0 == e.treatment for e in tried]
+        return [by if n and isinstance(e, NotEstimable) else e for e, by, n in zip(answers, tried, none, strict=True)]
+    return answers
 
 
 def scale(data: Study, metric: Metric) -> float:
@@ -362,7 +422,7 @@ def _any_arm(data: Study, read: Moments) -> str:
         return ""
     days = star.window_days or launch.days
     p = inference.differ(read.pool(by=["arm"]), star, arms=launch.arms.names, days=days)
-    shown = p is not None and p < launch.decision.alpha
+    shown = p is not None and p < launch.error(star.name)
     return f" One test of all {len(launch.arms.names)} arms {'shows' if shown else 'does not show'} that any differs."
 
 

@@ -121,7 +121,7 @@ def targets(data: Study, *, treatment: str = "", checks: Sequence[Check] = ()) -
         f"{a.name} {s.level} ({p.metric.title})"
         for p in data.launch.plan
         if p.role in SUCCESS
-        for a, s in gaining(found.get(p.metric.name, []), alpha=data.launch.decision.alpha)
+        for a, s in gaining(found.get(p.metric.name, []), alpha=data.launch.error())
     ]
 
 

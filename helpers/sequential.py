@@ -275,7 +275,7 @@ def settle(
     tail = looks.alpha / looks.sides
     low, middle, high = sorted(side * unit * at(q) for q in (tail, 0.5, 1 - tail))
     p = more_extreme(0.0)
-    settled = _limited(last, middle, low, high)
+    settled = limited(last, middle, low, high)
     return replace(
         settled,
         p=float(2 * min(p, 1 - p) if looks.sides == 2 else p),
@@ -318,7 +318,7 @@ def _repeated(
     k, e = there[-1]
     usual = stats.norm.isf((1 - e.level) / 2)
     widened = bound / usual
-    interval = _limited(e, e.diff, e.diff - widened * (e.diff - e.low), e.diff + widened * (e.high - e.diff))
+    interval = limited(e, e.diff, e.diff - widened * (e.diff - e.low), e.diff + widened * (e.high - e.diff))
     return replace(
         interval,
         p=_repeated_p(_far(e, looks, better), looks, [number for number, _ in there], information),
@@ -346,8 +346,8 @@ def _information(estimates: Sequence[Estimate], planned: Floats | None = None) -
     return np.cumprod(np.append(1.0, growth)) / estimates[0].se ** 2
 
 
-def _limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
-    """Give an estimate other limits; the relative ones move in proportion."""
+def limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
+    """Give an estimate another value and limits; the relative ones move in proportion."""
     rel, rel_low, rel_high = e.rel, e.rel_low, e.rel_high
     if rel is not None:
         rel = diff / e.control

@@ -212,7 +212,12 @@ def test_a_canary_sings_once_the_tail_has_risen_and_not_before():
     sound = anytime.canary(*rng.lognormal(0.6, 0.6, (2, 200_000)), **(settings_ | {"tuned_for": 200_000}))
     assert (unsure.passed, risen.passed, sound.passed) == (None, False, True)
     assert "a rise beyond +10% remains possible" in unsure.detail
-    assert "the 95th percentile changed by +74% (+30% to +119%); it has risen" in risen.detail
+    assert (
+        "the 95th percentile changed by +74% (+30% to +119%); it has risen, and a rise beyond +10% is established"
+        in risen.detail
+    )
+    within = anytime.canary(control, 1.6 * same, margin=0.5, **settings_)  # by 30 % at least, but 50 % were accepted
+    assert (within.passed, "it has risen, and a rise beyond +50% remains possible" in within.detail) == (None, True)
     assert "a rise beyond +10% is ruled out" in sound.detail
 
 

@@ -233,7 +233,9 @@ POLICY = (  # what must be so, what must not be so, the verdict, and what its se
     (("check failed",), (), "INVALID", "The data cannot be trusted"),  # 1. valid?
     (("harm",), (), "ROLL BACK", "Roll back: harm is established for"),  # 2. harm?
     (("harm to pause",), (), "HOLD", "Hold: pause, harm is established for"),
-    (("harm in a group",), (), "HOLD", "Hold: harm that the average hides is established"),
+    (("harm to roll back in a group",), (), "ROLL BACK", "Roll back: harm that the average hides is established."),
+    (("harm to pause in a group",), (), "HOLD", "Hold: pause, harm that the average hides is established."),
+    (("harm in a group",), (), "HOLD", "Hold: harm that the average hides is established."),
     (("guardrail open",), (), "HOLD", "Hold: harm "),  # 3. guardrails non-inferior?
     (("won", "lost"), (), "HOLD", "Hold: "),  # 4. and 5. success that can be trusted?
     (("won", "lost satisfaction"), (), "HOLD", "Hold: "),
@@ -268,28 +270,35 @@ def test_every_combination_gives_the_verdict_of_the_policy_and_a_sentence_that_s
     pleased = {k: built("satisfaction", SUCCESSES[k], title="Score") for k in ("none", "worse", "cannot tell")}
     doubt = Check(name="Fades", passed=False, detail="The effect of the second week is half of the first's. " * 3)
     group = Check(name="Harm in a group", passed=False, detail="Crashes in region north came out 20% higher.")
-    late = list(itertools.product((False, True), repeat=4))
-    early = [(False, False, False, False), (True, False, False, True)]
+    planned = {"harm in a group": "", "harm to pause in a group": "Pause", "harm to roll back in a group": "roll back"}
+    hidden = [(True, False, False, name) for name in planned]
+    late = [*itertools.product((False, True), (False, True), (False, True), ("",)), *hidden]
+    early = [(False, False, False, ""), *hidden]
     for check, g1, g2, s1, s2, sat in itertools.product(
         CHECKS, GUARDRAILS, ("none", "passed", "cannot tell", "breached"), SUCCESSES, SUCCESSES, pleased
     ):
+        reached = check == "valid" and g2 == "none" and g1 not in FACTS  # else it was decided before all these vary
+        if not reached and s2 not in ("none", "better", "worse, target missed", "not estimable"):
+            continue
         common = {FACTS[x] for x in (check, g1, g2) if x in FACTS}
         of = {s: {f for f, names in SUCCESS_FACTS.items() if s in names} for s in (s1, s2)}
         common |= of[s1] | of[s2] | ({"lost satisfaction"} if sat == "worse" else set())
         checks = [Check(name=f"Check {i}", passed=p, detail=f"Detail {i}.") for i, p in enumerate(CHECKS[check])]
         claims = [*pleased[sat], *second[s2], *first[s1], *guards[g1], *guards[g2]]
-        reached = check == "valid" and g2 == "none" and g1 not in FACTS  # else it was decided before these vary
-        for last, doubted, where, hidden in late if reached else early:
-            more = {"last stage": last, "doubt": doubted, "segment": where, "harm in a group": hidden}
+        for last, doubted, where, name in late if reached else early:
+            more = {"last stage": last, "doubt": doubted, "segment": where, name: True}
+            harm = [replace(group, on_breach=planned[name])] if name else []
             facts = common | {name for name, so in more.items() if so}
             verdict = decision.decide(
-                checks, claims, harm=[group] * hidden, trust=[doubt] * doubted,
+                checks, claims, harm=harm, trust=[doubt] * doubted,
                 targeted=["device tv"] * where, last_stage=last,
             )  # fmt: skip
             _, _, wanted, begins = line = expected(facts)
             assert verdict.decision == wanted, (verdict, facts)
             assert verdict.sentence.startswith(begins), (verdict, facts)
             assert len(verdict.sentence.split()) <= 60
+            assert len(verdict.headline) <= 145  # two lines of a page 900 pixels wide, as seen in Chromium
+            assert verdict.sentence == f"{verdict.headline} {verdict.rest}".strip()
             assert not FORBIDDEN.search(verdict.sentence)
             if wanted in ("PROCEED", "SHIP"):
                 _says_what_is_left(verdict.sentence, {SECOND: s2, FIRST: s1})
@@ -339,13 +348,13 @@ def test_a_breach_that_was_planned_to_pause_names_who_decides():
         "guardrail", 0.15, 0.25, bound=UP10, better="lower", title="Crashes", owner="player", on_breach="pause"
     )
     verdict = decision.decide([], [breached])
-    assert verdict.sentence == "Hold: pause, harm is established for Crashes; player decides what happens next."
+    assert verdict.sentence == "Hold: pause, harm is established for Crashes. What happens next is decided by player."
 
 
 def test_a_gain_that_is_not_trusted_is_replicated_and_a_question_not_asked_does_not_hold_it_up():
     won = claim("north_star", 0.02, 0.08)
     doubt = Check(name="Fades", passed=False, detail="It fades.")
-    assert decision.decide([], [won], trust=[doubt]).sentence.endswith("cleared up first: It fades.")
+    assert decision.decide([], [won], trust=[doubt]).sentence.endswith("cleared up first: Fades. It fades.")
     assert (
         decision.decide([], [won], trust=[Check(name="Fades", passed=None, detail="Not asked.")]).decision == "PROCEED"
     )
@@ -386,7 +395,7 @@ def test_harm_in_a_group_is_weighed_before_success_and_after_harm_to_all():
     verdict = decision.decide([], [won, open_], harm=[found])
     assert verdict.decision == "HOLD"
     assert verdict.sentence.endswith(
-        "its owner decides what happens next. Crashes in region north came out 20% higher."
+        "Crashes in region north came out 20% higher. What happens next is decided by its owner."
     )
     assert verdict.reasons[0] == found.detail
     breached = claim("guardrail", 0.15, 0.25, bound=UP10, better="lower")
@@ -443,7 +452,7 @@ def test_an_undecided_guardrail_says_how_many_accounts_would_decide(low, high, t
     assert verdict.decision == "HOLD"
     wanted = f"about {float(f'{(open_.more.factor - 1) * 10_000:.2g}'):,.0f} more accounts in each arm would show it."
     assert verdict.sentence == (
-        f"Hold: harm beyond the margin cannot be ruled out yet for Churn; if there is none, {wanted}"
+        f"Hold: harm beyond the margin cannot be ruled out yet for Churn. If there is none, {wanted}"
     )
     mirror = claim("guardrail", -high, -low, bound=DOWN10, title="Retention", together=together)
     assert mirror.more.factor == pytest.approx(open_.more.factor)
@@ -454,7 +463,7 @@ def test_an_open_success_says_how_many_accounts_would_show_what_was_asked():
         open_ = claim("north_star", -0.05, 0.15, mde=(1.96 + 0.8416) * 2 / 3.92, **asked)
         assert settled(open_, 1.0) == pytest.approx(0.8, abs=0.004)
         said = decision.decide([], [open_]).sentence
-        assert "neither shown nor ruled out for Hours watched; if it is as large as asked, about" in said
+        assert "neither shown nor ruled out for Hours watched. If it is as large as asked, about" in said
     # Of two successes each has 2.5 %: its interval has 2.24 errors to either side, which `mde` knows.
     open_ = claim("north_star", 0.01, 0.15, detect=UP10, mde=(2.2414 + 0.8416) * 1.4 / 3.92, p_adjusted=0.06)
     assert settled(open_, 1.0, quantile=2.2414) == pytest.approx(0.8, abs=0.004)
@@ -490,14 +499,20 @@ def test_a_guardrail_that_a_large_enough_sample_left_open_asks_for_no_more_accou
 
 def test_a_win_leads_with_its_effect_and_the_state_of_the_guardrails():
     claims = [claim("north_star", 0.02, 0.08), claim("guardrail", -0.05, 0.05, bound=DOWN10, title="Retention")]
-    gain = "Hours watched came out 5.0% higher (between 2.0 and 8.0% higher), and every guardrail stayed within its margin."
+    gain = "Hours watched came out 5.0% higher (between 2.0 and 8.0%). Every guardrail stayed within its margin."
     assert decision.decide([], claims).sentence == f"Proceed to the next stage: {gain}"
     assert decision.decide([], claims, last_stage=True).sentence == f"Ship: {gain}"
-    assert "the launch names no guardrail" in decision.decide([], claims[:1]).sentence
+    blind = decision.decide([], claims[:1])
+    assert blind.sentence.endswith(" Harm was not looked for, because the launch names no guardrail.")
+    tones = [Readout(headline="One.", answer=("Two.",), claims=tuple(c), verdict=v).tone for c, v in ((claims, decision.decide([], claims)), (claims[:1], blind))]  # fmt: skip
+    assert (blind.decision, tones) == ("PROCEED", ["good", "warn"])
     better = claim("guardrail", 0.01, 0.05, title="Retention")  # without a margin
     assert decision.decide([], [claims[0], better]).sentence.endswith(
-        "and every guardrail stayed within its margin or got better."
+        "Every guardrail stayed within its margin or got better."
     )
+
+
+BLIND = "Harm was not looked for, because the launch names no guardrail."
 
 
 @pytest.mark.parametrize(
@@ -517,7 +532,7 @@ def test_the_first_screen_gives_the_effect_and_the_state_of_the_guardrails_whate
     effect, state, _ = decision.answer(verdict, claims, "Measured on 5 accounts.")
     assert effect == claims[0].words
     assert state == "Every guardrail stayed within its margin (worse: Crashes)."
-    assert decision.answer(verdict, claims[:1], "Measured on 5 accounts.")[1] == "The launch names no guardrail."
+    assert decision.answer(verdict, claims[:1], "Measured on 5 accounts.")[1] == BLIND
 
 
 @pytest.mark.parametrize(
@@ -537,7 +552,7 @@ def test_a_conflict_is_named():
     assert verdict.decision == "HOLD"
     assert (
         verdict.sentence
-        == "Hold: Hours watched improved, but Survey score got worse: hollow engagement; find out why before going on."
+        == "Hold: Hours watched improved, but Survey score got worse: hollow engagement. Find out why before going on."
     )
 
 
@@ -653,11 +668,15 @@ def test_an_equivalence_that_is_no_margin_to_both_sides_is_refused():
 def test_a_change_beyond_an_equivalence_is_called_harm_only_where_it_is():
     won = claim("north_star", 0.02, 0.08)
     verdicts = {
-        "passed": (steady(-0.01, 0.01), "PROCEED", "every guardrail stayed within its margin"),
-        "open": (steady(-0.03, 0.01), "HOLD", "a change beyond the margin cannot be ruled out yet for Minutes; if"),
+        "passed": (steady(-0.01, 0.01), "PROCEED", "Every guardrail stayed within its margin"),
+        "open": (steady(-0.03, 0.01), "HOLD", "a change beyond the margin cannot be ruled out yet for Minutes. If"),
         "fell": (steady(-0.05, -0.03), "ROLL BACK", "harm is established for Minutes"),
         "rose": (steady(0.03, 0.05), "ROLL BACK", "a change beyond the margin is established for Minutes"),
-        "pause": (steady(0.03, 0.05, on_breach="pause", owner="home"), "HOLD", "for Minutes; home decides"),
+        "pause": (
+            steady(0.03, 0.05, on_breach="pause", owner="home"),
+            "HOLD",
+            "for Minutes. What happens next is decided by home.",
+        ),
     }
     for guard, wanted, words in verdicts.values():
         verdict = decision.decide([], [won, guard])
@@ -717,8 +736,8 @@ def test_names_from_the_data_that_are_not_plain_stay_in_the_tables():
     assert "β" not in screen(verdict, claims, "Measured on 5 accounts of β.")
     doubt = Check(name="Fades", passed=False, detail="It fades in β.")
     verdict = decision.decide([], [claim("north_star", 0.02, 0.08)], trust=[doubt])
-    assert verdict.sentence.endswith("cleared up first: Fades")
-    assert decision.answer(verdict, [], "β") == ("The launch names no guardrail.",)
+    assert verdict.sentence.endswith("cleared up first: Fades.")
+    assert decision.answer(verdict, [], "β") == (BLIND,)
     invalid = decision.decide([Check(name="Arm counts", passed=False, detail="Lost.")], [])
     assert decision.answer(invalid, [], "β") == ("What was measured stands in the tables below.",)
 
@@ -756,7 +775,7 @@ def test_a_guardrail_that_is_worse_within_its_margin_is_named_even_where_much_el
         claim("guardrail", 0.01, 0.05, bound=UP10, better="lower", title="Crashes"),
     ]
     assert decision.decide([], claims).sentence == (
-        "Proceed to the next stage: Accounts that started the title came out 15.0% higher (between 12.0 and 18.0% higher), "
-        "and every guardrail stayed within its margin (worse: Crashes). Still open: Hours watched per account and week "
+        "Proceed to the next stage: Accounts that started the title came out 15.0% higher (between 12.0 and 18.0%). "
+        "Every guardrail stayed within its margin (worse: Crashes). Still open: Hours watched per account and week "
         "(above +3.0% ruled out). Short of what was asked: Sessions per account and week."
     )

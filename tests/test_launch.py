@@ -38,7 +38,7 @@ def test_every_shipped_launch_is_valid_and_named_like_its_file(path):
 def test_a_short_file_gets_sound_defaults(write):
     read = launch.load(write(GOOD))
     assert read.arms.treatment == ("new",)
-    assert (read.decision.alpha, read.decision.power, read.days, read.pre_days) == (0.05, 0.8, 28, 0)
+    assert (read.decision.alpha.success, read.decision.power, read.days, read.pre_days) == (0.05, 0.8, 28, 0)
     kept, hours = read.plan
     assert (kept.role, kept.metric.unit) == ("north_star", "share")
     assert (hours.role, asdict(hours.margin)) == ("guardrail", {"value": -0.02, "relative": True, "text": "-2%"})
@@ -131,8 +131,8 @@ BAD = {
     "unknown metric": (GOOD.replace("{name: kept, kind: proportion, column: kept, better: higher}", "churn_30d"), r"line 5.*did you mean 'churn_28d'\?"),
     "no such format": (GOOD + "show: {format: mini}\n", r"line 8, show\.format is 'mini': it should be 'series' or 'limited'"),
     "no episodes": (GOOD + "show: {episodes: 0}\n", r"line 8, show\.episodes is 0: it should be greater than or equal to 1"),
-    "wrong type": (GOOD + "decision: {alpha: often}\n", r"line 8, decision\.alpha is 'often': it should be a valid number"),
-    "out of range": (GOOD + "decision: {alpha: 1.5}\n", r"decision\.alpha is 1\.5: it should be less than 0\.5"),
+    "wrong type": (GOOD + "decision: {alpha: often}\n", r"line 8, decision\.alpha is 'often': it should be a number above 0 and less than 0\.5, or one for each of success, guardrails, "),
+    "out of range": (GOOD + "decision: {alpha: 1.5}\n", r"decision\.alpha is 1\.5: it should be a number above 0 and less than 0\.5"),
     "not finite": (GOOD + "decision: {alpha: .nan}\n", r"decision\.alpha"),
     "end before start": (GOOD + "dates: {start: 2026-09-07, end: 2026-09-01}\n", r"'end' \(2026-09-01\) is before 'start' \(2026-09-07\)"),
     "no bound": (GOOD.replace("-2%", "a bit"), r"line 7, metrics\.guardrails\[0\]\.margin is 'a bit': write '\+10%'"),

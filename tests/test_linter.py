@@ -9,6 +9,7 @@ import yaml
 
 from helpers import cli, launch, linter, metrics, study
 from helpers.errors import LaunchError
+from helpers.launch import families
 from helpers.launch.entry import Planned
 from helpers.linter.rule import power
 
@@ -236,7 +237,7 @@ def test_every_rule_points_to_a_section_of_a_notebook(rule):
     ],
 )  # fmt: skip
 def test_what_a_guardrail_protects_is_read_from_what_it_measures(name, family):
-    assert linter.family(Planned(metric=metrics.get(name), role="guardrail")) == family
+    assert families.family(Planned(metric=metrics.get(name), role="guardrail")) == family
 
 
 @pytest.mark.parametrize(("effect", "wanted"), [(2.8015852, 0.8), (1.959964, 0.5), (3.6048, 0.95)])
@@ -268,7 +269,7 @@ def test_a_reading_without_a_context_is_advised_and_not_blocked(players):
 
 def test_a_metric_of_the_users_own_is_told_by_its_name(players):
     kept = next(p for p in launch.load(players[0]).plan if p.metric.name == "kept")
-    assert linter.family(kept) == "retention"
+    assert families.family(kept) == "retention"
 
 
 def test_data_tell_the_spread_where_the_plan_does_not(players):

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from columns import metric
+from scipy import stats
 
-from helpers import decision, inference, launch, moments, register, scorecard, sequential, study
+from helpers import anytime, decision, inference, launch, moments, register, scorecard, sequential, study
 from helpers.errors import DataError, ParameterError
 from helpers.metrics import Bound
 from helpers.results import Check, Claim, Estimate, Look, NotEstimable, Verdict
@@ -154,10 +155,10 @@ FIRST, LAST = Look(day=7, planned=(7, 14)), Look(day=14, planned=(7, 14))
 @pytest.mark.parametrize(
     ("claims", "stops", "word"),
     [
-        ([GAIN, SAFE], "PROCEED", "Stop at look 1 of 2, after day 7. Proceed"),
-        ([GAIN, HARM], "ROLL BACK", "Stop at look 1 of 2, after day 7. Roll back"),
+        ([GAIN, SAFE], "PROCEED", "Stop at look 1 of 2, after day 7. Every guardrail"),
+        ([GAIN, HARM], "ROLL BACK", "Roll back: harm is established for M. Stop at look 1 of 2, after day 7."),
         ([OPEN, HARM], "ROLL BACK", "Stop at look 1 of 2"),
-        ([LOSS, SAFE], None, "Stop at look 1 of 2, after day 7. Worse beyond chance: M."),
+        ([LOSS, SAFE], None, "Stop: worse beyond chance: M. Stop at look 1 of 2, after day 7."),
         ([GAIN, UNSURE], "HOLD", "after day 14. At look 1 of 2, after day 7, M improved, but the rest is still open."),
         ([OPEN, SAFE], "HOLD", "Hold: go on to the next look, after day 14. At look 1 of 2, after day 7, no bound is"),
         ([OPEN, UNSURE], "HOLD", "no bound is crossed"),
@@ -227,7 +228,7 @@ def verdicts(found, launch_number, margin):
 def stopped(said):
     """Say whether a launch was stopped before its end, or at its end for a gain or for harm."""
     first, last = said
-    return first.sentence.startswith("Stop") or last.decision in ("PROCEED", "ROLL BACK", "DELAY/REWORK")
+    return "Stop at look" in first.sentence or last.decision in ("PROCEED", "ROLL BACK", "DELAY/REWORK")
 
 
 def test_a_launch_that_does_nothing_is_stopped_wrongly_in_at_most_one_of_twenty():
@@ -254,3 +255,98 @@ def test_a_large_gain_and_a_large_harm_stop_at_the_first_look():
 def harmed_by(e):
     """Move a guardrail's estimate down by 0.8: 0.5 beyond its margin."""
     return replace(e, diff=e.diff - 0.8, low=e.low - 0.8, high=e.high - 0.8)
+
+
+# Technical guardrails and canaries: whenever and however often one looks
+
+DAILY = list(range(1, 29))
+
+
+def watched(path, se, day, **more):
+    """Read a technical guardrail, better low, as the scorecard does at the newest of the looks so far."""
+    so_far = [estimated(d, s) for d, s in zip(path[:day], se[:day], strict=True)]
+    return scorecard.newest(so_far, DAILY, better="lower", alpha=0.05, watched=True, **more)
+
+
+def estimated(diff, se, half=1.959964):
+    ends = {"low": diff - half * se, "high": diff + half * se}
+    return Estimate(
+        metric="m", control=10.0, treatment=10 + diff, diff=diff, se=se, p=0.5, n_control=9, n_treatment=9, method="t",
+        mde=2.8 * se, rel=diff / 10, rel_low=ends["low"] / 10, rel_high=ends["high"] / 10, **ends,
+    )  # fmt: skip
+
+
+def test_a_technical_guardrail_is_breached_by_a_confidence_sequence_and_passes_by_the_planned_bound():
+    rng, se = np.random.default_rng(3), 1 / np.sqrt(DAILY)
+    path = rng.normal(size=28).cumsum() / DAILY
+    for day in (1, 4):
+        e, usual = watched(path, se, day), sequential.repeated([estimated(*x) for x in zip(path[:day], se, strict=False)], sequential.plan_looks(DAILY), better="lower")  # fmt: skip
+        # One-sided boundary of Howard and others (2021, eq. 3.7, normal mixture), solved without its closed form:
+        # the mixture over the half-line, 2 / sqrt(1 + x) * exp(...) * Phi(...), reaches 1 / alpha at the limit or before.
+        x = 9.504 * day / 28  # -2 log(0.025) + log(1 - 2 log(0.025)), tightest at the last of the looks
+        z = (e.diff - e.low) / e.se
+        mixture = 2 / np.sqrt(1 + x) * np.exp(z**2 * x / (2 * (1 + x))) * stats.norm.cdf(z * np.sqrt(x / (1 + x)))
+        assert 1 <= mixture * 0.025 <= 1.5
+        assert (e.high, e.p, e.mde) == (usual.high, usual.p, usual.mde)
+        assert e.rel_low == pytest.approx(e.low / 10)
+        assert "lower limit, of harm: anytime-valid (one-sided confidence sequence)" in e.method
+    assert watched(path, se, 1).low > usual_low(path, se)  # after a day, a planned bound is crossed by hardly anything
+    mirror = scorecard.newest([estimated(-path[0], se[0])], DAILY, better="higher", alpha=0.05, watched=True)
+    assert (mirror.low, mirror.high) == pytest.approx((-watched(path, se, 1).high, -watched(path, se, 1).low))
+
+
+def usual_low(path, se):
+    return scorecard.newest([estimated(path[0], se[0])], DAILY, better="lower", alpha=0.05).low
+
+
+def test_a_single_look_is_read_as_it_stands():
+    e = estimated(0.1, 0.2)
+    assert scorecard.newest([e], [28], better="lower", alpha=0.05, watched=True) == e
+
+
+def daily(rng, launches, accounts=600):
+    """Look at launches that do nothing on each of 28 days; say which are stopped, and what single claims err at 0."""
+    days, bounds = np.array(DAILY), sequential.plan_looks(DAILY).z
+    down, up = (
+        Bound(value=v, relative=False, text=f"{v:+g}") for v in (-1.0, 3.0)
+    )  # five errors at the end, and half of all crashes
+    wrong = dict.fromkeys(("stopped", "technical", "canary", "usual"), 0)
+    for _ in range(launches):
+        found: set[str] = set()
+        gain, business = rng.normal(size=(2, 28)).cumsum(axis=1) / days
+        crashes = rng.poisson(6, size=(2, 28)).cumsum(axis=1) / days  # a day and arm: rare, and no normal draw
+        se, noise = 1 / np.sqrt(days), np.sqrt(crashes.sum(axis=0) / days)
+        low, _ = anytime.confidence_sequence(
+            crashes[1] - crashes[0], noise, noise**-2, tuned_for=28 * noise[0] ** -2, alpha=0.025, sides=1
+        )
+        first = rng.lognormal(0.6, 0.6, (2, accounts))
+        for k, day in enumerate(DAILY):
+            app = estimated(float(crashes[1, k] - crashes[0, k]), noise[k])
+            harm = replace(app, low=low[k], high=app.diff + bounds[k] * app.se)
+            seen = first[:, : accounts * day // 28]
+            sung = anytime.canary(*seen, margin=0.0, title="Delay", tuned_for=accounts)
+            claims = [
+                decision.read(metric(), estimated(gain[k], se[k], bounds[k]), role="north_star"),
+                decision.read(metric(), estimated(business[k], se[k], bounds[k]), role="guardrail", margin=down),
+                decision.read(replace(metric(), better="lower"), harm, role="guardrail", margin=up),
+            ]
+            verdict = decision.decide([], claims, harm=[sung])
+            said = decision.at_look(verdict, claims, Look(day=day, planned=tuple(DAILY)), [sung])
+            last = day == 28 and said.decision in ("PROCEED", "ROLL BACK", "DELAY/REWORK")
+            found |= {"stopped"} if "Stop at look" in said.sentence or last else set()
+            found |= {"technical"} if harm.low > 0 else set()
+            found |= {"usual"} if app.low > 0 else set()
+            found |= {"canary"} if sung.passed is False else set()
+        wrong = {name: count + (name in found) for name, count in wrong.items()}
+    return {name: count / launches for name, count in wrong.items()}
+
+
+def test_daily_looks_at_a_launch_that_does_nothing_err_in_at_most_alpha_all_in_all():
+    """Success, business, technical and canary together; the last with no margin at all, so that no effect lies on it."""
+    launches = 40
+    wrong = daily(np.random.default_rng(31), launches)
+    assert wrong["stopped"] <= 0.05
+    slack = 3 * np.sqrt(0.025 * 0.975 / launches)
+    assert wrong["technical"] <= 0.025 + slack
+    assert wrong["canary"] <= 0.05
+    assert wrong["usual"] > 0.025 + slack  # what the limit of a single look would do

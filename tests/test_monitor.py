@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from helpers import anytime, launch, metrics, monitor, plots, scorecard, sequential, study
+from helpers import anytime, decision, launch, metrics, monitor, plots, scorecard, sequential, study
 from helpers.errors import DataError, ParameterError
 from helpers.results import Check, Estimate, NotEstimable
 
@@ -234,13 +234,19 @@ def test_canaries_ask_the_first_event_of_each_account_and_sing_when_the_slow_end
     starts["seconds_to_first_play"] = np.stack([first, 99 * rng.random(n)], axis=1).ravel()  # the second tells nothing
     tables = logs(rng) | {"assignments": pd.DataFrame({"account": np.arange(n), "arm": arm}), "sessions": starts}
     text = LAUNCH.replace(
-        "hours_per_account_week}", "hours_per_account_week, guardrails: [{metric: seconds_to_first_play_p95, margin: +20%}], operational: [seconds_to_first_play_p50, crash_rate]}"
+        "hours_per_account_week}", "hours_per_account_week, guardrails: [{metric: seconds_to_first_play_p95, margin: +20%, on_breach: roll back, owner: player}], operational: [seconds_to_first_play_p50, crash_rate]}"
     )  # fmt: skip
     slow, middle = monitor.canaries(opened(tables, text))
     assert (slow.passed, middle.passed) == (False, False)
-    told = anytime.canary(first[1::2], first[::2], title="", margin=0.2, tuned_for=n / 2)
+    told = anytime.canary(first[1::2], first[::2], title="", margin=0.2, tuned_for=n / 2, alpha=0.05 / 2)
     assert told.detail.removeprefix(":") in slow.detail
     assert "the 50th percentile changed by" in middle.detail
+    assert [(c.on_breach, c.owner) for c in (slow, middle)] == [("roll back", "player"), ("", "")]
+    for harm, wanted in (((slow, middle), "ROLL BACK"), ((middle,), "HOLD")):
+        assert decision.decide([], [], harm=harm).decision == wanted
+    few = tables | {"sessions": starts[starts["account"] < 1_000]}  # an earlier look: tuned as it will be at the end
+    told = anytime.canary(first[1:1_000:2], first[:1_000:2], title="", margin=0.2, tuned_for=n / 2, alpha=0.05 / 2)
+    assert told.detail.removeprefix(":") in monitor.canaries(opened(few, text))[0].detail
     calm = tables | {"sessions": starts.assign(seconds_to_first_play=rng.lognormal(1, 0.5, 2 * n))}
     assert [c.passed for c in monitor.canaries(opened(calm, text))] == [None, None]
 

@@ -10,7 +10,7 @@ import tea_tasting as tt
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
-from helpers import brief, decision, launch, linter, plan, plots, prospect, roster, sampling, scorecard, study
+from helpers import brief, decision, launch, linter, plan, plots, prospect, register, roster, sampling, scorecard, study
 from helpers.errors import ParameterError
 from helpers.prospect import words
 from helpers.report.readout import Readout, percent
@@ -281,3 +281,66 @@ def test_covariates_of_an_own_table_are_compared_before_any_effect_is_read(playe
     failed = scorecard.measure(study.open(launch.load(path)))
     assert [c.name for c in failed.checks if c.passed is False] == ["Before the launch"]
     assert all(isinstance(c.estimate, NotEstimable) for c in failed.claims)
+
+
+@pytest.mark.parametrize(
+    ("margin", "status", "said"),
+    [
+        ("+0.1pp", "passed", "any harm stays within the margin of +0.1pp"),
+        ("+0.01pp", "cannot tell", "so harm beyond the margin of +0.01pp remains possible"),
+        ("+50%", "cannot tell", "+50% cannot be checked, none occurred in either arm"),
+    ],
+)
+def test_of_a_harm_that_never_occurred_only_what_so_many_accounts_rule_out_is_claimed(tmp_path, margin, status, said):
+    n = 10_000
+    rows = pd.DataFrame({"arm": ["old", "new"] * n, "crashed": 0, "sessions": np.arange(2 * n) % 40 + 1})
+    rows.assign(hours=np.arange(2 * n) % 7).to_csv(tmp_path / "p.csv", index_label="account")
+    rate = "numerator: {table: units, agg: value, column: crashed}, denominator: {table: units, agg: value, column: sessions}"
+    (tmp_path / "rare.yaml").write_text(f"""
+name: rare
+data: {{units: p.csv}}
+arms: {{control: old, treatment: new}}
+metrics:
+  north_star: {{name: hours, kind: mean, column: hours, better: higher}}
+  guardrails:
+    - {{name: per_account, kind: proportion, column: crashed, better: lower, margin: {margin}}}
+    - {{name: per_session, kind: ratio, unit: share, {rate}, better: lower, margin: {margin}}}
+""")
+    claims = scorecard.measure(study.open(launch.load(tmp_path / "rare.yaml"))).claims[1:]
+    for c in claims:
+        assert (c.status, c.estimate.control, c.estimate.treatment) == (status, 0, 0)
+        assert said in c.words
+        low, high = confint_proportions_2indep(0, n, 0, n, method="newcomb")
+        assert (c.estimate.low, c.estimate.high) == pytest.approx((low, high))
+    verdict = decision.decide([], claims)
+    assert verdict.sentence.startswith("Hold: ")
+    assert ("harm beyond the margin cannot be ruled out yet for" in verdict.sentence) is (status == "cannot tell")
+
+
+def test_each_role_has_the_error_rate_that_the_launch_gives_it(players):
+    path, _ = players
+    text = path.read_text()
+    before = launch.load(path)
+    path.write_text(text + "decision: {alpha: 0.05}\n")
+    assert launch.load(path).content_hash == before.content_hash
+    assert register.decisive(before)["alpha"] == "0.05"
+    path.write_text(text + "decision: {alpha: {success: 0.04, guardrails: 0.2}}\n")
+    data = study.open(launch.load(path))
+    changed = register.changes(register.decisive(before), register.decisive(data.launch))
+    wanted = "success: 0.04, guardrails: 0.2, satisfaction: 0.05, operational: 0.05"
+    assert changed == (f"alpha was 0.05 and is now {wanted}.",)
+    card = scorecard.measure(data)
+    hours, per_session, kept = (c.estimate for c in card.claims)
+    assert [hours.level, per_session.level, kept.level] == [0.96, 0.96, 0.8]
+    old, new = (players[1].query("version == @v")["kept"] for v in ("old", "new"))
+    oracle = confint_proportions_2indep(new.sum(), 2_000, old.sum(), 2_000, method="newcomb", alpha=0.2)
+    assert (kept.low, kept.high) == pytest.approx(oracle)
+    assert sorted([hours.p_adjusted, per_session.p_adjusted])[0] == pytest.approx(2 * min(hours.p, per_session.p))
+    for e in (hours, per_session):  # claimed at 4 % after correction, and only then
+        assert (e.p_adjusted < 0.04) == (e.low_adjusted >= 0 or e.high_adjusted <= 0)
+    assert [p.design.alpha for p in prospect.measure(data)] == [0.04, 0.04, 0.2]
+    said = "false alarms: success 4%, guardrails 20%, satisfaction 5%, operational 5%"
+    assert said in plan.render(data.launch, [], dt.date(2026, 9, 1))
+    assert said in brief.facts(data)["this launch"].str.cat()
+    html = Readout(headline="One.", answer=("Two.",), claims=card.claims).to_html()
+    assert (html.count("<small>at 96%</small>"), html.count("<small>at 80%</small>")) == (2, 1)

@@ -6,7 +6,7 @@ The order. Lines are asked from top to bottom, and the first that applies is the
 |---|---|
 | a check of the data failed | INVALID |
 | a guardrail is breached, or worse where it has no margin | ROLL BACK; HOLD where all of these were to pause |
-| a guardrail is breached for certain in a group, though not over all accounts | HOLD |
+| harm that an average hides is certain | ROLL BACK where that was planned; else HOLD |
 | a guardrail is neither passed nor better | HOLD, with the accounts or days that would tell |
 | a success metric won, and another one or satisfaction got worse | HOLD |
 | a success metric won, and a question of trust failed | HOLD, to replicate |
@@ -15,13 +15,18 @@ The order. Lines are asked from top to bottom, and the first that applies is the
 | a group that was named beforehand gained, nothing got worse, no question of trust failed | TARGETED |
 | anything else | HOLD |
 
-Harm in a group pauses and does not roll back: the margin was set for all accounts, and whether it holds for each group
-is for its owner to say. Futility comes before a group: where the gain that was asked for is ruled out over all
-accounts, the launch as it was planned is over, and its sentence names the group that is worth a launch of its own.
+Harm that an average hides is a guardrail breached in a group (by an interval that holds for all groups, guardrails and
+looks), or at the slow end of a delay (a canary, by limits for all canaries at all times). What happens then is what the
+guardrail's own `on_breach` says: any words but *pause* are a roll-back. Where it says nothing this is a hold, unlike
+a breach over all accounts: the margin was set for these, and whether it holds for each group is for its owner to
+say. PROCEED without any guardrail is allowed, but its sentence says that harm was not looked for. Futility comes before
+a group: where the gain that was asked for is ruled out over all accounts, the launch as it was planned is over, and its
+sentence names the group that is worth a launch of its own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from helpers import wording
@@ -29,10 +34,11 @@ from helpers.decision import settling
 from helpers.decision.claims import in_unit, out_of_reach, read, scaled, short, side, size, span
 from helpers.results import SUCCESS, Check, Claim, Decision, Estimate, Look, NotEstimable, Verdict
 
-__all__ = ["answer", "at_look", "decide", "read", "won"]
+__all__ = ["answer", "at_look", "decide", "read", "rolls_back", "won"]
 
 ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
 SENTENCE_WORDS, BASIS_WORDS, STATE_WORDS = 60, 34, 16
+HEADLINE = 145  # characters: two lines of a page 900 pixels wide
 
 
 def decide(
@@ -51,13 +57,14 @@ def decide(
     was to reach is its target, or where it has none, what the launch wants to detect. A guardrail that was to stay as
     it is (equivalence) is breached by a change beyond its margin to either side.
 
-    Operational metrics are reported and decide nothing. PROCEED says that the launch helped here; it does not say by
-    how much it will help the next, larger group.
+    Operational metrics are reported and decide nothing, unless one is a canary that fails. PROCEED says that the launch
+    helped here; it does not say by how much it will help the next, larger group.
 
     Args:
         checks: the questions asked of the data; one that could not be asked (None) does not make it invalid.
         claims: one for each metric, over all accounts rather than a slice.
-        harm: questions about harm that the average hides; one that could not be asked (None) does not hold it up.
+        harm: questions about harm that the average hides, each with what was planned for it; one that could not be
+            asked (None) does not hold it up.
         trust: questions about a gain, such as whether it fades; as for `harm`.
         targeted: the segments in which a gain may be claimed, in words.
         last_stage: whether no larger group is left to go on to.
@@ -66,9 +73,9 @@ def decide(
     'INVALID'
     """
     if failed := [c for c in checks if c.passed is False]:
-        names = ", ".join(c.name for c in failed)
+        names = short(", ".join(c.name for c in failed), 50)
         text = f"The data cannot be trusted ({names}): the effects are not to be read until the cause is known."
-        return _verdict("INVALID", text, [c.detail for c in failed])
+        return _verdict("INVALID", text, "", [c.detail for c in failed])
 
     reasons = [c.detail for c in checks] + [c.words for c in sorted(claims, key=lambda c: ORDER.index(c.role))]
     guardrails = [c for c in claims if c.role == "guardrail"]
@@ -78,35 +85,37 @@ def decide(
     if harmed := [c for c in guardrails if c.status in ("breached", "worse")]:
         return _harmed(harmed, reasons)
     if hidden := [c for c in harm if c.passed is False]:
-        text = f"Hold: harm that the average hides is established; its owner decides what happens next. {_told(hidden)}"
-        return _verdict("HOLD", text, [c.detail for c in hidden] + reasons)
+        return _hidden(hidden, reasons)
     if open_ := [c for c in guardrails if c.status not in ("passed", "better")]:
-        return _verdict("HOLD", _undecided(open_, lost), reasons)
+        return _verdict("HOLD", *_undecided(open_, lost), reasons)
     if gained and lost:
         hollow = ": hollow engagement" if any(c.role == "satisfaction" for c in lost) else ""
-        text = f"Hold: {_names(gained)} improved, but {_names(lost)} got worse{hollow}; find out why before going on."
-        return _verdict("HOLD", text, reasons)
+        text = f"Hold: {_names(gained, 38)} improved, but {_names(lost, 38)} got worse{hollow}."
+        return _verdict("HOLD", text, "Find out why before going on.", reasons)
     if gained and doubts:
-        text = f"Hold and replicate: {_names(gained)} improved, but this has to be cleared up first: {_told(doubts)}"
-        return _verdict("HOLD", text, [c.detail for c in doubts] + reasons)
+        text = f"Hold and replicate: {_names(gained, 38)} improved, but to be cleared up first: "
+        text += f"{short(doubts[0].name, 45)}."
+        rest = "" if wording.unplain(doubts[0].detail) else _told(doubts)
+        return _verdict("HOLD", text, rest, [c.detail for c in doubts] + reasons)
     if gained:
         lead = "Ship" if last_stage else "Proceed to the next stage"
-        return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {_gain(gained, claims)}", reasons)
+        head, rest = _gain(gained, claims)
+        return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {head}", rest, reasons)
 
-    where = short("; ".join(targeted), 160)
+    where = short("; ".join(targeted), 80)
     where = "groups that were named beforehand" if wording.unplain(where) else where
     follow = bool(targeted) and not lost and not doubts
     if success and all(c.missed or side(c) == "worse" for c in success):
-        text = f"Delay and rework: {_ruled_out(success)}."
-        text += f" There is a gain in {where}: that is a launch of its own." if follow else ""
-        return _verdict("DELAY/REWORK", text, reasons)
+        head, rest = _ruled_out(success)
+        rest += f" There is a gain in {where}: that is a launch of its own." if follow else ""
+        return _verdict("DELAY/REWORK", f"Delay and rework: {head}", rest, reasons)
     if follow:
-        text = f"Target: over all accounts no gain is shown, but there is one in {where}. Follow up there."
-        return _verdict("TARGETED", text, reasons)
-    text = _nothing_shown(success, lost)
+        text = f"Target: over all accounts no gain is shown, but there is one in {where}."
+        return _verdict("TARGETED", text, "Follow up there.", reasons)
+    text, rest = _nothing_shown(success, lost)
     if targeted:
-        text += f" The gain in {where} has to wait" + ("." if lost else f" until this is cleared up: {_told(doubts)}")
-    return _verdict("HOLD", text, [c.detail for c in doubts if targeted] + reasons)
+        rest += f" The gain in {where} has to wait" + ("." if lost else f" until this is cleared up: {_told(doubts)}")
+    return _verdict("HOLD", text, rest, [c.detail for c in doubts if targeted] + reasons)
 
 
 def won(claims: Sequence[Claim]) -> list[Claim]:
@@ -115,18 +124,18 @@ def won(claims: Sequence[Claim]) -> list[Claim]:
     return [c for c in success if side(c) == "better" and (c.status == "met" or not out_of_reach(c))]
 
 
-def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look) -> Verdict:
+def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look, harm: Sequence[Check] = ()) -> Verdict:
     """Say whether a launch stops at a look before its end; at its end the verdict is as it was.
 
-    It stops for harm where a guardrail's harm, or the loss of a success metric (corrected for their number), is
-    established by the bounds of the planned looks, for a gain where the verdict is to go on to the next stage, and on
-    invalid data. Anything else waits: what is open, missed or doubted now need not be so at the end. So does harm in a
-    group, which is read for this look alone; it stays the first of the reasons.
+    It stops for harm where a guardrail's harm, harm that the average hides, or the loss of a success metric (corrected
+    for their number) is established by bounds that hold at all looks, for a gain where the verdict is to go on to the
+    next stage, and on invalid data. Anything else waits: what is open, missed or doubted now need not be so at the end.
 
     Args:
         verdict: what `decide` says of this look.
         claims: read with intervals that hold at all looks together.
         look: which of the planned looks this is.
+        harm: what `decide` was given.
 
     >>> found = Verdict(decision="HOLD", sentence="Hold: a gain is neither shown nor ruled out for Hours.")
     >>> at_look(found, [], Look(day=7, planned=(7, 14))).sentence
@@ -138,13 +147,17 @@ def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look) -> Verdict:
     success = [(c, c.estimate) for c in claims if c.role in SUCCESS and isinstance(c.estimate, Estimate)]
     sure = [c for c, e in success if (e.p if e.p_adjusted is None else e.p_adjusted) < 1 - e.level]
     lost = [c for c in sure if side(c) == "worse"]
-    if harmed or lost or verdict.decision in ("INVALID", "PROCEED", "SHIP"):
-        loss = f" Worse beyond chance: {_names(lost)}." if lost else ""
-        return _verdict(verdict.decision, f"Stop at {look}.{loss} {verdict.sentence}", verdict.reasons)
-    text = f"Hold: go on to the next look, after day {look.following}. At {look}, "
+    hidden = any(c.passed is False for c in harm)
+    if harmed or hidden or lost or verdict.decision in ("INVALID", "PROCEED", "SHIP"):
+        if lost:
+            head, rest = f"Stop: worse beyond chance: {_names(lost)}.", verdict.sentence
+        else:
+            head, rest = verdict.headline or verdict.sentence, verdict.rest
+        return _verdict(verdict.decision, head, f"Stop at {look}. {rest}", verdict.reasons)
     gained = [c for c in sure if side(c) == "better"]
-    text += f"{_names(gained)} improved, but the rest is still open." if gained else "no bound is crossed."
-    return _verdict("HOLD", text, verdict.reasons)
+    now = f"{_names(gained)} improved, but the rest is still open." if gained else "no bound is crossed."
+    head = f"Hold: go on to the next look, after day {look.following}."
+    return _verdict("HOLD", head, f"At {look}, {now}", verdict.reasons)
 
 
 def answer(verdict: Verdict, claims: Sequence[Claim], basis: str, by_region: str = "") -> tuple[str, ...]:
@@ -159,8 +172,8 @@ def answer(verdict: Verdict, claims: Sequence[Claim], basis: str, by_region: str
     known, state = _words(basis, BASIS_WORDS), ""
     guardrails = [c for c in claims if c.role == "guardrail"]
     if verdict.decision not in ("INVALID", "ROLL BACK") and all(c.status in ("passed", "better") for c in guardrails):
-        state = _safe(guardrails)
-        state = "" if state in verdict.sentence else _words(f"{state[0].upper()}{state[1:]}.", STATE_WORDS)
+        state = _words(f"{_safe(guardrails)}.", STATE_WORDS)
+        state = "" if state in verdict.sentence else state
     left = wording.FIRST_SCREEN_WORDS - len(f"{verdict.sentence} {state} {known}".split())
     apart = _words(by_region, left // 2)
     star = [_words(c.words, left - len(apart.split())) for c in claims if c.role == "north_star"]
@@ -178,71 +191,100 @@ def _harmed(harmed: Sequence[Claim], reasons: Sequence[str]) -> Verdict:
     """Take it back, or pause where that was planned for every breach that happened."""
     gains = any(c.aim == "equivalence" and side(c) != "worse" for c in harmed)
     found = "a change beyond the margin" if gains else "harm"
-    if all("pause" in c.on_breach.lower() for c in harmed):
-        owners = ", ".join(dict.fromkeys(c.owner for c in harmed if c.owner)) or "its owner"
-        text = (
-            f"Hold: pause, {found} is established for {_names(harmed)}; {short(owners, 80)} decides what happens next."
-        )
-        return _verdict("HOLD", text, reasons)
-    return _verdict("ROLL BACK", f"Roll back: {found} is established for {_names(harmed)}.", reasons)
+    if all(_pauses(c) for c in harmed):
+        head = f"Hold: pause, {found} is established for {_names(harmed, 70)}."
+        return _verdict("HOLD", head, _owner(harmed), reasons)
+    return _verdict("ROLL BACK", f"Roll back: {found} is established for {_names(harmed)}.", "", reasons)
 
 
-def _undecided(open_: Sequence[Claim], lost: Sequence[Claim]) -> str:
+def _hidden(found: Sequence[Check], reasons: Sequence[str]) -> Verdict:
+    """Do what was planned for harm that the average hides: take it back if any of it says so."""
+    reasons = [*(c.detail for c in found), *reasons]
+    if drastic := [c for c in found if rolls_back(c)]:
+        return _verdict("ROLL BACK", "Roll back: harm that the average hides is established.", _told(drastic), reasons)
+    lead = "Hold: pause, harm" if any(_pauses(c) for c in found) else "Hold: harm"
+    return _verdict(
+        "HOLD", f"{lead} that the average hides is established.", f"{_told(found)} {_owner(found)}", reasons
+    )
+
+
+def rolls_back(harmed: Claim | Check) -> bool:
+    """Say whether it was planned to take the launch back for this harm: anything that is no pause."""
+    return bool(harmed.on_breach) and not _pauses(harmed)
+
+
+def _pauses(harmed: Claim | Check) -> bool:
+    return "pause" in harmed.on_breach.lower()
+
+
+def _owner(harmed: Sequence[Claim] | Sequence[Check]) -> str:
+    """Say who decides after a pause."""
+    owners = ", ".join(dict.fromkeys(c.owner for c in harmed if c.owner)) or "its owner"
+    return f"What happens next is decided by {short(owners, 80)}."
+
+
+def _undecided(open_: Sequence[Claim], lost: Sequence[Claim]) -> tuple[str, str]:
     """Say of which guardrails harm is not ruled out, what would tell, and what got worse already."""
     blind = [c for c in open_ if isinstance(c.estimate, NotEstimable)]
     unsure = [c for c in open_ if c not in blind]
     worse = [*lost, *(c for c in unsure if side(c) == "worse")]
     beyond = "a change" if any(c.aim == "equivalence" for c in unsure) else "harm"
-    text = "Hold:"
-    if unsure:
-        text += f" {beyond} beyond the margin cannot be ruled out yet for {_names(unsure)}{settling.words(unsure)}."
-    text += f" harm could not be measured for {_names(blind)}." if blind else ""
-    return text + (f" Worse already: {_names(worse)}." if worse else "")
+    measured = f"harm could not be measured for {_names(blind)}." if blind else ""
+    if not unsure:
+        head, rest = f"Hold: {measured}", ""
+    else:
+        head = f"Hold: {beyond} beyond the margin cannot be ruled out yet for {_names(unsure, 70)}."
+        rest = f"{settling.words(unsure)} {measured[:1].upper()}{measured[1:]}"
+    return head, rest + (f" Worse already: {_names(worse)}." if worse else "")
 
 
-def _gain(gained: Sequence[Claim], claims: Sequence[Claim]) -> str:
-    """Say what was gained, the state of the guardrails, and what is still open."""
+def _gain(gained: Sequence[Claim], claims: Sequence[Claim]) -> tuple[str, str]:
+    """Say what was gained; then the state of the guardrails, and what is still open."""
     first, effect = next((c, c.estimate) for c in gained if isinstance(c.estimate, Estimate))
-    more = f", {len(gained) - 1} more improved" if len(gained) > 1 else ""
+    more = f"{len(gained) - 1} more improved. " if len(gained) > 1 else ""
     missed = [c for c in claims if c.role in SUCCESS and c.missed and (c not in gained or c.status == "not met")]
     unsure = [c for c in claims if c.role in SUCCESS and c.status == "cannot tell" and c not in missed]
     rest = f" Still open: {_names(unsure, 45)}{_ceiling(unsure)}." if unsure else ""
     rest += f" Short of what was asked: {_names(missed, 45)}{_ceiling(missed)}." if missed else ""
     safe = _safe([c for c in claims if c.role == "guardrail"])
-    return f"{_names([first])} came out {span(effect, first.unit)}{more}, and {safe}.{rest}"
+    came = re.sub(r"(between \S+ and [\d.,]+%?)[^)]*\)$", r"\1)", span(effect, first.unit))  # the unit stands before
+    head = f"{_names([first], 60)} came out {came}."
+    return head, f"{more}{safe}.{rest}"
 
 
-def _ruled_out(claims: Sequence[Claim]) -> str:
-    """Say of success metrics that none can be what was asked for."""
+def _ruled_out(claims: Sequence[Claim]) -> tuple[str, str]:
+    """Say of success metrics that none can be what was asked for, and then which of them got worse."""
     worse = [c for c in claims if side(c) == "worse"]
     missed = [c for c in claims if c.missed and c not in worse]
-    found = [f"the gain that was asked for is ruled out for {_names(missed)}"] if missed else []
-    return ", and ".join([*found, *([f"{_names(worse)} got worse"] if worse else [])])
+    found = [f"the gain that was asked for is ruled out for {_names(missed, 65)}."] if missed else []
+    head, *rest = [*found, *([f"{_names(worse)} got worse."] if worse else [])]
+    return head, " ".join(rest)
 
 
-def _nothing_shown(success: Sequence[Claim], lost: Sequence[Claim]) -> str:
+def _nothing_shown(success: Sequence[Claim], lost: Sequence[Claim]) -> tuple[str, str]:
     """Say of success metrics without a gain which are open, which are ruled out, and what got worse."""
     blind = [c for c in success if isinstance(c.estimate, NotEstimable)]
     missed = [c for c in success if c.missed and c not in lost]
     unsure = [c for c in success if c not in (*blind, *missed, *lost)]
     if unsure:
-        text = f"Hold: a gain is neither shown nor ruled out for {_names(unsure)}{settling.words(unsure)}."
+        head = f"Hold: a gain is neither shown nor ruled out for {_names(unsure)}."
     elif missed or lost:
-        text = "Hold: no gain is shown, and not all could be read."
+        head = "Hold: no gain is shown, and not all could be read."
     else:
-        text = "Hold: the launch names no success metric that could be read."
+        head = "Hold: the launch names no success metric that could be read."
+    text = settling.words(unsure)
     text += f" What was asked for is ruled out for {_names(missed)}." if missed else ""
     text += f" Not estimable: {_names(blind)}." if blind and (unsure or missed or lost) else ""
-    return text + (f" Worse already: {_names(lost)}." if lost else "")
+    return head, text + (f" Worse already: {_names(lost)}." if lost else "")
 
 
 def _safe(guardrails: Sequence[Claim]) -> str:
     """Say how guardrails stand that all passed or got better, and which of them are worse within their margin."""
     if not guardrails:
-        return "the launch names no guardrail"
+        return "Harm was not looked for, because the launch names no guardrail"
     worse = [c for c in guardrails if side(c) == "worse"]
     better = " or got better" if any(c.status == "better" for c in guardrails) else ""
-    return f"every guardrail stayed within its margin{better}" + (f" (worse: {_names(worse)})" if worse else "")
+    return f"Every guardrail stayed within its margin{better}" + (f" (worse: {_names(worse)})" if worse else "")
 
 
 def _ceiling(claims: Sequence[Claim]) -> str:
@@ -272,8 +314,10 @@ def _names(claims: Sequence[Claim], most: int = 80) -> str:
     return short(", ".join(c.title for c in claims[:shown]), most) + more
 
 
-def _verdict(decision: Decision, sentence: str, reasons: Sequence[str]) -> Verdict:
-    return Verdict(decision=decision, sentence=_words(sentence, SENTENCE_WORDS), reasons=tuple(reasons))
+def _verdict(decision: Decision, head: str, rest: str, reasons: Sequence[str]) -> Verdict:
+    head = short(_words(" ".join(head.split()), SENTENCE_WORDS), HEADLINE)
+    sentence = _words(" ".join(f"{head} {rest}".split()), SENTENCE_WORDS)
+    return Verdict(decision=decision, sentence=sentence, reasons=tuple(reasons), headline=head)
 
 
 def _words(text: str, most: int) -> str:

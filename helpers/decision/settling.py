@@ -56,7 +56,10 @@ def more(
 
 
 def words(claims: Sequence[Claim]) -> str:
-    """Say which further accounts of each arm, or days instead, would settle all of these claims; empty if none do."""
+    """Say in a sentence which further accounts of each arm, or days instead, would settle all of these claims.
+
+    Empty if none do.
+    """
     found = [(c.more, c.estimate) for c in claims if c.more and isinstance(c.estimate, Estimate)]
     if not claims or len(found) < len(claims) or len({m.condition for m, _ in found}) > 1:
         return ""
@@ -70,4 +73,5 @@ def words(claims: Sequence[Claim]) -> str:
     days = [m.days for m, _ in found]
     known = [d for d in days if d is not None]
     instead = f", or {max(known):,} days in all," if len(known) == len(days) else ""
-    return f"; {found[0][0].condition}, about {accounts}{instead} would show it"
+    condition = found[0][0].condition
+    return f"{condition[0].upper()}{condition[1:]}, about {accounts}{instead} would show it."

@@ -13,7 +13,6 @@ from helpers.detectors.effects import curse, denominators, divergence, prior_sd,
 from helpers.detectors.groups import composition, tail_harm
 from helpers.detectors.past import forking, proxy_decay, regime_change
 from helpers.detectors.viewing import autoplay, bunching, displacement
-from helpers.detectors.wording import plain_words
 from helpers.register import Opening
 from helpers.results import Check
 from helpers.scorecard import Scorecard
@@ -31,7 +30,6 @@ __all__ = [
     "inspect",
     "of_harm",
     "of_trust",
-    "plain_words",
     "prior_sd",
     "proxy_decay",
     "regime_change",

@@ -69,7 +69,8 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     """Ask whether a guardrail breaks its margin in some group though it may hold on average (H15).
 
     The worst pair of a group and a guardrail is named with its interval: the one that reaches farthest into harm, in
-    parts of its margin. The intervals hold for all pairs together (Bonferroni).
+    parts of its margin, or where it breaks it, one that was planned to be taken back for. The intervals hold for all
+    pairs, and all planned looks, together (Bonferroni). The check says what its guardrails plan, and who decides.
     """
     name = "Harm in a group"
     if closed := _closed(card, name):
@@ -81,12 +82,21 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     groups = 0
     table = units.load(data)
     sizes = table.aggregate(**{segment: table[segment].nunique() for segment in data.launch.segments}).execute()
-    level = 1 - data.launch.decision.alpha / (len(guardrails) * int(sizes.to_numpy().sum()))
+    pairs = len(guardrails) * int(sizes.to_numpy().sum())
+    level = 1 - data.launch.decision.alpha.guardrails / (pairs * len(data.launch.looks))
     for segment, p, slices in _slices(data, guardrails, card.treatment, level=level):
         for e in slices:
             groups += 1
             metric = replace(p.metric, title=f"{p.metric.title} in {segment} {e.slice[segment]}")
-            claim = decision.read(metric, e, role="guardrail", margin=p.margin, equivalence=p.equivalence)
+            claim = decision.read(
+                metric,
+                e,
+                role="guardrail",
+                margin=p.margin,
+                equivalence=p.equivalence,
+                owner=p.owner,
+                on_breach=p.on_breach,
+            )
             if isinstance(e, Estimate) and claim.bound:
                 harm = {"higher": -e.low, "lower": e.high}[claim.better]
                 found.append(((max(-e.low, e.high) if p.equivalence else harm) / abs(claim.bound), claim))
@@ -94,10 +104,12 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
         detail = f"Not asked: in none of {groups} pairs of a group and a guardrail could the margin be checked."
         return Check(name=name, passed=None, detail=detail)
     breached = [pair for pair in found if pair[1].status == "breached"]
-    _, worst = max(breached or found, key=lambda pair: pair[0])
+    drastic = [pair for pair in breached if decision.rolls_back(pair[1])]
+    _, worst = max(drastic or breached or found, key=lambda pair: pair[0])
     if breached:
         more = f" Besides: {', '.join(c.title for _, c in breached if c is not worst)}." if len(breached) > 1 else ""
-        return Check(name=name, passed=False, detail=worst.words + more)
+        detail = worst.words + more
+        return Check(name=name, passed=False, detail=detail, owner=worst.owner, on_breach=worst.on_breach)
     detail = f"In none of {len(found)} pairs of a group and a guardrail is harm beyond the margin certain. The worst: "
     return Check(name=name, passed=True, detail=detail + worst.words)
 

@@ -69,7 +69,7 @@ def bunching(data: Study, card: Scorecard) -> Check:
         value = data.table(table)[column]
         near, beyond = value.between(0.8 * at, 1.2 * at), value >= at if unit != "s" else value <= at
         read = _by_account(data, table, near=near.sum(), beyond=(near & beyond).sum())
-        e = _contrast(data, read, card.treatment, "beyond", "near", level=1 - data.launch.decision.alpha / len(asked))
+        e = _contrast(data, read, card.treatment, "beyond", "near", level=1 - data.launch.error() / len(asked))
         most = max(most, e.high) if isinstance(e, Estimate) else most
         if isinstance(e, Estimate) and e.low > 0 and e.diff >= BUNCHED:
             told.append(
@@ -101,12 +101,12 @@ def displacement(data: Study, card: Scorecard) -> Check:
         part = hours["hours"].sum(where=hours[f"by {way}"] == place).fill_null(0.0)
         numbers |= {f"part {i}": part, f"rest {i}": whole - part, f"most {i}": whole - (1 - LOST) * part}
     read = _moments(data, hours.aggregate(by="account", **numbers), [(n, n) for n in numbers])
-    net = _contrast(data, read, card.treatment, "all", level=1 - data.launch.decision.alpha)
+    net = _contrast(data, read, card.treatment, "all", level=1 - data.launch.error())
     if not parts or not isinstance(net, Estimate):
         return Check(name=name, passed=None, detail="Not asked, because the hours cannot be parted and compared.")
     told: list[str] = []
     kept: list[str] = []
-    level = 1 - data.launch.decision.alpha / len(parts)
+    level = 1 - data.launch.error() / len(parts)
     for i, (way, place) in enumerate(parts):
         part, rest, most = (_contrast(data, read, card.treatment, f"{n} {i}", level=level) for n in _OF_A_PART)
         new = place == "of the launch"  # what it takes from the others is always told

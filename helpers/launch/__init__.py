@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from helpers.errors import LaunchError, ParameterError, did_you_mean
 from helpers.launch import strict_yaml
+from helpers.launch.alpha import Alpha, Alphas
 from helpers.launch.context import (
     Actions,
     Context,
@@ -131,7 +132,7 @@ class DecisionRule(Actions):
     where no larger group is left to go on to: what is good enough is then shipped.
     """
 
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    alpha: Alphas = Alpha()
     power: float = Field(default=0.8, gt=0.5, lt=1)
     correction: Literal["holm", "bonferroni", "none"] = "holm"
     adjust: bool = True
@@ -347,7 +348,11 @@ class Launch(Section):
         Success metrics share alpha in equal parts (Bonferroni's; Holm's procedure begins there, and may end with more).
         Every other metric, and every margin, has all of it.
         """
-        return self.decision.alpha / (self.successes(among) if p.role in SUCCESS else 1)
+        return self.decision.alpha.of(p.role) / (self.successes(among) if p.role in SUCCESS else 1)
+
+    def error(self, metric: str = "") -> float:
+        """Give the two-sided error rate of a metric's role, shared by nobody; that of success without such a metric."""
+        return self.decision.alpha.of(next((p.role for p in self.plan if p.metric.name == metric), "north_star"))
 
     @property
     def attributes(self) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from helpers import scorecard
 from helpers.errors import LaunchError, did_you_mean
 from helpers.launch import Launch, load, strict_yaml
 from helpers.linter import metrics, rigour
-from helpers.linter.metrics import family
 from helpers.linter.rule import Finding, Hit, Rule, Severity, Spread, Subject
 from helpers.results import Estimate
 from helpers.study import Study

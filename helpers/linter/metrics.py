@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from helpers.launch.entry import Planned
+from helpers.launch.families import family
 from helpers.linter.rule import Hit, Rule, Subject
 from helpers.metrics import CATALOGUE, UNITS_TABLE, Measure
 from helpers.power import belief
@@ -22,52 +23,12 @@ COUNTERS = {  # what suffers when a target is reached the wrong way
     "opens": "notification opt-outs, or survey_score",
     "browse_to_play": "regret_rate",
 }
-_COLUMNS = {  # what a guardrail reads says what it protects
-    "technical": {"crashed", "start_failed", "play_delay_ms", "rebuffer_ratio", "recommendation_ms"},
-    "ecosystem": {"creator_tier", "creator"},
-    "effort": {"seconds_to_first_play", "effort"},
-    "satisfaction": {"initiation", "thumb", "score"},
-}
-_NAMES = {  # of metrics of the user's own
-    "retention": r"retention|retained|churn|cancel|kept|stay",
-    "support": r"ticket|contact|complaint|support",
-    "technical": r"crash|error|fail|latency|delay|buffer",
-    "satisfaction": r"satisf|score|rating|nps|regret|survey",
-    "ecosystem": r"creator|seller|catalogue|coverage",
-    "effort": r"effort|time_to|search",
-}
-_TABLES = {
-    "retention": {"cancellations"},
-    "support": {"tickets"},
-    "satisfaction": {"surveys", "feedback"},
-    "ecosystem": {"impressions"},
-}
 SUCCESS_LIMIT, DECISION_LIMIT = 5, 7
 _TOTAL = re.compile(
     r"\b(total|cumulative|overall number|grand|all[- ]time|so far|registered|registrations|sign-?ups|downloads)\b", re.I
 )
 _PER = re.compile(r"\b(per|share|rate|average|mean|of (all|assigned))\b", re.I)
 _ONE_ARM = re.compile(r"\b(from|of|by) the new (algorithm|ranking|model|feature|page)\b", re.I)
-
-
-def family(p: Planned) -> str:
-    """Say what a guardrail protects: as the launch says, or by what it reads or is called; empty where that is open.
-
-    >>> from helpers import metrics
-    >>> family(Planned(metric=metrics.get("churn_28d"), role="guardrail"))
-    'retention'
-    """
-    if p.family:
-        return p.family
-    bases = [base for m in p.metric.measures for base in m.bases]
-    columns = {c for b in bases for c in (b.column, *(w.column for w in b.where))} | {p.metric.over}
-    for name, words in _COLUMNS.items():
-        if columns & words:
-            return name
-    tables = {b.table for b in bases}
-    if UNITS_TABLE in tables:
-        return next((name for name, words in _NAMES.items() if re.search(words, p.metric.name)), "")
-    return next((name for name, read in _TABLES.items() if tables & read), "")
 
 
 def _own_words(p: Planned) -> str:
@@ -126,7 +87,7 @@ def _overload(s: Subject) -> Iterator[Hit]:
     roles = [p.role for p in s.launch.plan]
     supporting = roles.count("supporting")
     deciding = 1 + supporting + roles.count("guardrail")
-    alpha = s.launch.decision.alpha
+    alpha = s.launch.error()
     for n, limit, layer, what in (
         (supporting, SUCCESS_LIMIT, "supporting", "supporting metrics"),
         (deciding, DECISION_LIMIT, "", "metrics take part in the decision"),

@@ -115,7 +115,7 @@ def _achievable(s: Subject) -> Iterator[Hit]:
         if p.limit is None or spread is None or not (p.role == "guardrail" or p.equivalence):
             continue
         margin, what = size(p.limit, spread.baseline), "guardrail" if p.role == "guardrail" else "metric"
-        chance = power(margin, spread.se, s.launch.decision.alpha)
+        chance = power(margin, spread.se, s.launch.error(p.metric.name))
         chance = max(2 * chance - 1, 0) if p.equivalence else chance  # both sides have to be excluded
         if margin == 0 or spread.se > HOPELESS * margin:
             yield Hit(

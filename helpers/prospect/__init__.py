@@ -90,11 +90,9 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
     n_control, n_treatment = (int(n) for n in arms.n)
     roles = [p.role for p in units.measurable(data)]
     design = Design(
-        alpha=launch.decision.alpha,
         power=launch.decision.power,
         controls=n_control / n_treatment,
         guardrails=max(1, roles.count("guardrail")),
-        inflation=_price(data),
     )
     successes = launch.successes(units.measurable(data))
     found = []
@@ -105,6 +103,8 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
         if prospect.outcome is not None:
             mine = replace(
                 design,
+                alpha=launch.decision.alpha.of(p.role),
+                inflation=_price(data, launch.decision.alpha.of(p.role)),
                 explained=prospect.explained,
                 design_effect=prospect.design_effect,
                 successes=successes if p.role in SUCCESS else 1,
@@ -116,10 +116,10 @@ def measure(data: Study, *, treatment: str = "", plausible: Bound = PLAUSIBLE) -
     return found
 
 
-def _price(data: Study) -> float:
+def _price(data: Study, alpha: float) -> float:
     """Say what looking before the end costs in accounts: 1 where the launch plans a single look."""
     rule, looks = data.launch.decision, data.launch.looks
-    return sequential.inflation(sequential.plan_looks(looks, alpha=rule.alpha), rule.power) if len(looks) > 1 else 1.0
+    return sequential.inflation(sequential.plan_looks(looks, alpha=alpha), rule.power) if len(looks) > 1 else 1.0
 
 
 class _Arms(NamedTuple):

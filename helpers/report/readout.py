@@ -82,6 +82,13 @@ class Readout:
             object.__setattr__(self, "estimates", tuple(claim.estimate for claim in self.claims))
         self.to_json()  # refuses what is not a number while the notebook can still say where it came from
 
+    @property
+    def tone(self) -> str:
+        """Give the colour of the decision; going on is not all good where no guardrail was there to find harm."""
+        tone = DECISIONS[self.decision][0] if self.decision else "plain"
+        blind = self.verdict is not None and not any(c.role == "guardrail" for c in self.claims)
+        return "warn" if tone == "good" and blind else tone
+
     def to_json(self) -> dict[str, Any]:
         """Return the Readout as plain JSON values; `estimates` hold exactly the fields of Estimate."""
         values: dict[str, Any] = _plain(
@@ -109,10 +116,11 @@ class Readout:
             .get_template("readout.html.j2")
             .render(
                 readout=self,
-                tone=DECISIONS[self.decision][0] if self.decision else "plain",
+                tone=self.tone,
                 meaning=DECISIONS[self.decision][1] if self.decision else "",
                 interval=f"{levels.pop():.0%} interval" if len(levels) == 1 else "Interval",
                 rows=[_row(estimate, claim, self.titles, self.unit) for estimate, claim in shown],
+                one_level=len(levels) < 2,
                 statuses=STATUSES,
             )
         )
@@ -214,7 +222,12 @@ def _row(
         "p_adjusted": "" if adjusted is None else p_value(adjusted),
         "together": _together(estimate, unit),
     }
-    return row | describe(estimate, unit) | p | {"drawing": drawing, "reason": ""}
+    return (
+        row
+        | describe(estimate, unit)
+        | p
+        | {"drawing": drawing, "reason": "", "level": f"at {100 * estimate.level:.3g}%"}
+    )
 
 
 def _together(estimate: Estimate, unit: str) -> str:

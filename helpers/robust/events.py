@@ -77,7 +77,7 @@ def _rows(data: Study, metric: Metric) -> ibis.Table:
 def _answer(data: Study, metric: Metric, arms: Sequence[pd.DataFrame], level: float | None) -> Estimate | NotEstimable:
     """Compare the quantile of accounts, or of events with their accounts: control first."""
     rule, shares = data.launch.decision, [float(metric.quantile or 0)]
-    level = level or 1 - rule.alpha
+    level = level or 1 - data.launch.error(metric.name)
     if any(WEIGHT in rows and len(rows) and np.ptp(rows[WEIGHT]) > 1e-9 * rows[WEIGHT].max() for rows in arms):
         c, t = (_weighted(metric, rows) for rows in arms)
         return quantiles.weighted(c, t, shares, metric=metric.name, level=level, power=rule.power)[0]

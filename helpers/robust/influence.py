@@ -247,7 +247,7 @@ def concentration(data: Study, metric: str = "", treatment: str = "", *, top: fl
     """
     arms = accounts.read(data, metric, treatment=treatment)
     target = meant_for_heavy_viewers(data)
-    return check(arms, top=top, heavy_viewers_are_target=target, level=1 - data.launch.decision.alpha)
+    return check(arms, top=top, heavy_viewers_are_target=target, level=1 - data.launch.error(metric))
 
 
 def survives_caps(data: Study, metric: str = "", treatment: str = "") -> Check:
@@ -264,7 +264,7 @@ def survives_caps(data: Study, metric: str = "", treatment: str = "") -> Check:
         )
     if not metric and not any(m.kind in ("mean", "count") for m in can):
         return Check(name=CHOICE, passed=None, detail="Not asked: the plan has no amount that could be capped.")
-    return cap_choice(accounts.read(data, metric, treatment=treatment), level=1 - data.launch.decision.alpha)
+    return cap_choice(accounts.read(data, metric, treatment=treatment), level=1 - data.launch.error(metric))
 
 
 def cap_choice(arms: Arms, caps: Sequence[float] = estimators.CAPS, *, level: float = 0.95) -> Check:

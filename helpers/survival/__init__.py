@@ -48,7 +48,8 @@ def compare(
         DataError: the data break the contract.
     """
     slices, step = _tallies(data, metric, by)
-    control, rule = data.launch.arms.control, data.launch.decision
+    control, chance = data.launch.arms.control, data.launch.decision.power
+    level = level or 1 - data.launch.error(metric.name)
     both = {row: (arms[control], arms[treatment]) for row, arms in slices.items() if {control, treatment} <= set(arms)}
     horizon = metric.horizon or (watched([a for pair in both.values() for a in pair]) if both else None)
     found: list[Estimate | NotEstimable] = []
@@ -60,9 +61,7 @@ def compare(
             counts = {"n_control": n.get(control, 0), "n_treatment": n.get(treatment, 0)}
             found.append(NotEstimable(metric=metric.name, reason=reason, slice=label, **counts))
             continue
-        e = restricted_mean(
-            *both[row], horizon=horizon, metric=metric.name, level=level or 1 - rule.alpha, power=rule.power
-        )
+        e = restricted_mean(*both[row], horizon=horizon, metric=metric.name, level=level, power=chance)
         if isinstance(e, Estimate):
             told = [e.note] if e.note else []
             told += [] if metric.horizon else ["'horizon' is not set: it is as long as both arms were watched"]
@@ -106,7 +105,7 @@ def curves(
         at = metric.numerator.scale * np.arange((metric.window_days or data.launch.days) + 1.0)
     else:
         at = np.linspace(0, times[-1], 61) if len(times) > 60 else np.unique([0, *times])
-    level = 1 - data.launch.decision.alpha
+    level = 1 - data.launch.error(metric.name)
     found = [curve(a, at=at, level=level).assign(arm=arm) for arm, a in pair.items()]
     return pd.concat(found, ignore_index=True)[CURVE]
 
@@ -125,7 +124,7 @@ def readings(
     if pair is None:
         return pd.DataFrame(columns=READINGS)
     control, treated = pair.values()
-    level, end = 1 - data.launch.decision.alpha, metric.horizon or watched([control, treated])
+    level, end = 1 - data.launch.error(metric.name), metric.horizon or watched([control, treated])
     mean = restricted_mean(control, treated, horizon=end, level=level)
     share = surviving(control, treated, at=end, level=level)
     hazard, test = hazard_ratio(control, treated, level=level), log_rank([control, treated])

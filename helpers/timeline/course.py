@@ -154,7 +154,7 @@ def measure(
     forms = [_form(metric, [columns[m.name()][start] for m in metric.measures], scale, over) for start in starts]
     covariate = _form(metric, [before[m.name()] for m in metric.measures], 1.0, over) if before else None
     found = _courses(read, arms, metric, forms, covariate, starts=starts, step_days=step_days, by=by, clock=clock)
-    level = 1 - launch.decision.alpha
+    level = 1 - launch.error(metric.name)
     return {name: replace(one, level=level) if isinstance(one, Course) else one for name, one in found.items()}
 
 
@@ -281,7 +281,7 @@ def levels(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
     read = moments.Moments(groups=sums[["arm", "period"]], columns=tuple(names), n=n, mean=mean, scatter=scatter)
     value, weights = _form(metric, names, 7 / step_days if metric.per_week else 1.0).read(read)
     se = np.sqrt(np.einsum("gi,gij,gj->g", weights, read.cov, weights) / n)
-    half = stats.norm.isf(launch.decision.alpha / 2) * se
+    half = stats.norm.isf(launch.error(metric.name) / 2) * se
     return pd.DataFrame(
         {
             "arm": sums["arm"],

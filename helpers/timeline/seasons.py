@@ -240,7 +240,7 @@ def ask(data: Study, *, treatment: str = "", checks: Sequence[Check] = (), regio
         [did.placebo_in_time(path)],
         regions(data, region, treatment=treatment, checks=checks),
         known=[p.metric for p in launch.plan],
-        alpha=launch.decision.alpha,
+        alpha=launch.error(),
     )
 
 

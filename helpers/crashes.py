@@ -1,0 +1,139 @@
+"""Crashes: how often the app fails, per session and per account, on which device and in which version of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from helpers import moments, units
+from helpers.inference import limits
+from helpers.metrics import Aggregation, Condition, Measure
+from helpers.results import Check, closed
+from helpers.study import Study
+from helpers.units import query
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+TABLE, PLACES, MOST = "sessions", ("device", "app_version"), 12
+COLUMNS = ["by", "where", "per", "n", "crashed", "control", "treatment", "change", "low", "high"]
+_CRASHED = Condition(column="crashed", value=True)
+
+
+def split(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -> pd.DataFrame:
+    """Compare crashes between the arms over all sessions, and by the device and the app version of a session.
+
+    Two rows for each: sessions with a crash over sessions, and accounts that ever crashed there over all assigned
+    accounts, which are the same people whatever they used. The device and the version of a session are chosen after the
+    assignment, so that sessions in them are not: a difference says where to look, not what the launch did. Intervals
+    are for one row alone, and rows of fewer accounts than the launch's privacy limit are left out. Each account counts
+    once, whatever its weight.
+
+    Args:
+        data: the study.
+        treatment: the arm to judge; empty means the launch's first.
+        checks: of the data; where one failed, nothing is compared.
+
+    Returns:
+        by, where, per, n and crashed (both arms), shares of control and treatment, change with its limits. Where the
+        data lack what is asked, a row says so.
+    """
+    arms = (data.launch.arms.control, data.launch.judged(treatment))
+    there = data.table(TABLE).columns if TABLE in data.tables else ()
+    lacking = closed(checks) or ("" if "crashed" in there else "the data have no column 'crashed' of table 'sessions'")
+    if lacking:
+        return pd.DataFrame([{"by": "everything", "where": f"not shown: {lacking}"}], columns=COLUMNS)
+    places: list[tuple[str, str, tuple[Condition, ...] | None]] = [("everything", "all sessions", ())]
+    for by in PLACES:
+        known = _levels(data, by) if by in there else []
+        places += [(by, level, (Condition(column=by, value=level),)) for level in known]
+        places += [] if known else [(by, "not in the data", None)]
+    wanted = {i: _cells(where) for i, (_, _, where) in enumerate(places) if where is not None}
+    names = {i: [cell.name for cell in cells] for i, cells in wanted.items()}
+    pairs = {
+        (a, b) for _, _, sessions, crashes in names.values() for a in (sessions, crashes) for b in (sessions, crashes)
+    }
+    table = query.build(data, [cell for cells in wanted.values() for cell in cells])
+    read = moments.from_table(
+        table, columns=sorted({n for one in names.values() for n in one}), pairs=pairs, by=["arm"]
+    )
+    both, level = read.split("arm", arms), 1 - data.launch.error("crash_rate")
+    rows: list[dict[str, object]] = []
+    for i, (by, where, asked) in enumerate(places):
+        label: dict[str, object] = {"by": by, "where": where}
+        if asked is None:
+            rows.append(label)
+            continue
+        at = [both[0].columns.index(name) for name in names[i]]
+        n, (seen, ever, sessions, crashes) = np.array([a.n[0] for a in both]), np.array([a.mean[0][at] for a in both]).T
+        cov = np.array([a.cov[0][np.ix_(at[2:], at[2:])] for a in both])
+        if (n * seen).sum() < data.launch.privacy.k or not sessions.all():
+            continue
+        share = crashes / sessions
+        gradient = np.array([-share, np.ones(2)]) / sessions
+        variance = np.einsum("ia,aij,ja->a", gradient, cov, gradient) / n
+        of_sessions = difference(share, sessions=n * sessions, accounts=n * seen, variance=variance, level=level)
+        of_accounts = difference(ever, sessions=n, accounts=n, level=level)
+        rows.append(label | _row("session", n * sessions, share, of_sessions))
+        rows.append(label | _row("account", n, ever, of_accounts))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def difference(
+    share: Floats, *, sessions: Floats, accounts: Floats, variance: Floats | None = None, level: float = 0.95
+) -> tuple[float, float]:
+    """Give the limits of treatment minus control for a rare share of sessions, which resemble each other in an account.
+
+    Newcombe's hybrid score interval (1998, method 10) at the number of independent sessions that have the same error
+    (Korn and Graubard 1998), at most as many as there are. An arm without a crash has no error to go by: there every
+    account counts as one try, which holds however its sessions go together. The normal interval of a rate of 0.05 %
+    would reach below 0 crashes, and where there are none, have no width.
+
+    Args:
+        share: (2,) of control and treatment.
+        sessions: (2,) how many it is of.
+        accounts: (2,) whose they are.
+        variance: (2,) of the shares, over accounts; None where every session is its own account.
+        level: of the interval.
+
+    10,000 accounts without a crash in either arm:
+
+    >>> none, n = np.zeros(2), np.full(2, 10_000.0)
+    >>> tuple(round(1e4 * limit, 2) for limit in difference(none, sessions=n, accounts=n))
+    (-3.84, 3.84)
+    """
+    worth = (
+        sessions
+        if variance is None
+        else np.where(variance > 0, share * (1 - share) / np.where(variance > 0, variance, 1), accounts)
+    )
+    with np.errstate(invalid="ignore"):  # of a p that nobody reads
+        _, below, above, _ = limits.score(share[:, None], np.minimum(worth, sessions)[:, None], 1.0, level)
+    diff = float(share[1] - share[0])
+    return diff - float(np.hypot(below[1, 0], above[0, 0])), diff + float(np.hypot(above[1, 0], below[0, 0]))
+
+
+def _levels(data: Study, by: str) -> list[str]:
+    """Name the levels of an attribute of sessions, the most used first, a dozen at most."""
+    counted = data.table(TABLE).group_by(by).count().execute().dropna()
+    return [str(level) for level in counted.sort_values(counted.columns[1], ascending=False)[by]][:MOST]
+
+
+def _cells(where: tuple[Condition, ...]) -> list[units.Cell]:
+    """Ask of each account: any session there, any with a crash, how many sessions, how many with a crash."""
+    crashed = (*where, _CRASHED)
+    asked: tuple[tuple[Aggregation, tuple[Condition, ...]], ...]
+    asked = (("any", where), ("any", crashed), ("count", where), ("count", crashed))
+    return [units.Cell(Measure(table=TABLE, agg=agg, where=rule), "post", None) for agg, rule in asked]
+
+
+def _row(per: str, n: Floats, share: Floats, ends: tuple[float, float]) -> dict[str, object]:
+    """Lay out one comparison."""
+    counts = {"n": round(n.sum()), "crashed": round((n * share).sum())}
+    values = {"control": share[0], "treatment": share[1], "change": share[1] - share[0]}
+    return {"per": per, **counts, **values, "low": ends[0], "high": ends[1]}
