@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from ibis import _
 
-from helpers import cache, clock, logs, metrics, schema, study
+from helpers import cache, clock, logs, metrics, sampling, schema, study
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
@@ -26,7 +26,7 @@ from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.study import Study
 from helpers.units import query
-from helpers.units.query import STRATUM, Cell, anchor, design, drawn, impossible, limits, near, values
+from helpers.units.query import STRATUM, Cell, anchor, design, drawn, flagged, impossible, limits, near, values
 
 __all__ = [
     "MOST_LEVELS",
@@ -43,6 +43,7 @@ __all__ = [
     "distribution",
     "drawn",
     "faults",
+    "flagged",
     "impossible",
     "kept",
     "limits",
@@ -430,7 +431,7 @@ def told(data: Study, what: str, tell: Callable[[], Any], *, code: Iterable[Modu
 
 def _place(data: Study, what: str = "units", *facts: object, code: Iterable[ModuleType] = ()) -> Path:
     """Say where something read from these data is kept: its name tells launch, data, facts and code."""
-    made_by = (metrics, sys.modules[__name__], logs, schema, study, *code)
+    made_by = (metrics, sampling, sys.modules[__name__], logs, schema, study, *code)
     return (
         cache.folder() / what / f"{cache.key(data.launch.content_hash, data.fingerprint, *facts, code=made_by)}.parquet"
     )
