@@ -72,6 +72,14 @@ class Arms:
         """Find the amount that a share of all accounts, both arms together and weighted, stays at or below."""
         return quantile(self.pooled, share, self.weights)
 
+    @property
+    def why_not_amounts(self) -> str:
+        """Say why there are no heavy accounts to ask about."""
+        refusal = self.refusal()
+        if refusal:
+            return refusal.reason
+        return "every account counts at most once in a share" if self.shares else "too few accounts have an amount"
+
     def unable(self, reason: str) -> NotEstimable:
         """Say why these arms do not give a number."""
         return NotEstimable(metric=self.metric, reason=reason, n_control=self.n[0], n_treatment=self.n[1])

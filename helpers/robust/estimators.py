@@ -12,7 +12,7 @@ from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference.regression import Robust, regress
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, nothing
 from helpers.robust import accounts, values
 from helpers.robust.accounts import Arms
 
@@ -167,9 +167,8 @@ def caps(arms: Arms, shares: Sequence[float] = CAPS, *, level: float = 0.95, pow
             row = {"cap": "none" if share is None else f"{share:.2%}", "at": None if share is None else at}
             row |= dict(zip(("over_control", "over_treatment"), over, strict=True))
             rows.append(row | {key: getattr(e, key) for key in ("diff", "low", "high", "p", "mde")})
-    return pd.DataFrame(
-        rows, columns=["cap", "at", "over_control", "over_treatment", "diff", "low", "high", "p", "mde"]
-    )
+    columns = ["cap", "at", "over_control", "over_treatment", "diff", "low", "high", "p", "mde"]
+    return pd.DataFrame(rows, columns=columns) if rows else nothing(arms.why_not_amounts, columns)
 
 
 def trimmed(arms: Arms, share: float = 0.2, *, level: float = 0.95, power: float = 0.8) -> Estimate | NotEstimable:

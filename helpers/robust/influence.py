@@ -13,10 +13,10 @@ from scipy import stats
 from helpers import units
 from helpers.errors import ParameterError
 from helpers.report import readout
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, nothing
 from helpers.robust import accounts, estimators, values
 from helpers.robust.accounts import Arms
-from helpers.robust.readings import Reading
+from helpers.robust.readings import NO_STORIES, Reading
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -140,6 +140,8 @@ def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> 
         share, lost under a cap there (as a share); shares with their intervals, in words.
     """
     found = [s for top in tops if (s := split(arms, top, level=level)) is not None]
+    if not found:
+        return nothing(arms.why_not_amounts)
     return pd.DataFrame(
         {
             "top": [f"{s.top:.1%}" for s in found],
@@ -172,13 +174,14 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
         if isinstance(e, Estimate):
             gone = all_ - sum(kept.n)
             rows.append({"left_out": top, "accounts": gone, "diff": e.diff, "low": e.low, "high": e.high})
-    return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"], dtype=float)
+    columns = ["left_out", "accounts", "diff", "low", "high"]
+    return pd.DataFrame(rows, columns=columns, dtype=float) if rows else nothing(arms.why_not_amounts, columns)
 
 
 def leave_out_each(stories: Mapping[str, Arms], *, level: float = 0.95) -> pd.DataFrame:
     """Leave the heaviest out of several stories; the column `story` names them."""
     parts = [leave_out(arms, level=level).assign(story=name) for name, arms in stories.items()]
-    return pd.concat(parts) if parts else pd.DataFrame(columns=["left_out", "diff", "low", "high"], dtype=float)
+    return pd.concat(parts) if parts else nothing(NO_STORIES, ["left_out", "diff", "low", "high"])
 
 
 def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = False, level: float = 0.95) -> Check:
