@@ -459,7 +459,11 @@ def test_weighted_means_are_those_of_the_scorecard(tmp_path):
     hours, capped = (c.estimate for c in scorecard.measure(data).claims)
     plain, *_ = scorecard.measure(data).plain
     arms, limited = accounts.read(data), accounts.read(data, "capped")
-    assert limited.limit == pytest.approx(np.quantile(table["hours"], 0.9), rel=1e-12)
+    weight = table["pw"] / table.groupby("version")["pw"].transform("mean")
+    told = {share: np.quantile(table["hours"], share, weights=weight, method="inverted_cdf") for share in (0.9, 0.99)}
+    assert limited.limit == pytest.approx(told[0.9], rel=1e-12)  # of the population, by numpy; the engine found ours
+    assert estimators.limit(limited, 0.99) == pytest.approx(told[0.99], rel=1e-12)
+    assert limited.limit < 0.8 * np.quantile(table["hours"], 0.9)  # of the accounts, among whom heavy ones are too many
     pairs = [
         (hours, estimators.mean(arms)),
         (plain, estimators.mean(arms.without_past())),
@@ -496,6 +500,23 @@ def test_what_cannot_be_weighted_says_so(tmp_path):
     mean, trimmed = readings.resampled(arms, (bootstrap.MEAN, bootstrap.trimmed_mean(0, 0.01)), rng=rng)
     assert mean.diff == pytest.approx(estimators.mean(arms.without_past()).diff, rel=1e-3)  # blocks of neighbours
     assert "each account counts once" in trimmed.note
+
+
+def test_equal_weights_leave_a_cap_where_it_is(tmp_path):
+    data, table = drawn_unequally(tmp_path)
+    table.assign(pw=3.0).to_csv(tmp_path / "players.csv", index=False)
+    again = accounts.read(study.open(data.launch), "capped")
+    assert again.limit == pytest.approx(np.quantile(table["hours"], 0.9), rel=1e-12)
+
+
+def test_means_say_that_the_mix_is_not_evened_out_where_the_scorecard_does_it(tmp_path):
+    data, _ = drawn_unequally(tmp_path)
+    rule = data.launch.decision.model_copy(update={"poststratify": ("type",)})
+    evened = replace(data, launch=data.launch.model_copy(update={"decision": rule}))
+    arms = accounts.read(evened)
+    assert "the mix of type is not evened out" in estimators.mean(arms).note
+    assert "post-stratified" in scorecard.measure(evened).claims[0].estimate.method
+    assert not estimators.mean(accounts.read(data)).note
 
 
 def test_a_geometric_mean_is_a_mean_of_logarithms():
