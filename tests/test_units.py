@@ -10,7 +10,17 @@ import pytest
 from scipy import stats
 
 from helpers import (
-    cache, detectors, inference, launch, moments, preflight, register, retention, scorecard, study, units,
+    cache,
+    detectors,
+    inference,
+    launch,
+    moments,
+    preflight,
+    register,
+    retention,
+    scorecard,
+    study,
+    units,
 )
 from helpers.errors import DataError, LaunchError, PremiereError
 from helpers.results import Estimate, NotEstimable
