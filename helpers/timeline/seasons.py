@@ -209,7 +209,7 @@ def tests(places: Sequence[Attribute]) -> pd.DataFrame:
     ]  # fmt: skip
     columns = ["metric", "lowest", "highest", "p", "p_adjusted"]
     if not rows:
-        return nothing("the launch names no such segment, or a check of the data failed", columns)
+        return nothing(segments.NO_GROUPS, columns)
     return pd.DataFrame(rows, columns=columns).astype({"p": float, "p_adjusted": float})
 
 
