@@ -799,11 +799,29 @@ def test_arms_whose_data_failed_a_check_show_no_effect():
         figure.show(chart, caption="Nothing to draw.", alt="An empty chart.")
 
 
+def test_a_share_without_a_bound_is_written_without_one():
+    """A difference of just two errors: how large a part of it something is, has hardly an upper limit."""
+    rng = np.random.default_rng(3)
+    base = rng.gamma(1.1, 10, 4_000)
+    control, treatment = base[:2_000], base[2_000:]
+    treatment = treatment - treatment.mean() + control.mean()
+    se = np.hypot(control.std(ddof=1), treatment.std(ddof=1)) / np.sqrt(2_000)
+    found = influence.split(accounts.of(control, treatment + 1.9601 * se), 0.01)
+    assert found.heavy.low < -10 < found.heavy.high < 10
+    said = influence.splits(accounts.of(control, treatment + 1.9601 * se), [0.01])["as a share"].iloc[0]
+    assert said == f"−2% (at most {found.heavy.high:.0%})"
+
+
 def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     rng = np.random.default_rng(20)
     kept = replace(accounts.of(rng.random(100) < 0.5, rng.random(100) < 0.6), shares=True)
     assert influence.check(kept).passed is True
     assert influence.cap_choice(kept).passed is None
+    once = "every account counts at most once in a share"
+    empty = (influence.splits(kept), influence.leave_out(kept), estimators.caps(kept), readings.curve(kept))
+    assert [(len(frame), frame.attrs["why"]) for frame in empty] == [(0, once)] * 4
+    alone = readings.readings(kept, rng=rng, replicates=50)
+    assert readings.questions(alone).attrs["why"] == "of a share there is only the mean"
     (only,) = influence.primary(kept)
     told = influence.answer(replace(kept, title="Stayed"), influence.check(kept), only)
     assert told[0].endswith("cannot carry it.")
@@ -996,7 +1014,8 @@ def test_the_few_of_a_planted_launch_are_found_and_kept_where_they_are_meant(tmp
     assert (found.passed, meant.passed) == (False, True)
     assert meant.detail.startswith("Concentrated, as intended")
     assert influence.cap_choice(arms).passed is False
-    assert influence.survives_caps(data).detail.startswith("Not asked: the launch is for those who watch most")
+    asked = influence.survives_caps(data), influence.cap_choice(arms, heavy_viewers_are_target=True)
+    assert all(c.passed is None and c.detail.startswith("Not asked: the launch is for those who watch") for c in asked)
     assert influence.primary(arms, heavy_viewers_are_target=True)[0].name == "mean"
     few = arms.treatment > np.quantile(arms.pooled, 0.999)
     assert few.sum() > 5  # nobody was taken out

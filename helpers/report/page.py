@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from helpers.report.record import Record
 
 _HEADING = re.compile(r"^# +(?:\d+ +)?(.+?)\s*$", re.MULTILINE)
-NO_TRUTH = "there is no planted truth to set beside it; only a simulated launch has one"
+NO_TRUTH = "there is no planted truth to set beside it"
 _LAST_HEADING = re.compile(r"(.*<h\d .*?</h\d>\n?)?(.*)", re.DOTALL)
 _ABSENT = re.compile(r'<p class="absent"><em>[^:]*: (.*?)\.</em></p>')
 _PATH = re.compile(r"(?<![\w:/.~…])(?:[A-Za-z]:\\|/)(?:[^\s/\\'\":,;<>\x1b]+[/\\])+")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Verdict = Literal["broad", "concentrated", "cannot tell"]
 TOPS = (0.001, 0.005, 0.01)
 LEFT_OUT = (0.0, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05)
+MOST = 10.0  # times the effect: a limit beyond that says no more than that there is none
 HALF = 0.5  # of the effect: more than that from the top is concentrated
 CHOICE = "Choice of cap"
 LEAST = 10  # accounts in the top; fewer have no average worth a name
@@ -236,7 +237,9 @@ def _words(part: Part) -> str | None:
     """Write a share with its interval; None where there is no effect to have shares of."""
     if part.share is None:
         return None
-    return f"{part.share:.0%} (between {part.low:.0%} and {part.high:.0%})".replace("-", "−")
+    low, high = (f"{end:.0%}" if abs(end) <= MOST else None for end in (part.low or 0.0, part.high or 0.0))
+    ends = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
+    return f"{part.share:.0%} ({ends if low or high else 'or anything'})".replace("-", "−")
 
 
 def concentration(data: Study, metric: str = "", treatment: str = "", *, top: float = 0.01) -> Check:
@@ -261,16 +264,21 @@ def survives_caps(data: Study, metric: str = "", treatment: str = "") -> Check:
         DataError: the metric is named, and cannot be measured on these data.
     """
     can = [p.metric for p in units.measurable(data) if p.metric.per_account]
-    if meant_for_heavy_viewers(data):
-        return Check(
-            name=CHOICE, passed=None, detail="Not asked: the launch is for those who watch most; none is capped."
-        )
-    if not metric and not any(m.kind in ("mean", "count") for m in can):
+    target = meant_for_heavy_viewers(data)
+    if not target and not metric and not any(m.kind in ("mean", "count") for m in can):
         return Check(name=CHOICE, passed=None, detail="Not asked: the plan has no amount that could be capped.")
-    return cap_choice(accounts.read(data, metric, treatment=treatment), level=1 - data.launch.decision.alpha)
+    level = 1 - data.launch.decision.alpha
+    arms = accounts.read(data, metric, treatment=treatment)
+    return cap_choice(arms, heavy_viewers_are_target=target, level=level)
 
 
-def cap_choice(arms: Arms, caps: Sequence[float] = estimators.CAPS, *, level: float = 0.95) -> Check:
+def cap_choice(
+    arms: Arms,
+    caps: Sequence[float] = estimators.CAPS,
+    *,
+    heavy_viewers_are_target: bool = False,
+    level: float = 0.95,
+) -> Check:
     """Ask whether the conclusion of the planned mean, capped or not, would be another under another cap.
 
     It passes if the effect stands out from chance, on the same side, under every cap and without one. It fails if under
@@ -280,8 +288,12 @@ def cap_choice(arms: Arms, caps: Sequence[float] = estimators.CAPS, *, level: fl
     Args:
         arms: the accounts.
         caps: quantiles of the accounts that have something, both arms together.
+        heavy_viewers_are_target: whether the launch is made for them; then nothing is asked, as nobody is capped.
         level: confidence level of each comparison.
     """
+    if heavy_viewers_are_target:
+        detail = "Not asked: the launch is for those who watch most; none is capped."
+        return Check(name=CHOICE, passed=None, detail=detail)
     if arms.shares:
         return Check(name=CHOICE, passed=None, detail="Not asked: a share has no amounts that could be capped.")
     if refusal := arms.refusal():

@@ -356,6 +356,8 @@ def verdict(
     worse, moves = good * moved.diff > 0, not moved.low <= 0 <= moved.high
 
     def say(passed: bool | None, detail: str) -> Check:
+        if finishing and finishing.detail not in detail:
+            detail += f" What counts for a limited series is who finishes. {finishing.detail}"
         return Check(name=name, passed=passed, detail=detail, p=moved.p)
 
     if moves and worse and finishing:
