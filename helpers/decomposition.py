@@ -10,7 +10,7 @@ import pandas as pd
 
 from helpers import scorecard, units
 from helpers.metrics import FACTORS
-from helpers.results import Check, Estimate, NotEstimable, closed
+from helpers.results import Check, Estimate, NotEstimable, closed, nothing
 from helpers.study import Study
 
 
@@ -59,7 +59,7 @@ def frame(found: Decomposition | NotEstimable) -> pd.DataFrame:
     """
     columns = ["branch", "unit", "control", "treatment", "change", "low", "high", "log_change"]
     if isinstance(found, NotEstimable):
-        return pd.DataFrame(columns=columns)
+        return nothing(found.reason, columns)
     rows = [
         (m.title, m.unit, e.control, e.treatment, e.rel, e.rel_low, e.rel_high, np.log(e.treatment / e.control))
         for m, e in zip(FACTORS, (found.whole, *found.factors), strict=True)

@@ -15,7 +15,7 @@ from scipy import stats
 from helpers import anytime, inference, moments, scorecard, sequential, units
 from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Measure, Metric
-from helpers.results import Check, Estimate, NotEstimable, Replay, closed
+from helpers.results import Check, Estimate, NotEstimable, Replay, closed, nothing
 from helpers.scorecard import Scorecard
 from helpers.study import Study
 from helpers.units.query import Cell, build, design, near
@@ -277,7 +277,10 @@ def course(looks: Sequence[Estimate | NotEstimable]) -> pd.DataFrame:
     rows = [(day, e) for day, e in enumerate(looks, start=1) if isinstance(e, Estimate)]
     names = ["diff", "once_low", "once_high", "always_low", "always_high"]
     if not rows:
-        return pd.DataFrame(columns=names, index=pd.Index([], name="day"))
+        why = next(
+            (e.reason for e in looks if isinstance(e, NotEstimable)), "no day of these data can be looked at by itself"
+        )
+        return nothing(why, names).rename_axis("day")
     diff, low, high, se = np.array([(e.diff, e.low, e.high, e.se) for _day, e in rows]).T
     alpha = 1 - rows[-1][1].level
     always = anytime.confidence_sequence(diff, se, 1 / se**2, tuned_for=float(1 / se[-1] ** 2), alpha=alpha)
@@ -345,7 +348,7 @@ def words(luck: Replay | NotEstimable) -> str:
 def to_frame(luck: Replay | NotEstimable) -> pd.DataFrame:
     """Lay the differences that chance made out by their share, with the observed one beside them."""
     if isinstance(luck, NotEstimable):
-        return pd.DataFrame(columns=["share of launches", "difference at most", "observed"])
+        return nothing(luck.reason, ["share of launches", "difference at most", "observed"])
     shares = np.array([0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975])
     found = {"share of launches": shares, "difference at most": np.quantile(luck.drawn, shares)}
     return pd.DataFrame(found | {"observed": luck.observed})

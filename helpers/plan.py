@@ -220,6 +220,7 @@ def _outliers(launch: Launch) -> str:
     said += [
         f"{launch.titles[m]} above {at:,.4g} is impossible, and removed" for m, at in rule.impossible_above.items()
     ]
+    said += [f"removed: {register.removed(rule)}"] * bool(rule.remove)
     said += ["made for those who watch most, nobody is capped"] * rule.heavy_viewers_are_target
     if any(p.metric.cap for p in launch.plan):
         said.append("caps from " + ("all arms together" if rule.caps == "pooled" else "before the launch"))

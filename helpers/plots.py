@@ -153,8 +153,7 @@ def over(rows: pd.DataFrame, *, x: str, value: str, by: str = "", labels: tuple[
         ax.plot(at, line[value], "o", linestyle=style, color=colour, markersize=4.5, label=str(name) or labels[1])
     if zero:
         ax.axhline(0, color=figure.MUTED, linewidth=1)
-    ax.set_xlabel(labels[0])
-    ax.set_ylabel(labels[1])
+    ax.set(xlabel=labels[0], ylabel=labels[1])
     return _legend(ax) if by or not lines else ax
 
 
@@ -167,8 +166,7 @@ def heat(table: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
         return _legend(ax)
     sns.heatmap(table, annot=True, fmt=".0%", cmap="cividis", vmin=0, vmax=1, cbar=False, ax=ax)
     ax.grid(visible=False)
-    ax.set_xlabel(labels[0])
-    ax.set_ylabel(labels[1])
+    ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.tick_params(axis="y", rotation=0)
     return ax
 
@@ -178,6 +176,8 @@ def slices(rows: pd.DataFrame, *, label: str) -> Axes:
     known = rows.dropna(subset=["effect"])[::-1] if len(rows) else rows
     ax, place = _axes(8.6, 1.0 + 0.5 * max(len(known), 2)), range(len(known))
     ax.hlines(place, known["low"], known["high"], color=figure.MUTED, linewidth=1.2)
+    if known.empty:
+        return _legend(ax)
     ax.plot(known["effect"], place, "o", color=figure.MUTED, markersize=5, label="as it came out")
     below = [y - 0.22 for y in place]
     ax.hlines(below, known["shrunken low"], known["shrunken high"], color=figure.SERIES[0], linewidth=3)
@@ -215,8 +215,7 @@ def quantiles(curves: pd.DataFrame, *, label: str) -> Axes:
     styles = ("-", "--", "-.", ":")
     for colour, style, (arm, rows) in zip(figure.SERIES, styles, curves.groupby("arm"), strict=False):
         ax.plot(rows["value"], 100 * rows["share"], color=colour, linestyle=style, label=arm)
-    ax.set_xlabel(label)
-    ax.set_ylabel("Accounts at or below, %")
+    ax.set(xlabel=label, ylabel="Accounts at or below, %")
     ax.set_ylim(0, 101)
     return _legend(ax, loc="lower right")
 
@@ -255,8 +254,7 @@ def trade(
             ax.set_ylim(bottom=0)
         if percent:
             ax.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    ax.set_xlabel(labels[0])
-    ax.set_ylabel(labels[1])
+    ax.set(xlabel=labels[0], ylabel=labels[1])
     return _legend(ax, loc="best")
 
 
@@ -313,8 +311,7 @@ def validity(found: pd.DataFrame) -> Axes:
     ax.axhline(0, color=figure.MUTED, linewidth=1)
     ax.set_xlim(0, 100)
     ax.set_ylim(-0.7, 1.08)
-    ax.set_xlabel("Sensitivity: past launches in which it moved, %")
-    ax.set_ylabel("Validity: agreement with twelve weeks")
+    ax.set(xlabel="Sensitivity: past launches in which it moved, %", ylabel="Validity: agreement with twelve weeks")
     return _legend(ax, loc="lower right", fontsize=9)
 
 
@@ -389,8 +386,7 @@ def tree(branches: pd.DataFrame) -> Axes:
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))
     if branches.empty:
-        ax.text(0.5, 0.5, "Nothing to draw: these data do not hold it", ha="center")
-        return ax
+        return _legend(ax)
     places = [(0.22, 0.5), *((0.76, y) for y in (0.84, 0.5, 0.16))]
     for (x, y), row in zip(places, branches.to_dict("records"), strict=True):
         colour = figure.INK if row["low"] <= 0 <= row["high"] else figure.GOOD if row["change"] > 0 else figure.BAD
@@ -412,7 +408,7 @@ def _legend(ax: Axes, **where: Any) -> Axes:
     if ax.get_legend_handles_labels()[0]:
         ax.legend(**where)
     else:
-        ax.text(0.5, 0.5, "Nothing to draw: these data do not hold it", ha="center", transform=ax.transAxes)
+        ax.text(0.5, 0.5, figure.NOTHING, ha="center", transform=ax.transAxes)
     return ax
 
 
@@ -454,6 +450,8 @@ def leave_out(curves: pd.DataFrame, *, label: str) -> Axes:
 def funnel(rows: pd.DataFrame) -> Axes:
     """Draw the share of all accounts that took each step of the way through a title."""
     known = rows.dropna(subset=["of all accounts"])
+    if known.empty:
+        return _legend(_axes(8.6, 1.0))
     ax = _axes(8.6, 1.0 + 0.42 * max(len(known), 1))
     y = list(range(len(known)))[::-1]
     ax.barh(y, 100 * known["of all accounts"].astype(float), color=figure.SERIES[0], height=0.6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import ibis
@@ -19,6 +19,7 @@ from helpers.units.query import anchor
 
 ATTRIBUTES = ("device", "region", "country", "tenure", "age_band", "engagement")
 IMPOSSIBLE = "Impossible accounts"
+REMOVED = "Removed accounts"
 RECENT_DAYS = 7  # whoever was seen this shortly before the launch is expected back
 SEEN = ["regulars", "again", "rows"]
 LOGS = {  # and what may lack values
@@ -54,6 +55,7 @@ def _asked(data: Study) -> tuple[Check, ...]:
         validity.missing(nulls, control),
         *drawn_together(data),
         *nobody(data),
+        *removed(data),
         *excluded(data),
     )
 
@@ -80,26 +82,52 @@ def nobody(data: Study) -> tuple[Check, ...]:
     return (validity.alike(IMPOSSIBLE, found, n, what=f"were removed as impossible ({what})"),)
 
 
+def removed(data: Study) -> tuple[Check, ...]:
+    """Count by arm the accounts that the launch removes by a flag, and those that stay in because it came too late.
+
+    It is open where the data do not say when the flags were set: the launch may have made one.
+    """
+    if (found := units.flagged(data)) is None or data.launch.outliers is None:
+        return ()
+    rule, n = data.launch.outliers, _by_arm(data, data.assignments)
+    what = ", ".join(map(sampling.describe, rule.remove))
+    early, late = (_by_arm(data, found.filter(found.late == is_late)) for is_late in (False, True))
+    check = validity.alike(REMOVED, early, n, what=f"were removed, as the launch says of {what}")
+    if check.passed and rule.flagged_at is None and sum(early.values()):
+        unknown = "When they were flagged is not in the data ('flagged_at'): the launch itself must not have led to it."
+        check = replace(check, passed=None, detail=f"{check.detail} {unknown}")
+    if not sum(late.values()):
+        return (check,)
+    since = validity.alike(
+        "Flagged too late", late, n, what=f"were flagged ({what}) only since the assignment, and stay in"
+    )
+    return check, replace(since, passed=since.passed or None)
+
+
 def excluded(data: Study) -> tuple[Check, ...]:
     """Count by arm the accounts that were assigned although the plan, or a flag of the contract, excludes them.
 
-    They stay in: what the plan excludes was to be left out by the draw. Nothing where there are none.
+    They stay in, unless the launch removes them: what the plan excludes was to be left out by the draw. Nothing where
+    there are none.
     """
     assigned = data.assignments
+    taken = data.launch.outliers.remove if data.launch.outliers else ()
     frame = data.tables.get("accounts", assigned)
     rules = [
         rule
         for rule in assignment.exclusions(data.launch, frame)
-        if (rule if isinstance(rule, str) else rule.column) in frame.columns
+        if (rule if isinstance(rule, str) else rule.column) in frame.columns and rule not in taken
     ]
     if not rules:
         return ()
+    if (gone := units.flagged(data)) is not None:
+        assigned = assigned.anti_join(gone.filter(~gone.late), "account")
     out = frame.anti_join(sampling.eligible(frame, rules), "account").select(account=_.account.cast("string"))
     found = _by_arm(data, assigned.select("arm", account=_.account.cast("string")).semi_join(out, "account"))
     if not sum(found.values()):
         return ()
     what = f"carry what excludes an account ({', '.join(map(sampling.describe, rules))}), and stay in"
-    return (validity.alike("Excluded accounts", found, _by_arm(data, assigned), what=what),)
+    return (validity.alike("Excluded accounts", found, _by_arm(data, data.assignments), what=what),)
 
 
 def _by_arm(data: Study, rows: ibis.Table) -> dict[str, int]:

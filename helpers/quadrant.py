@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from scipy import stats
 
-from helpers.results import Claim, Estimate, NotEstimable
+from helpers.results import Claim, Estimate, NotEstimable, nothing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,6 +112,6 @@ def to_frame(read: Quadrant | NotEstimable) -> pd.DataFrame:
 
     columns = ["metric", "low", "change", "high", "in per cent"]
     if isinstance(read, NotEstimable):
-        return pd.DataFrame(columns=columns)
+        return nothing(read.reason, columns)
     sides = zip(read.titles, (read.x, read.y), read.relative, strict=True)
     return pd.DataFrame([(title, *ends, relative) for title, ends, relative in sides], columns=columns)

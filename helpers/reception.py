@@ -20,7 +20,7 @@ from helpers.metrics import UNITS_TABLE, Bound, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.power.design import Design
 from helpers.power.outcome import proportion
-from helpers.results import Average, Check, NotEstimable
+from helpers.results import Average, Check, NotEstimable, nothing
 from helpers.study import Study
 from helpers.units import STRATUM
 
@@ -236,7 +236,7 @@ def to_frame(steps: tuple[Step, ...] | NotEstimable) -> pd.DataFrame:
     """Lay the steps out as a table; without rows where they could not be followed."""
     columns = ["step", "among", "share", "low", "high", "of all accounts", "comparable titles", "standing"]
     if isinstance(steps, NotEstimable):
-        return pd.DataFrame(columns=columns)
+        return nothing(steps.reason, columns)
     return pd.DataFrame(
         [
             {
@@ -277,8 +277,8 @@ def reasons(data: Study, *, by: Sequence[str] = (), treatment: str = "", checks:
     """
     by, arm, k = by or data.launch.segments, data.launch.judged(treatment), data.launch.privacy.k
     known = set(data.table("accounts").columns) if "accounts" in data.tables else set()
-    if _obstacle(data, checks) or not set(by) <= known:
-        return pd.DataFrame(columns=REASONS)
+    if (why := _obstacle(data, checks)) or not set(by) <= known:
+        return nothing(why or "the segments are no columns of the accounts", REASONS)
     rows = _starters(data, arm, by).cache()
     accounts = rows.execute()
     accounts = accounts.assign(weight=accounts.get(WEIGHT, 1.0))

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from helpers import cache
+from helpers import cache, sampling
 from helpers.errors import DataError
 from helpers.launch import Launch
+from helpers.launch.context import Outliers
 from helpers.launch.entry import Planned
 from helpers.results import SUCCESS
 
@@ -47,6 +48,12 @@ class Standing:
     why: tuple[str, ...]
 
 
+def removed(rule: Outliers) -> str:
+    """Write in words by which flags accounts are removed, and which of these count."""
+    flags = ", ".join(map(sampling.describe, rule.remove))
+    return flags + (f" (set before the assignment, by {rule.flagged_at})" if rule.flagged_at else "")
+
+
 def decisive(launch: Launch) -> dict[str, str]:
     """Lay out what must not change once data were seen: from the primary metric and its margins to segments and stage.
 
@@ -73,6 +80,8 @@ def decisive(launch: Launch) -> dict[str, str]:
     if launch.outliers and launch.outliers.impossible_above:
         limits = launch.outliers.impossible_above.items()
         found["what is impossible"] = ", ".join(f"{metric} above {limit:g}" for metric, limit in limits)
+    if launch.outliers and launch.outliers.remove:
+        found["who is removed"] = removed(launch.outliers)
     if launch.outliers and launch.outliers.heavy_viewers_are_target:
         found["the target"] = "those who watch most"
     if launch.outliers and launch.outliers.caps != "pooled" and any(p.metric.cap for p in launch.plan):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -243,6 +243,19 @@ def titled(name: str, titles: Mapping[str, str]) -> str:
     'Hours watched: late'
     """
     return ": ".join(titles.get(part, part) for part in name.split(": "))
+
+
+def nothing(why: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Make a table without rows that knows why; a page says so in its place.
+
+    >>> nothing("nobody came", ["day"]).attrs["why"]
+    'nobody came'
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(columns=list(columns), dtype=float)
+    frame.attrs["why"] = why.rstrip(".")
+    return frame
 
 
 def to_frame(answers: Iterable[Estimate | NotEstimable | Check | Claim]) -> pd.DataFrame:

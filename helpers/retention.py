@@ -18,7 +18,7 @@ from helpers import clock, reception, schema, segments, units
 from helpers.errors import ParameterError
 from helpers.inference import holm
 from helpers.metrics import UNITS_TABLE, Condition, Measure
-from helpers.results import Check, NotEstimable, closed
+from helpers.results import Check, NotEstimable, closed, nothing
 from helpers.survival.kaplan_meier import bounds
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def read(
 def curve(viewers: Viewers | NotEstimable) -> pd.DataFrame:
     """Estimate the survival of all viewers from episode to episode; no rows where there are none. See `survival`."""
     if isinstance(viewers, NotEstimable):
-        return pd.DataFrame(columns=_SURVIVAL)
+        return nothing(viewers.reason, _SURVIVAL)
     return survival(viewers.counts, viewers.episodes, level=viewers.level)
 
 
@@ -188,7 +188,7 @@ def by_segment(viewers: Viewers | NotEstimable, segment: str) -> pd.DataFrame:
     """
     columns = ["level", "viewers", "finish", "low", "high", "shrunken", "shrunken low", "shrunken high", "p_adjusted"]
     if isinstance(viewers, NotEstimable) or segment not in viewers.counts:
-        return pd.DataFrame(columns=columns)
+        return nothing(getattr(viewers, "reason", f"the accounts have no attribute '{segment}'"), columns)
     rows: list[dict[str, Any]] = []
     for level, counts in viewers.counts.groupby(segment):
         reached = survival(counts, viewers.episodes, level=viewers.level)
@@ -227,7 +227,7 @@ def cohorts(viewers: Viewers | NotEstimable) -> pd.DataFrame:
         A row per start week and episode: week (1, 2, …), episode, reached, low, high, viewers (of the week).
     """
     if isinstance(viewers, NotEstimable):
-        return pd.DataFrame(columns=["week", "viewers", "episode", "reached", "low", "high"])
+        return nothing(viewers.reason, ["week", "viewers", "episode", "reached", "low", "high"])
     parts = []
     for week, rows in viewers.counts.groupby(viewers.counts["start_day"] // 7):
         reached = survival(rows, viewers.episodes, level=viewers.level)
@@ -240,7 +240,7 @@ def cohorts(viewers: Viewers | NotEstimable) -> pd.DataFrame:
 def weeks(viewers: Viewers | NotEstimable) -> pd.DataFrame:
     """Lay out the show's hours by week of the launch, per viewer and per viewer with episodes left."""
     columns = ["week", "hours", "begun", "episodes_left", "hours_per_viewer", "hours_per_viewer_with_episodes_left"]
-    return pd.DataFrame(columns=columns) if isinstance(viewers, NotEstimable) else viewers.weeks[columns]
+    return nothing(viewers.reason, columns) if isinstance(viewers, NotEstimable) else viewers.weeks[columns]
 
 
 def words(viewers: Viewers | NotEstimable) -> str:

@@ -14,7 +14,7 @@ from helpers import inference, scorecard, units
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import holm
 from helpers.metrics import Bound, Metric
-from helpers.results import SUCCESS, Check, Estimate, NotEstimable
+from helpers.results import SUCCESS, Check, Estimate, NotEstimable, nothing
 from helpers.study import Study
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Weighting = Literal["accounts", "mantel-haenszel", "precision"]
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
+NO_GROUPS = "the launch names no groups, or none of them could be compared"
 FEWEST = 3  # levels: from two, nothing can be learned about how effects spread
 _SPREADS = 200  # points of the grid over the spread of true effects
 
@@ -375,7 +376,8 @@ def put_together(attributes: Iterable[Attribute]) -> pd.DataFrame:
         for name, by, e in found
         if isinstance(e, Estimate)
     ]
-    return pd.DataFrame(rows, columns=["attribute", "weights", "effect", "low", "high", "p"])
+    columns = ["attribute", "weights", "effect", "low", "high", "p"]
+    return pd.DataFrame(rows, columns=columns) if rows else nothing(NO_GROUPS, columns)
 
 
 def gaining(attributes: Iterable[Attribute], *, alpha: float = 0.05) -> list[tuple[Attribute, Segment]]:
@@ -422,7 +424,7 @@ def to_frame(attributes: Iterable[Attribute]) -> pd.DataFrame:
     """Lay the segments out as a table: as they came out, with the q-value of `corrected`, and shrunken."""
     import pandas as pd
 
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         [
             {
                 "attribute": a.name,
@@ -445,6 +447,8 @@ def to_frame(attributes: Iterable[Attribute]) -> pd.DataFrame:
             *("shrunken", "shrunken low", "shrunken high", "reason"),
         ],
     )
+    frame.attrs["why"] = NO_GROUPS
+    return frame
 
 
 def tests(attributes: Iterable[Attribute], alpha: float) -> pd.DataFrame:

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "logs": {"clock", "results", "schema"},
     "assignment": {"errors", "launch", "metrics", "sampling"},
     "study": {"assignment", "cache", "errors", "launch", "logs", "metrics", "sampling", "schema", "simulate"},
-    "units": {"cache", "clock", "errors", "launch", "logs", "metrics", "moments", "schema", "study"},
+    "units": {"cache", "clock", "errors", "launch", "logs", "metrics", "moments", "sampling", "schema", "study"},
     "moments": {"errors"},
     "inference": {"errors", "metrics", "moments", "results"},
     "weighting": {"errors", "results"},
@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "corpus": {"cache", "errors", "simulate"},
     "lessons": {"clock", "launch", "metrics", "results", "scorecard", "study"},
     "detectors": {"corpus", "decision", "errors", "inference", "launch", "metrics", "moments", "power", "quadrant", "register", "report", "results", "schema", "scorecard", "study", "units", "wording"},
-    "register": {"cache", "errors", "launch", "results"},
+    "register": {"cache", "errors", "launch", "results", "sampling"},
     "linter": {"errors", "launch", "metrics", "power", "results", "scorecard", "study"},
     "plan": {"brief", "errors", "launch", "linter", "metrics", "register", "report", "results"},
 }  # fmt: skip

@@ -25,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from helpers import results
 from helpers.errors import ParameterError, ReportError
 from helpers.report import figure, index, kernels, page, params, readout, record, runner, table, theme
 from helpers.report.readout import Readout
@@ -460,6 +461,59 @@ def test_a_missing_cell_is_a_dash_whatever_its_type(name, dtype, values):
     for text in (shown.html, shown.text):
         assert text.count("–") == values.count(None)
         assert not {"None", "NaN", "nan", "NA"} & set(re.findall(r"\w+", text))
+
+
+def cells_of(*sources, **outputs):
+    """Render a notebook in which the code cell "a" has shown outputs["a"], and so on."""
+    book = notebook(*sources)
+    for cell in book.cells:
+        if cell.cell_type == "code" and cell.source in outputs:
+            shown = outputs[cell.source]
+            cell.outputs = [nbformat.v4.new_output("display_data", data={"text/html": s._repr_html_()}) for s in shown]
+    made = record.Record(
+        notebook="04_analysis", title="t", launch="show", launch_title="t", launch_path="x", launch_hash="c", data_hash="d",
+        date="2026-11-22", started="2026-11-22 09:00:00 UTC", seconds=1.0, commit="c", versions={}, error="",
+    )  # fmt: skip
+    html = page.render(book, made, siblings=[], root=Path("/home/ada/premiere"))
+    folded = re.findall(r'<div class="cell absent">(.*?)\n</div>', html, re.DOTALL)
+    return html, folded, re.sub(r'<div class="cell absent">.*?\n</div>', "", html, flags=re.DOTALL)
+
+
+def test_a_part_with_nothing_to_show_keeps_its_heading_and_its_reason_and_folds_its_words(axes):
+    none = table.show(results.nothing("no log; a course needs one", ["day"]))
+    unknown = table.show(pd.DataFrame())
+    axes.text(0, 0, figure.NOTHING)
+    frame = figure.show(axes, caption="It rose.", alt="A line.", data=results.nothing("it's <gone>"))
+    some = table.show(pd.DataFrame({"x": [1]}))
+    html, folded, rest = cells_of(
+        *("> Before.\n\n## Course\n\nThe line rises.", "a", "> And so does this.", "b"),
+        *("## Other\n\nThis stands.", "c", "## Last\n\nHere too.", "d", "> Mixed.", "e"),
+        a=[none, frame], b=[unknown], c=[some], d=[none], e=[some, none],
+    )  # fmt: skip
+    assert len(folded) == 2
+    assert "Left out: no log; a course needs one; it&#39;s &lt;gone&gt;.</p>" in folded[0]  # one reason is not known
+    assert "The line rises." in folded[0] and "And so does this." in folded[0]  # noqa: PT018
+    assert "Left out: no log.</p>" in folded[1]  # told in full above
+    assert "Here too." in folded[1]
+    assert re.search(r"Before\..*<h2.*Course</h2>.*Other</h2>.*This stands\..*Last</h2>.*Mixed\.", rest, re.DOTALL)
+    assert "rises" not in rest
+    assert "Nothing to show: no log; a course needs one." in rest  # beside something, it stays where it is
+    assert html.count("<svg") == 0  # no empty frame
+
+
+def test_a_table_of_reasons_alone_is_their_sentence_and_one_with_an_estimate_is_a_table():
+    missing = [NotEstimable(metric=m, reason="no log") for m in "ab"]
+    assert table.show(results.to_frame(missing)).html.count("no log") == 1
+    assert "<table" not in table.show(results.to_frame(missing), ["metric", "diff"]).html
+    assert "<table" in table.show(results.to_frame([*missing, estimate()])).html
+
+
+def test_what_the_answer_says_already_is_no_row_of_the_scorecard():
+    missing = NotEstimable(metric="score", reason="no log holds it")
+    other = replace(missing, metric="other", reason="no clock")
+    made = Readout(headline="One.", answer=("Cannot tell: no log holds it.",), estimates=(missing, other))
+    assert made.to_html().count("Cannot be estimated") == 1
+    assert len(made.to_json()["not_estimable"]) == 2
 
 
 def test_tables_lose_random_ids_and_headers_that_head_nothing():

@@ -459,7 +459,11 @@ def test_weighted_means_are_those_of_the_scorecard(tmp_path):
     hours, capped = (c.estimate for c in scorecard.measure(data).claims)
     plain, *_ = scorecard.measure(data).plain
     arms, limited = accounts.read(data), accounts.read(data, "capped")
-    assert limited.limit == pytest.approx(np.quantile(table["hours"], 0.9), rel=1e-12)
+    weight = table["pw"] / table.groupby("version")["pw"].transform("mean")
+    told = {share: np.quantile(table["hours"], share, weights=weight, method="inverted_cdf") for share in (0.9, 0.99)}
+    assert limited.limit == pytest.approx(told[0.9], rel=1e-12)  # of the population, by numpy; the engine found ours
+    assert estimators.limit(limited, 0.99) == pytest.approx(told[0.99], rel=1e-12)
+    assert limited.limit < 0.8 * np.quantile(table["hours"], 0.9)  # of the accounts, among whom heavy ones are too many
     pairs = [
         (hours, estimators.mean(arms)),
         (plain, estimators.mean(arms.without_past())),
@@ -496,6 +500,23 @@ def test_what_cannot_be_weighted_says_so(tmp_path):
     mean, trimmed = readings.resampled(arms, (bootstrap.MEAN, bootstrap.trimmed_mean(0, 0.01)), rng=rng)
     assert mean.diff == pytest.approx(estimators.mean(arms.without_past()).diff, rel=1e-3)  # blocks of neighbours
     assert "each account counts once" in trimmed.note
+
+
+def test_equal_weights_leave_a_cap_where_it_is(tmp_path):
+    data, table = drawn_unequally(tmp_path)
+    table.assign(pw=3.0).to_csv(tmp_path / "players.csv", index=False)
+    again = accounts.read(study.open(data.launch), "capped")
+    assert again.limit == pytest.approx(np.quantile(table["hours"], 0.9), rel=1e-12)
+
+
+def test_means_say_that_the_mix_is_not_evened_out_where_the_scorecard_does_it(tmp_path):
+    data, _ = drawn_unequally(tmp_path)
+    rule = data.launch.decision.model_copy(update={"poststratify": ("type",)})
+    evened = replace(data, launch=data.launch.model_copy(update={"decision": rule}))
+    arms = accounts.read(evened)
+    assert "the mix of type is not evened out" in estimators.mean(arms).note
+    assert "post-stratified" in scorecard.measure(evened).claims[0].estimate.method
+    assert not estimators.mean(accounts.read(data)).note
 
 
 def test_a_geometric_mean_is_a_mean_of_logarithms():
@@ -778,11 +799,29 @@ def test_arms_whose_data_failed_a_check_show_no_effect():
         figure.show(chart, caption="Nothing to draw.", alt="An empty chart.")
 
 
+def test_a_share_without_a_bound_is_written_without_one():
+    """A difference of just two errors: how large a part of it something is, has hardly an upper limit."""
+    rng = np.random.default_rng(3)
+    base = rng.gamma(1.1, 10, 4_000)
+    control, treatment = base[:2_000], base[2_000:]
+    treatment = treatment - treatment.mean() + control.mean()
+    se = np.hypot(control.std(ddof=1), treatment.std(ddof=1)) / np.sqrt(2_000)
+    found = influence.split(accounts.of(control, treatment + 1.9601 * se), 0.01)
+    assert found.heavy.low < -10 < found.heavy.high < 10
+    said = influence.splits(accounts.of(control, treatment + 1.9601 * se), [0.01])["as a share"].iloc[0]
+    assert said == f"−2% (at most {found.heavy.high:.0%})"
+
+
 def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     rng = np.random.default_rng(20)
     kept = replace(accounts.of(rng.random(100) < 0.5, rng.random(100) < 0.6), shares=True)
     assert influence.check(kept).passed is True
     assert influence.cap_choice(kept).passed is None
+    once = "every account counts at most once in a share"
+    empty = (influence.splits(kept), influence.leave_out(kept), estimators.caps(kept), readings.curve(kept))
+    assert [(len(frame), frame.attrs["why"]) for frame in empty] == [(0, once)] * 4
+    alone = readings.readings(kept, rng=rng, replicates=50)
+    assert readings.questions(alone).attrs["why"] == "of a share there is only the mean"
     (only,) = influence.primary(kept)
     told = influence.answer(replace(kept, title="Stayed"), influence.check(kept), only)
     assert told[0].endswith("cannot carry it.")
@@ -975,7 +1014,8 @@ def test_the_few_of_a_planted_launch_are_found_and_kept_where_they_are_meant(tmp
     assert (found.passed, meant.passed) == (False, True)
     assert meant.detail.startswith("Concentrated, as intended")
     assert influence.cap_choice(arms).passed is False
-    assert influence.survives_caps(data).detail.startswith("Not asked: the launch is for those who watch most")
+    asked = influence.survives_caps(data), influence.cap_choice(arms, heavy_viewers_are_target=True)
+    assert all(c.passed is None and c.detail.startswith("Not asked: the launch is for those who watch") for c in asked)
     assert influence.primary(arms, heavy_viewers_are_target=True)[0].name == "mean"
     few = arms.treatment > np.quantile(arms.pooled, 0.999)
     assert few.sum() > 5  # nobody was taken out

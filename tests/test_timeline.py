@@ -306,7 +306,9 @@ def test_a_limited_series_is_never_held_against_for_the_course_of_its_hours(effe
     found, ends = weekly(effect), Check(name="ends", passed=finished, detail="So many finish.")
     others = Check(name="viewers", passed=True, detail="Alike.") if viewers else None
     moved, remains = fading.early_minus_late(found), fading.late(found)
-    assert fading.verdict(moved, remains, better="higher", viewers=others, finishing=ends).passed is not False
+    answer = fading.verdict(moved, remains, better="higher", viewers=others, finishing=ends)
+    assert answer.passed is not False
+    assert answer.detail.count("So many finish.") == 1  # its benchmark is always told
 
 
 # What became of forecasts

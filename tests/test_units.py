@@ -1,6 +1,7 @@
 """From events to one row per account: windows, zeros, conditions, caps, and what is refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import duckdb
 import numpy as np
@@ -8,9 +9,22 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from helpers import cache, inference, launch, moments, preflight, register, scorecard, study, units
+from helpers import (
+    cache,
+    detectors,
+    inference,
+    launch,
+    moments,
+    preflight,
+    register,
+    retention,
+    scorecard,
+    study,
+    units,
+)
 from helpers.errors import DataError, LaunchError, PremiereError
 from helpers.results import Estimate, NotEstimable
+from helpers.timeline import course, seasons
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
 LAUNCH = """\
@@ -506,6 +520,127 @@ def test_impossible_accounts_are_known_from_their_events_and_leave_them_all(tmp_
         if c.name == "Impossible accounts"
     )
     assert blind.passed is None
+
+
+def flags(players, rule, **columns):
+    """Open the players with columns of flags beside them and a rule about extreme accounts."""
+    path, table = players
+    table.assign(**columns).to_csv(path.parent / "players.csv", index=False)
+    text = path.read_text().partition("dates:")[0]
+    path.write_text(text + f"dates: {{start: 2026-09-07, days: 28}}\noutliers: {{rule: none, {rule}}}\n")
+    return study.open(launch.load(path))
+
+
+def test_accounts_with_a_flag_that_the_launch_names_are_in_no_chapter_and_counted_by_arm(players):
+    bots = players[1].index < 40
+    arms = players[1][bots]["version"].value_counts()
+    data = flags(players, "remove: [is_bot, {country: SE}]", is_bot=bots)
+    left = players[1][~bots & (players[1]["country"] != "SE")]
+    assert set(units.load(data).execute()["account"]) == set(left["user"])
+    assert register.decisive(data.launch)["who is removed"] == "is_bot, country = SE"
+    (check,) = (c for c in preflight.checks(data) if c.name == "Removed accounts")
+    assert check.passed is None  # nobody knows when they were flagged
+    assert "were removed, as the launch says of is_bot, country = SE" in check.detail
+    assert "When they were flagged is not in the data" in check.detail
+    only = flags(players, "remove: [is_bot]", is_bot=bots)
+    (check,) = preflight.removed(only)
+    assert check.detail.startswith(f"{arms['old']} of 2,000 accounts of old and {arms['new']} of 2,000 of new were")
+
+
+def test_a_flag_set_since_the_assignment_removes_nobody(players):
+    bots = players[1].index < 40
+    at_ = np.where(players[1].index < 25, "2026-09-01", "2026-09-07")  # the day of the launch is too late
+    at_[:3] = ""  # nobody knows when: not known to be early
+    data = flags(players, "remove: [is_bot], flagged_at: since", is_bot=bots, since=at_)
+    early = players[1].index.isin(range(3, 25))
+    assert set(units.load(data).execute()["account"]) == set(players[1]["user"][~early])
+    checks = {c.name: c for c in preflight.removed(data)}
+    arms = players[1][bots & ~early]["version"].value_counts()
+    assert checks["Removed accounts"].passed is True
+    assert checks["Flagged too late"].detail.startswith(f"{arms['old']} of 2,000 accounts of old and {arms['new']} of")
+    assert "only since the assignment, and stay in" in checks["Flagged too late"].detail
+
+
+def test_flags_that_one_arm_has_more_of_close_the_reading_unless_they_came_too_late(players):
+    more = players[1].index.isin(players[1].index[players[1]["version"] == "new"][:30])
+    data = flags(players, "remove: [is_bot]", is_bot=more)
+    (check,) = preflight.removed(data)
+    assert check.passed is False
+    assert check.p == pytest.approx(stats.fisher_exact([[0, 30], [2_000, 1_970]]).pvalue, rel=1e-9)
+    assert isinstance(scorecard.measure(data).claims[0].estimate, NotEstimable)
+    data = flags(players, "remove: [is_bot], flagged_at: since", is_bot=more, since="2026-09-20")
+    checks = {c.name: c for c in preflight.removed(data)}
+    assert checks["Removed accounts"].passed is True
+    assert checks["Flagged too late"].passed is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("remove: [is_bott]", r"'outliers' needs column 'is_bott' of players.csv, .* did you mean 'is_bot'"),
+        ("remove: [is_bot], flagged_at: when", r"needs column 'when' of players.csv"),
+        ("remove: [is_bot], flagged_at: history", r"'flagged_at: history' is held against the day .* holds float64"),
+    ],
+)
+def test_flags_that_are_not_there_are_refused_by_name(players, rule, said):
+    with pytest.raises(DataError, match=said):
+        units.load(flags(players, rule, is_bot=False))
+
+
+def viewed():
+    """Write what forty accounts of each arm watched for two weeks before and after; a few of them like nobody else."""
+    rng, rows = np.random.default_rng(11), []
+    names = [f"{arm}{k:02d}" for arm in "ct" for k in range(40)]
+    odd = {"c00", "t00", "t01"}
+    for account in names:
+        for day in range(-14, 14):
+            minutes = 900.0 if account in odd else float(rng.gamma(3, 15)) + 10 * (account[0] == "t") * (day >= 0)
+            rows.append(
+                (account, f"{account}{day}", at(day), minutes, ("browse", "autoplay_next")[day % 2], 1 + day // 2)
+            )
+    plays = pd.DataFrame(rows, columns=["account", "session", "started_at", "watch_minutes", "initiation", "episode"])
+    show = (plays["started_at"] >= START) & (plays["episode"] < 5)
+    plays = plays.assign(title=np.where(show, "show", "x"), episode=plays["episode"].where(show).astype("Int64"))
+    accounts = pd.DataFrame({"account": names, "tenure": "old", "bot_suspect": [name in odd for name in names]})
+    return odd, {
+        "assignments": pd.DataFrame({"account": names, "arm": np.where(np.arange(80) < 40, "control", "early")}),
+        "accounts": accounts,
+        "titles": pd.DataFrame({"title": ["show", "x"], "is_launch_title": [True, False]}),
+        "plays": plays,
+        "sessions": plays[["account", "session", "started_at"]].assign(seconds_to_first_play=60.0, device="tv"),
+    }
+
+
+def chapters(data):
+    """Read what does not come from the units table, but from events."""
+    metric, viewers, card = data.launch.plan[0].metric, retention.read(data), SimpleNamespace(treatment="early")
+    return {
+        "weeks": course.frame(course.measure(data, metric, adjust=False)["all"]),
+        "since the first visit": course.frame(course.measure(data, metric, clock="visit", step_days=3)["all"]),
+        "days": course.levels(data, metric),
+        "weekdays": seasons.week(data, metric),
+        "viewers": viewers.counts,
+        "hours of the show": viewers.weeks,
+        "displacement": pd.DataFrame({"said": [detectors.displacement(data, card).detail]}),
+        "history": detectors.past._days(data, data.launch.plan[0]).reset_index(),
+    }
+
+
+def test_who_is_removed_is_in_no_chapter_that_reads_events_by_itself(tmp_path):
+    odd, frames = viewed()
+    save(frames, tmp_path / "tables")
+    text = LAUNCH.replace("28", "14").replace("[region]", "[tenure]")
+    text = "".join(line for line in text.splitlines(True) if "churn" not in line and "[show_start" not in line)
+    assigned = frames["assignments"]
+    save(frames | {"assignments": assigned[~assigned["account"].isin(odd)]}, tmp_path / "never")
+    want = chapters(opened(tmp_path, text.replace("source: tables", "source: never")))  # as if never assigned
+    everybody = chapters(opened(tmp_path, text))
+    for rule in ("impossible_above: {hours_per_account_week: 80}", "remove: [bot_suspect]"):
+        got = chapters(opened(tmp_path, f"{text}outliers: {{rule: none, {rule}}}\n"))
+        for name, frame in want.items():
+            assert len(frame), name
+            pd.testing.assert_frame_equal(got[name], frame, obj=name)
+            assert not frame.equals(everybody[name]), name
 
 
 def test_a_cap_may_be_taken_from_before_the_launch(tmp_path, tables):

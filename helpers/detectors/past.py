@@ -224,7 +224,7 @@ def _days(data: Study, p: Planned) -> pd.Series | str:
         by_day = events.aggregate(by=events["at"].date().name("day"), value=events["value"].sum()).execute()
         by_day["day"] = pd.to_datetime(by_day["day"]).dt.date
         sums.append(by_day.set_index("day")["value"].reindex(before, fill_value=0.0).astype(float))
-    accounts = float(data.assignments.count().execute())
+    accounts = float(units.drawn(data).count().execute())
     series = sums[0] / (accounts if len(sums) == 1 else sums[1])
     return "on some day there is nothing to divide by" if series.isna().any() else series
 

@@ -267,6 +267,14 @@ class Launch(Section):
                 raise PydanticCustomError(
                     "outliers", f"'impossible_above' names '{name}', which is no mean or count of the plan; {hint}"
                 )
+        measured = {base.column for m in planned.values() for measure in m.measures for base in measure.bases}
+        seen = dict.fromkeys(measured if self.data.units else (), "what the plan measures") | {self.data.arm: "the arm"}
+        for name in (r if isinstance(r, str) else r.column for r in rule.remove):
+            if name in seen:
+                raise PydanticCustomError(
+                    "outliers",
+                    f"'remove' names '{name}', {seen[name]}; name what was known of an account before it was assigned",
+                )
         for metric in (m for m in planned.values() if m.cap is not None):
             days, before = metric.window_days or self.days, self.pre_days if metric.covariates == "own" else 0
             if rule.heavy_viewers_are_target:

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from helpers.errors import did_you_mean
-from helpers.launch.entry import AsBound, Section
+from helpers.launch.entry import AsBound, Column, Section
+from helpers.launch.sampling import Exclusions
 from helpers.results import Decision
 
 Unit = Literal["region", "household", "account", "profile", "device", "session", "play", "impression"]
@@ -89,15 +90,26 @@ class Outliers(Section):
     """How extreme accounts are treated, decided before they are seen.
 
     `impossible_above` names amounts of the plan that no account can have, in the metric's unit: who has more in its
-    window is removed, in all arms and from every chapter. `caps` says of which amounts a metric's `cap` is the
-    quantile: those of all arms together, or those from before the launch. `heavy_viewers_are_target` says that the
-    launch is made for those who watch most: they stay as they are, and no metric is capped.
+    window is removed, in all arms and from every chapter. So is who meets a rule of `remove`, written as those of
+    `sampling: {exclude: …}`, such as a flag of bots. `flagged_at` names the column that says when the flag was set: one
+    set since the assignment may be the launch's doing, and that account stays in. `caps` says of which amounts a
+    metric's `cap` is the quantile: those of all arms together, or those from before the launch.
+    `heavy_viewers_are_target` says that the launch is made for those who watch most: they stay as they are, and no
+    metric is capped.
     """
 
     rule: Annotated[str, Field(min_length=1)]
     caps: Literal["pooled", "before"] = "pooled"
     heavy_viewers_are_target: bool = False
     impossible_above: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    remove: Exclusions = ()
+    flagged_at: Column | None = None
+
+    @model_validator(mode="after")
+    def _flags(self) -> Outliers:
+        if self.flagged_at and not self.remove:
+            raise PydanticCustomError("outliers", "'flagged_at' says when flags were set; name them under 'remove'")
+        return self
 
 
 class Show(Section):

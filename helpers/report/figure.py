@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from helpers.errors import ParameterError
-from helpers.report import theme
+from helpers.report import table, theme
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,7 @@ GOOD, BAD, WARN, NEUTRAL = (theme.colours()[name] for name in ("good", "bad", "w
 SERIES = tuple(theme.colours()[f"s{i}"] for i in range(1, 7))
 MANY_POINTS = 2_000
 ROWS_SHOWN = 200
+NOTHING = "Nothing to draw"  # what a chart says that has nothing to draw
 
 
 def use_theme() -> None:
@@ -75,7 +76,7 @@ class Shown:
         return theme.environment().get_template("figure.html.j2").render(chart=self)
 
     def __repr__(self) -> str:
-        return f"Chart: {self.caption} ({self.alt})"
+        return f"Chart: {self.caption} ({self.alt})" if self.svg else f"{NOTHING}: {self.note}."
 
 
 def show(chart: Figure | Axes, *, caption: str, alt: str, data: pd.DataFrame | None = None) -> Shown:
@@ -87,7 +88,8 @@ def show(chart: Figure | Axes, *, caption: str, alt: str, data: pd.DataFrame | N
         alt: what the chart shows, for those who cannot see it.
         data: the plotted numbers, offered as a table below the chart; more than 200 rows are cut, and said to be.
 
-    Points of a collection or of a line with markers beyond about 2,000 are drawn as an image inside the SVG.
+    A chart that has nothing to draw is no empty frame but a sentence that says why: `attrs["why"]` of the data. Points
+    of a collection or of a line with markers beyond about 2,000 are drawn as an image inside the SVG.
 
     Raises:
         ParameterError: the caption or the alternative text is empty.
@@ -103,6 +105,9 @@ def show(chart: Figure | Axes, *, caption: str, alt: str, data: pd.DataFrame | N
     figure = chart.get_figure(root=True) if isinstance(chart, Axes) else chart
     if figure is None:
         raise ParameterError("figure.show: these Axes belong to no figure any more")
+    if figure.axes and all(any(t.get_text().startswith(NOTHING) for t in ax.texts) for ax in figure.axes):
+        plt.close(figure)
+        return Shown(svg="", caption=caption, alt=alt, note=table.why(data))
     for artist in figure.findobj(_is_heavy):
         artist.set_rasterized(True)
     key = hashlib.sha256((caption + alt).encode()).hexdigest()[:8]
@@ -111,12 +116,12 @@ def show(chart: Figure | Axes, *, caption: str, alt: str, data: pd.DataFrame | N
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", bbox_inches="tight", dpi=160, metadata=nothing)
     plt.close(figure)
-    table, note = "", ""
+    rows, note = "", ""
     if data is not None:
-        table = data.head(ROWS_SHOWN).to_html(index=False, border=0, float_format="{:,.4g}".format, na_rep="–")
+        rows = data.head(ROWS_SHOWN).to_html(index=False, border=0, float_format="{:,.4g}".format, na_rep="–")
         if len(data) > ROWS_SHOWN:
             note = f"The first {ROWS_SHOWN} of {len(data):,} rows."
-    return Shown(svg=_themed(buffer.getvalue(), key, alt), caption=caption, alt=alt, table=table, note=note)
+    return Shown(svg=_themed(buffer.getvalue(), key, alt), caption=caption, alt=alt, table=rows, note=note)
 
 
 def _is_heavy(artist: Artist) -> bool:

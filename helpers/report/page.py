@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import unescape
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.report import readout, theme
+from helpers.report import readout, table, theme
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from helpers.report.record import Record
 
 _HEADING = re.compile(r"^# +(?:\d+ +)?(.+?)\s*$", re.MULTILINE)
+NO_TRUTH = "there is no planted truth to set beside it"
+_LAST_HEADING = re.compile(r"(.*<h\d .*?</h\d>\n?)?(.*)", re.DOTALL)
+_ABSENT = re.compile(r'<p class="absent"><em>[^:]*: (.*?)\.</em></p>')
 _PATH = re.compile(r"(?<![\w:/.~…])(?:[A-Za-z]:\\|/)(?:[^\s/\\'\":,;<>\x1b]+[/\\])+")
 
 
@@ -79,7 +83,7 @@ def render(notebook: NotebookNode, record: Record, *, siblings: Sequence[Sibling
         "page.html.j2",
         script="page.js",
         record=record,
-        cells=cells,
+        cells=_folded(cells),
         answer=_answer(notebook) if not record.error else None,
         headings=writer.headings,
         siblings=siblings,
@@ -101,6 +105,38 @@ def shorten(text: str, root: Path) -> str:
     text = re.sub(r"[/~][^\s'\"\x1b]{0,300}/site-packages/", "", text)
     text = _PATH.sub("…/", text)
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def _folded(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fold every part that has nothing to show: its heading and the reason stay, its words are there to be opened.
+
+    A part is a text with the code below it. Folded parts under one heading become one. A reason is given in full once,
+    then up to its first semicolon.
+    """
+    starts = [i for i, cell in enumerate(cells) if cell["kind"] == "text" or not i]
+    found: list[dict[str, Any]] = []
+    for start, end in zip(starts, [*starts[1:], len(cells)], strict=True):
+        part, codes = cells[start], cells[start + 1 : end]
+        reasons = [piece.get("why") for code in codes for piece in code["outputs"]]
+        if any(code["reveal"] for code in codes):
+            reasons = [why and NO_TRUTH for why in reasons]
+        if part["kind"] != "text" or not reasons or None in reasons:
+            found += cells[start:end]
+            continue
+        head, words = _LAST_HEADING.fullmatch(part["html"]).groups()  # type: ignore[union-attr]  # it matches all
+        if head:
+            found.append(part | {"html": head})
+        if not (found and found[-1]["kind"] == "absent"):
+            found.append({"kind": "absent", "reasons": {}, "html": "", "codes": [], "reveal": False})
+        found[-1]["reasons"] |= dict.fromkeys(reasons)
+        found[-1]["html"] += words
+        found[-1]["codes"] += codes
+    told: set[str] = set()
+    for cell in (cell for cell in found if cell["kind"] == "absent"):
+        reasons = [why for why in cell["reasons"] if why != table.UNKNOWN] or [table.UNKNOWN]
+        cell["reasons"] = [why.partition(";")[0] if why in told else why for why in reasons]
+        told |= set(reasons)
+    return found
 
 
 def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
@@ -131,11 +167,13 @@ def _output(output: NotebookNode, writer: _Writer) -> dict[str, str] | None:
         return {"kind": "moved", "html": ""}
     if "text/html" in data:
         html = _joined(data["text/html"])
+        if nothing := _ABSENT.search(html):
+            return {"kind": "absent", "html": html, "why": unescape(nothing[1])}
         writer.tables += "<table" in html
         html = re.sub(r"\bT_[0-9a-f]{5}(?=[_\" {#])", f"T_{writer.tables}", html)  # a Styler draws its id at random
         html = re.sub(r"<th((?: class=\"blank[^\"]*\")?) *>(?:&nbsp;)?</th>", r"<td\1></td>", html)  # heads no column
-        table = "<table" in html and "<figure" not in html
-        return {"kind": "table" if table else "html", "label": f"Table {writer.tables}", "html": html}
+        alone = "<table" in html and "<figure" not in html
+        return {"kind": "table" if alone else "html", "label": f"Table {writer.tables}", "html": html}
     if "text/markdown" in data:
         return {"kind": "text", "html": _markdown(_joined(data["text/markdown"]), writer)}
     if "image/svg+xml" in data:

@@ -109,7 +109,8 @@ class Readout:
     def to_html(self) -> str:
         """Return the answer, the scorecard of the claims and the checks as one piece of HTML with its own style."""
         shown: list[tuple[Estimate | NotEstimable, Claim | None]]
-        shown = [(claim.estimate, claim) for claim in self.claims] or [(e, None) for e in self.estimates]
+        shown = [(claim.estimate, claim) for claim in self.claims]
+        shown = shown or [(e, None) for e in self.estimates if not self._said(e)]
         levels = {e.level for e, _ in shown if isinstance(e, Estimate)}
         return (
             theme.environment()
@@ -124,6 +125,10 @@ class Readout:
                 statuses=STATUSES,
             )
         )
+
+    def _said(self, estimate: Estimate | NotEstimable) -> bool:
+        """Say whether the answer itself gives the reason why there is no estimate."""
+        return isinstance(estimate, NotEstimable) and any(estimate.reason in sentence for sentence in self.answer)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002
         return {MIME: self.to_json(), "text/html": self.to_html(), "text/plain": str(self)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from helpers.report import readout
@@ -12,6 +13,8 @@ from helpers.results import titled
 
 if TYPE_CHECKING:
     import pandas as pd
+
+UNKNOWN = "these data do not hold it, or a check of them failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +32,10 @@ class Table:
 
 
 def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, titles: Mapping[str, str] | None = None) -> Table:
-    """Write a table with the given columns, or all; a value that is missing is a dash, an empty table says so.
+    """Write a table with the given columns, or all; a value that is missing is a dash.
 
-    With `titles`, by name, the column `metric` reads in words: names are for merging, titles for people.
+    A table without rows, or of reasons alone, is a sentence that says why there is nothing to show. With `titles`, by
+    name, the column `metric` reads in words: names are for merging, titles for people.
 
     >>> import pandas as pd
     >>> print(show(pd.DataFrame({"metric": ["churn <28d>"], "diff": [0.0012345]})).html)
@@ -53,8 +57,9 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, titles: Mapp
     import pandas as pd
 
     chosen = frame if columns is None else frame.reindex(columns=list(columns))
-    if chosen.empty:
-        return Table(html="<p><em>Nothing to show: these data do not hold it.</em></p>", text="(nothing to show)")
+    if chosen.empty or ("reason" in frame and frame["reason"].map(bool).all() and frame["reason"].notna().all()):
+        html = f'<p class="absent"><em>Nothing to show: {escape(why(frame))}.</em></p>'
+        return Table(html=html, text="(nothing to show)")
     if titles and "metric" in chosen:
         chosen = chosen.assign(metric=chosen["metric"].map(lambda name: titled(name, titles)))
     mixed = [c for c in chosen if str(chosen[c].dtype) not in ("int64", "float64")]  # these know of None or NA
@@ -63,6 +68,14 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, titles: Mapp
     with pd.option_context("display.max_colwidth", None):
         html = chosen.to_html(index=False, border=0, na_rep="–", float_format=_number, formatters=formats)
     return Table(html=html, text=chosen.to_string(index=False, na_rep="–"))
+
+
+def why(frame: pd.DataFrame | None) -> str:
+    """Say why there is nothing to show: the frame's reasons, or what its maker left in `attrs["why"]`."""
+    if frame is None:
+        return UNKNOWN
+    reasons = list(dict.fromkeys(frame["reason"].dropna())) if "reason" in frame else []
+    return "; ".join(filter(None, reasons)).rstrip(".") or frame.attrs.get("why") or UNKNOWN
 
 
 def _cell(value: Any) -> Any:

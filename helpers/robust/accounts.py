@@ -46,6 +46,7 @@ class Arms:
     cap: float | None = None  # the quantile at which the plan caps the metric; the amounts are not capped
     limit: float | None = None  # the amount that this quantile is
     closed: str = ""
+    poststrata: tuple[str, ...] = ()  # whose mix the scorecard makes the same in both arms
     weights: tuple[Floats, Floats] | None = None
     strata: tuple[Codes, Codes] | None = None
     control: Floats
@@ -68,9 +69,22 @@ class Arms:
         """Say that a method counts each account once, where others count them by their weights; else nothing."""
         return "each account counts once, whatever its weight" if self.weights else ""
 
+    @property
+    def uneven(self) -> str:
+        """Say that the mix of the post-strata is left as chance made it, where the scorecard evens it out."""
+        return f"the mix of {' and '.join(self.poststrata)} is not evened out, as in 04" if self.poststrata else ""
+
     def quantile(self, share: float) -> float:
         """Find the amount that a share of all accounts, both arms together and weighted, stays at or below."""
         return quantile(self.pooled, share, self.weights)
+
+    @property
+    def why_not_amounts(self) -> str:
+        """Say why there are no heavy accounts to ask about."""
+        refusal = self.refusal()
+        if refusal:
+            return refusal.reason
+        return "every account counts at most once in a share" if self.shares else "too few accounts have an amount"
 
     def unable(self, reason: str) -> NotEstimable:
         """Say why these arms do not give a number."""
@@ -154,6 +168,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         shares=chosen.kind == "proportion",
         cap=chosen.cap,
         limit=None if chosen.cap is None else scale * units.capped_at(data)[chosen.name],
+        poststrata=tuple(data.launch.decision.poststratify),
         weights=weights,
         strata=strata,
         control=scale * control[:, 0],

@@ -12,7 +12,7 @@ from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference.regression import Robust, regress
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, nothing
 from helpers.robust import accounts, values
 from helpers.robust.accounts import Arms
 
@@ -121,7 +121,7 @@ def capped(arms: Arms, cap: float, *, level: float = 0.95, power: float = 0.8) -
     )
 
 
-def cap_at(pooled: Floats, share: float) -> float:
+def cap_at(pooled: Floats, share: float, weights: tuple[Floats, Floats] | None = None) -> float:
     """Find the amount that a share of the accounts that have something, both arms together, stays at or below.
 
     Zeros do not count: among many of them the quantile would fall to nearly nothing, and with it the metric.
@@ -129,6 +129,7 @@ def cap_at(pooled: Floats, share: float) -> float:
     Args:
         pooled: amounts of both arms, or amounts from before the launch.
         share: above 0, below 1.
+        weights: of the accounts of control and treatment, if they were drawn with unequal probabilities.
 
     Raises:
         ParameterError: the share is out of range, or nobody has anything.
@@ -140,14 +141,17 @@ def cap_at(pooled: Floats, share: float) -> float:
         raise ParameterError(f"the share of a cap is {share}, must lie between 0 and 1")
     if not (pooled > 0).any():
         raise ParameterError("there is no amount above 0, so there is nothing to cap")
-    return float(np.quantile(pooled[pooled > 0], share))
+    some = pooled > 0
+    if weights is None:
+        return float(np.quantile(pooled[some], share))
+    return accounts.quantile(pooled[some], share, (np.concatenate(weights)[some], np.empty(0)))
 
 
 def limit(arms: Arms, share: float) -> float:
     """Give the amount of a cap: the plan's own at its quantile, else `cap_at`; infinite where nobody has anything."""
     if arms.limit is not None and share == arms.cap:
         return arms.limit
-    return cap_at(arms.pooled, share) if (arms.pooled > 0).any() else np.inf
+    return cap_at(arms.pooled, share, arms.weights) if (arms.pooled > 0).any() else np.inf
 
 
 def caps(arms: Arms, shares: Sequence[float] = CAPS, *, level: float = 0.95, power: float = 0.8) -> pd.DataFrame:
@@ -167,9 +171,8 @@ def caps(arms: Arms, shares: Sequence[float] = CAPS, *, level: float = 0.95, pow
             row = {"cap": "none" if share is None else f"{share:.2%}", "at": None if share is None else at}
             row |= dict(zip(("over_control", "over_treatment"), over, strict=True))
             rows.append(row | {key: getattr(e, key) for key in ("diff", "low", "high", "p", "mde")})
-    return pd.DataFrame(
-        rows, columns=["cap", "at", "over_control", "over_treatment", "diff", "low", "high", "p", "mde"]
-    )
+    columns = ["cap", "at", "over_control", "over_treatment", "diff", "low", "high", "p", "mde"]
+    return pd.DataFrame(rows, columns=columns) if rows else nothing(arms.why_not_amounts, columns)
 
 
 def trimmed(arms: Arms, share: float = 0.2, *, level: float = 0.95, power: float = 0.8) -> Estimate | NotEstimable:
@@ -290,6 +293,7 @@ def _means(
     mean, cov, used = accounts.means(arms, control[:, None], treatment[:, None])
     method += ", weighted to the population" * (arms.weights is not None)
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
+    note = "; ".join(filter(None, [note, arms.uneven]))
     return _welch(arms, mean[:, 0], cov[:, 0, 0], np.array(arms.n), method, level=level, power=power, note=note)
 
 

@@ -13,10 +13,10 @@ from scipy import stats
 from helpers import units
 from helpers.errors import ParameterError
 from helpers.report import readout
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, nothing
 from helpers.robust import accounts, estimators, values
 from helpers.robust.accounts import Arms
-from helpers.robust.readings import Reading
+from helpers.robust.readings import NO_STORIES, Reading
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Verdict = Literal["broad", "concentrated", "cannot tell"]
 TOPS = (0.001, 0.005, 0.01)
 LEFT_OUT = (0.0, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05)
+MOST = 10.0  # times the effect: a limit beyond that says no more than that there is none
 HALF = 0.5  # of the effect: more than that from the top is concentrated
 CHOICE = "Choice of cap"
 LEAST = 10  # accounts in the top; fewer have no average worth a name
@@ -140,6 +141,8 @@ def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> 
         share, lost under a cap there (as a share); shares with their intervals, in words.
     """
     found = [s for top in tops if (s := split(arms, top, level=level)) is not None]
+    if not found:
+        return nothing(arms.why_not_amounts)
     return pd.DataFrame(
         {
             "top": [f"{s.top:.1%}" for s in found],
@@ -172,13 +175,14 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
         if isinstance(e, Estimate):
             gone = all_ - sum(kept.n)
             rows.append({"left_out": top, "accounts": gone, "diff": e.diff, "low": e.low, "high": e.high})
-    return pd.DataFrame(rows, columns=["left_out", "accounts", "diff", "low", "high"], dtype=float)
+    columns = ["left_out", "accounts", "diff", "low", "high"]
+    return pd.DataFrame(rows, columns=columns, dtype=float) if rows else nothing(arms.why_not_amounts, columns)
 
 
 def leave_out_each(stories: Mapping[str, Arms], *, level: float = 0.95) -> pd.DataFrame:
     """Leave the heaviest out of several stories; the column `story` names them."""
     parts = [leave_out(arms, level=level).assign(story=name) for name, arms in stories.items()]
-    return pd.concat(parts) if parts else pd.DataFrame(columns=["left_out", "diff", "low", "high"], dtype=float)
+    return pd.concat(parts) if parts else nothing(NO_STORIES, ["left_out", "diff", "low", "high"])
 
 
 def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = False, level: float = 0.95) -> Check:
@@ -233,7 +237,9 @@ def _words(part: Part) -> str | None:
     """Write a share with its interval; None where there is no effect to have shares of."""
     if part.share is None:
         return None
-    return f"{part.share:.0%} (between {part.low:.0%} and {part.high:.0%})".replace("-", "−")
+    low, high = (f"{end:.0%}" if abs(end) <= MOST else None for end in (part.low or 0.0, part.high or 0.0))
+    ends = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
+    return f"{part.share:.0%} ({ends if low or high else 'or anything'})".replace("-", "−")
 
 
 def concentration(data: Study, metric: str = "", treatment: str = "", *, top: float = 0.01) -> Check:
@@ -258,16 +264,21 @@ def survives_caps(data: Study, metric: str = "", treatment: str = "") -> Check:
         DataError: the metric is named, and cannot be measured on these data.
     """
     can = [p.metric for p in units.measurable(data) if p.metric.per_account]
-    if meant_for_heavy_viewers(data):
-        return Check(
-            name=CHOICE, passed=None, detail="Not asked: the launch is for those who watch most; none is capped."
-        )
-    if not metric and not any(m.kind in ("mean", "count") for m in can):
+    target = meant_for_heavy_viewers(data)
+    if not target and not metric and not any(m.kind in ("mean", "count") for m in can):
         return Check(name=CHOICE, passed=None, detail="Not asked: the plan has no amount that could be capped.")
-    return cap_choice(accounts.read(data, metric, treatment=treatment), level=1 - data.launch.error(metric))
+    level = 1 - data.launch.error(metric)
+    arms = accounts.read(data, metric, treatment=treatment)
+    return cap_choice(arms, heavy_viewers_are_target=target, level=level)
 
 
-def cap_choice(arms: Arms, caps: Sequence[float] = estimators.CAPS, *, level: float = 0.95) -> Check:
+def cap_choice(
+    arms: Arms,
+    caps: Sequence[float] = estimators.CAPS,
+    *,
+    heavy_viewers_are_target: bool = False,
+    level: float = 0.95,
+) -> Check:
     """Ask whether the conclusion of the planned mean, capped or not, would be another under another cap.
 
     It passes if the effect stands out from chance, on the same side, under every cap and without one. It fails if under
@@ -277,8 +288,12 @@ def cap_choice(arms: Arms, caps: Sequence[float] = estimators.CAPS, *, level: fl
     Args:
         arms: the accounts.
         caps: quantiles of the accounts that have something, both arms together.
+        heavy_viewers_are_target: whether the launch is made for them; then nothing is asked, as nobody is capped.
         level: confidence level of each comparison.
     """
+    if heavy_viewers_are_target:
+        detail = "Not asked: the launch is for those who watch most; none is capped."
+        return Check(name=CHOICE, passed=None, detail=detail)
     if arms.shares:
         return Check(name=CHOICE, passed=None, detail="Not asked: a share has no amounts that could be capped.")
     if refusal := arms.refusal():

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, nothing
 from helpers.robust import bootstrap, estimators, quantiles, ranks
 from helpers.robust.accounts import Arms
+
+NO_STORIES = "there are no amounts to invent launches with: a share has none, or hardly anybody in control has any"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,14 +135,16 @@ def side_by_side(
             columns[f"{story}: {key}"] = [float(f"{x:.2g}") for x in numbers]
         found.append([story * (getattr(r.estimate, "p", 1.0) < 1 - level) for r in answers])
     finds = [" and ".join(filter(None, names)) or "neither" for names in zip(*found, strict=True)]
-    return pd.DataFrame(columns | {"finds that": finds} if stories else {})
+    return pd.DataFrame(columns | {"finds that": finds}) if stories else nothing(NO_STORIES)
 
 
 def curve(arms: Arms, *, level: float = 0.95) -> pd.DataFrame:
     """Compare the arms along their quantiles; without rows where no effect may be read from them, and for shares."""
-    nothing = np.empty(0)
-    pair = (nothing, nothing) if arms.refusal() or arms.shares else (arms.control, arms.treatment)
-    return quantiles.curve(*pair, level=level)
+    none = np.empty(0)
+    pair = (none, none) if arms.refusal() or arms.shares else (arms.control, arms.treatment)
+    found = quantiles.curve(*pair, level=level)
+    found.attrs["why"] = arms.why_not_amounts
+    return found
 
 
 def resampled(
@@ -167,6 +171,12 @@ def resampled(
 def _noted(e: Estimate | NotEstimable, said: str) -> Estimate | NotEstimable:
     """Add to what the reader of an estimate must know."""
     return replace(e, note="; ".join(filter(None, [e.note, said]))) if isinstance(e, Estimate) else e
+
+
+def questions(answers: Sequence[Reading]) -> pd.DataFrame:
+    """Lay out what each method estimates; without rows where there is one alone, as of a share."""
+    columns = ["method", "what it estimates", "note"]
+    return to_frame(answers)[columns] if len(answers) > 1 else nothing("of a share there is only the mean", columns)
 
 
 def to_frame(answers: Sequence[Reading]) -> pd.DataFrame:

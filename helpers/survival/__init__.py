@@ -20,7 +20,7 @@ from helpers import units
 from helpers.errors import ParameterError
 from helpers.metrics import CATALOGUE, Metric
 from helpers.moments import WEIGHT
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, nothing
 from helpers.survival.hazards import HazardRatio, LogRank, hazard_ratio, log_rank
 from helpers.survival.kaplan_meier import Tally, counted, curve, restricted_mean, surviving, watched
 from helpers.units import STRATUM, Cell, query
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from helpers.study import Study
 
 MOST_TIMES = 10_000  # distinct times that are kept apart; more are rounded to as many even steps
+NO_TIMES = "no metric of the launch is the time until an event, or a check of the data failed"
 CURVE = ["arm", "time", "survival", "low", "high", "at_risk"]
 READINGS = ["reading", "value", "low", "high", "p", "note"]
 
@@ -99,7 +100,7 @@ def curves(
         raise ParameterError(f"metric {metric.name!r} is a {metric.kind}; a curve is drawn of kind time_to_event")
     pair = _pair(data, metric, treatment, checks)
     if pair is None:
-        return pd.DataFrame(columns=CURVE)
+        return nothing(NO_TIMES, CURVE)
     times = np.unique(np.concatenate([a.time for a in pair.values()]))
     if metric.event is None:
         at = metric.numerator.scale * np.arange((metric.window_days or data.launch.days) + 1.0)
@@ -122,7 +123,7 @@ def readings(
     metric = metric or timed(data)
     pair = _pair(data, metric, treatment, checks)
     if pair is None:
-        return pd.DataFrame(columns=READINGS)
+        return nothing(NO_TIMES, READINGS)
     control, treated = pair.values()
     level, end = 1 - data.launch.error(metric.name), metric.horizon or watched([control, treated])
     mean = restricted_mean(control, treated, horizon=end, level=level)

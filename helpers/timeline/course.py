@@ -21,7 +21,7 @@ from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import Form
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
-from helpers.results import Check, Estimate, NotEstimable, closed
+from helpers.results import Check, Estimate, NotEstimable, closed, nothing
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -239,7 +239,7 @@ def frame(course: Course | NotEstimable) -> pd.DataFrame:
     import pandas as pd
 
     if isinstance(course, NotEstimable):
-        return pd.DataFrame(columns=_FRAME)
+        return nothing(course.reason, _FRAME)
     se = np.sqrt(np.diag(course.effect_cov))
     half, band = stats.norm.isf((1 - course.level) / 2) * se, joint_quantile(course.effect_cov, course.level) * se
     lines = [course.effect + shift for shift in (0.0, -half, half, -band, band)]
@@ -261,8 +261,8 @@ def levels(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
 
     launch, names = data.launch, [f"x{i}" for i in range(len(metric.measures))]
     post, pre = launch.days // step_days, launch.pre_days // step_days
-    if _obstacle(data, metric, "assignment", post):
-        return pd.DataFrame(columns=["arm", "from_day", "value", "low", "high"])
+    if why := _obstacle(data, metric, "assignment", post):
+        return nothing(why, ["arm", "from_day", "value", "low", "high"])
     parts = []
     for nth, measure_ in enumerate(metric.measures):
         daily = units.daily(data, measure_).mutate(period=(_.day / step_days).floor().cast("int64"))
@@ -339,8 +339,8 @@ def _obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
         return reason
     if any(m.agg == "any" for m in metric.measures):
         return (
-            "it asks whether an account ever did something within the window: the weeks of such a share do not add up "
-            "to it, and fall once everybody has; ask a sum or a count, such as days on which it was done"
+            "the metric asks whether an account ever did something within the window: the weeks of such a share do not add "
+            "up to it, and fall once everybody has; ask a sum or a count, such as days on which it was done"
         )
     adds_up = [m.agg in _ADDS_UP and m.simple and not (m.gap_minutes or m.calendar_days) for m in metric.measures]
     if metric.kind in ("quantile", "time_to_event") or not all(adds_up):

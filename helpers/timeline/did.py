@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, nothing
 from helpers.timeline.course import Course, contrast, full_rank, joint_quantile, mean_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def arms(course: Course | NotEstimable, names: Sequence[str]) -> pd.DataFrame:
 
     columns = ["arm", "from_day", "value", "low", "high"]
     if isinstance(course, NotEstimable):
-        return pd.DataFrame(columns=columns)
+        return nothing(course.reason, columns)
     z = float(stats.norm.isf((1 - course.level) / 2))
     half = z * np.sqrt(np.diagonal(course.cov, axis1=1, axis2=2))
     rows = zip(names, course.mean, course.mean - half, course.mean + half, strict=True)

@@ -12,7 +12,7 @@ from scipy import optimize, special, stats
 
 from helpers.errors import ParameterError
 from helpers.report.readout import describe
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, nothing
 from helpers.timeline.course import LOG_RATIO, Course, contrast, full_rank, mean_of
 
 if TYPE_CHECKING:
@@ -261,6 +261,8 @@ def outlook(course: Course | NotEstimable, *, days: Sequence[int]) -> pd.DataFra
     """
     import pandas as pd
 
+    if isinstance(course, NotEstimable):
+        return nothing(course.reason, ["what", "effect", "low", "high", "note"])
     settled = decay(course)
     rows: list[dict[str, object]] = []
     if isinstance(settled, NotEstimable):
@@ -285,7 +287,7 @@ def outlook(course: Course | NotEstimable, *, days: Sequence[int]) -> pd.DataFra
                 }
             )
     frame = pd.DataFrame(rows).reindex(columns=["what", "effect", "low", "high", "note"])
-    if isinstance(course, Course) and course.unit == LOG_RATIO:
+    if course.unit == LOG_RATIO:
         frame[["effect", "low", "high"]] = np.expm1(frame[["effect", "low", "high"]].astype(float))
     return frame
 
@@ -354,6 +356,8 @@ def verdict(
     worse, moves = good * moved.diff > 0, not moved.low <= 0 <= moved.high
 
     def say(passed: bool | None, detail: str) -> Check:
+        if finishing and finishing.detail not in detail:
+            detail += f" What counts for a limited series is who finishes. {finishing.detail}"
         return Check(name=name, passed=passed, detail=detail, p=moved.p)
 
     if moves and worse and finishing:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from helpers import cache, simulate
 from helpers.errors import ParameterError
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, nothing
 from helpers.timeline import fading
 from helpers.timeline.course import Course, relative
 
@@ -30,6 +30,7 @@ IDEAS = {  # scenario: what its effect does
     "homepage_optimistic+honeymoon": "is twice as large at first, and settles",
     "show_premiere+honeymoon": "ends with the show",
 }
+NOT_FOLLOWED = "no forecast could be made of this launch, so that none is tried elsewhere"
 WEEKS = 13  # for which launches are followed: 91 days
 ACCOUNTS = 5_000  # lived through with and without each idea
 SEED = 20261121
@@ -118,6 +119,8 @@ def held(
         launches' limits), covers (share of the launches whose interval holds the truth).
     """
     rng, rows = np.random.default_rng(seed), []
+    if not ideas:
+        return nothing(NOT_FOLLOWED, ["effect", "forecast", "truth", "low", "high", "covers"])
     for idea in ideas:
         followed = follow(idea, accounts=accounts, weeks=max(*weeks, WEEKS), seed=seed)
         drawn = [relative(followed.launch(n, rng)) for _ in range(launches)]
@@ -145,7 +148,7 @@ def agreement(
     """
     columns = ["launches", "differed", "recall", "called", "precision"]
     if not ideas:
-        return pd.DataFrame(columns=columns)
+        return nothing(NOT_FOLLOWED, columns)
     rng = np.random.default_rng(seed)
     lived = [follow(idea, accounts=ACCOUNTS, weeks=WEEKS, seed=SEED) for idea in ideas]
     said = np.zeros((launches, 2))

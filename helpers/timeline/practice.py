@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.inference.regression import regress
-from helpers.results import NotEstimable
+from helpers.results import NotEstimable, nothing
 from helpers.timeline import clusters, did, factorial, geo
 from helpers.timeline.course import Course
 
@@ -91,7 +91,7 @@ def false_alarms(
         A row for each: errors, alpha (how often it may be), false alarms (a share of the runs), runs.
     """
     if isinstance(asked, NotEstimable):
-        return pd.DataFrame()
+        return nothing(asked.reason)
     region = np.repeat(np.arange(regions), accounts)
     campaign = {"campaign": (region % 2).astype(float)}
 
@@ -116,7 +116,7 @@ def busy_season(
         effect, diff, low, high, mde, planted, covered.
     """
     if isinstance(asked, NotEstimable):
-        return pd.DataFrame()
+        return nothing(asked.reason)
     ways = did.three_ways(season(rng, n=n, effect=effect, busier=busier, level=asked.level))
     return factorial.differences([e for e in ways if not isinstance(e, NotEstimable)], [effect] * 3)
 
@@ -138,7 +138,7 @@ def two_by_two(
         effect, diff, low, high, mde, planted, covered.
     """
     if isinstance(asked, NotEstimable):
-        return pd.DataFrame()
+        return nothing(asked.reason)
     rows = four_groups(rng, n=n, show=show, marketing=marketing, interaction=interaction)
     found = factorial.two_by_two(rows, factors=("show", "marketing"), outcome="hours", level=asked.level)
     return factorial.differences(found, [show + interaction / 2, marketing + interaction / 2, interaction])
@@ -153,7 +153,7 @@ def adjusted(
         model, value, se, low, high, p, planted.
     """
     if isinstance(asked, NotEstimable):
-        return pd.DataFrame()
+        return nothing(asked.reason)
     seen = impressions(rng, n=n, direct=direct, by_impressions=by_impressions)
     column = {name: seen[name].to_numpy(dtype=float) for name in seen.columns}
     known = {"treated": column["treated"]}
@@ -185,9 +185,8 @@ def campaign(
     """
     columns = ["day", "value", "low", "high"]
     if isinstance(asked, NotEstimable):
-        none = pd.DataFrame()
-        words = f"Not simulated, because the chapter's question could not be asked: {asked.reason}."
-        return Campaign(gap=pd.DataFrame(columns=columns), words=words, methods=none, tried=none)
+        none = nothing(asked.reason, columns)
+        return Campaign(gap=none, words=f"Not simulated: {asked.reason}.", methods=none, tried=none)
     panel = signups(rng, lift=lift, shock=shock, start=start)
     own, double = panel["region 01"], geo.synthetic(panel, "region 01", start)
     return Campaign(

@@ -17,7 +17,7 @@ from helpers.clock import seconds
 from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Metric
 from helpers.report.readout import describe, digits, number
-from helpers.results import SUCCESS, Check, Estimate, NotEstimable
+from helpers.results import SUCCESS, Check, Estimate, NotEstimable, nothing
 from helpers.segments import Attribute
 from helpers.timeline import course, did
 
@@ -139,7 +139,7 @@ def week(data: Study, metric: Metric) -> pd.DataFrame:
     """
     import pandas as pd
 
-    launch, none = data.launch, pd.DataFrame(columns=["weekday", "index"])
+    launch, none = data.launch, nothing("the data hold no times of it, or fewer than two weeks", ["weekday", "index"])
     if UNITS_TABLE in data.tables or metric.numerator.agg not in ("sum", "count") or units.why_not(data, metric):
         return none
     events = units.near(data, metric.numerator)
@@ -207,9 +207,10 @@ def tests(places: Sequence[Attribute]) -> pd.DataFrame:
          "p_adjusted": a.p_adjusted}
         for a, v in zip(places, ends, strict=True)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["metric", "lowest", "highest", "p", "p_adjusted"]).astype(
-        {"p": float, "p_adjusted": float}
-    )
+    columns = ["metric", "lowest", "highest", "p", "p_adjusted"]
+    if not rows:
+        return nothing(segments.NO_GROUPS, columns)
+    return pd.DataFrame(rows, columns=columns).astype({"p": float, "p_adjusted": float})
 
 
 def compared(

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from ibis import _
 
-from helpers import cache, clock, logs, metrics, schema, study
+from helpers import cache, clock, logs, metrics, sampling, schema, study
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
@@ -26,7 +26,7 @@ from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT
 from helpers.study import Study
 from helpers.units import query
-from helpers.units.query import STRATUM, Cell, anchor, design, drawn, impossible, limits, near, values
+from helpers.units.query import STRATUM, Cell, anchor, design, drawn, flagged, impossible, limits, near, values
 
 __all__ = [
     "MOST_LEVELS",
@@ -43,6 +43,7 @@ __all__ = [
     "distribution",
     "drawn",
     "faults",
+    "flagged",
     "impossible",
     "kept",
     "limits",
@@ -349,18 +350,35 @@ def capped_at(data: Study, table: ibis.Table | None = None) -> dict[str, float]:
 
     It is the quantile among the accounts that have something, both arms together: before the launch where its plan says
     so, else in the window of the metric. Zeros do not count, because among many of them the quantile would fall to
-    nearly nothing; it is infinite where nobody has anything. Accounts count equally, whatever their weight.
+    nearly nothing; it is infinite where nobody has anything. Accounts that were drawn with unequal probabilities count
+    by their weights, so that it is the quantile of the population: the least amount at which the share is reached.
     """
     table = load(data) if table is None else table
     rule = data.launch.outliers
-    metrics = [p.metric for p in measurable(data) if p.metric.cap is not None]
-    asked = {}
-    for metric in metrics:
+    asked: dict[str, tuple[Any, float]] = {}
+    for metric in (p.metric for p in measurable(data)):
+        if metric.cap is None:
+            continue
         past = rule is not None and rule.caps == "before"
         top = table[metric.numerator.name("pre") if past else metric.numerator.name("post", metric.window_days)]
-        asked[metric.name] = top.quantile(metric.cap, where=top > 0)
-    found = table.aggregate(**asked).execute().iloc[0] if asked else pd.Series(dtype=float)
+        asked[metric.name] = top, metric.cap
+    if asked and WEIGHT in design(data):
+        ends = table.aggregate(least=table[WEIGHT].min(), most=table[WEIGHT].max()).execute().iloc[0]
+        if ends["most"] > ends["least"] * (1 + 1e-9):
+            return {name: _weighted_quantile(table, top, share) for name, (top, share) in asked.items()}
+    plain = {name: top.quantile(share, where=top > 0) for name, (top, share) in asked.items()}
+    found = table.aggregate(**plain).execute().iloc[0] if plain else pd.Series(dtype=float)
     return {str(name): float(np.nan_to_num(at, nan=np.inf)) for name, at in found.astype(float).items()}
+
+
+def _weighted_quantile(table: ibis.Table, top: Any, share: float) -> float:
+    """Find the least amount above 0 that a weighted share of those that have any stays at or below."""
+    by_amount = table.select(amount=top, weight=table[WEIGHT]).filter(_.amount > 0)
+    by_amount = by_amount.aggregate(by="amount", weight=_.weight.sum())
+    order = ibis.window(order_by="amount", preceding=None, following=0)
+    reached = by_amount.mutate(so_far=_.weight.sum().over(order) / _.weight.sum().over())
+    found = reached.filter(_.so_far >= share - 1e-12).amount.min().execute()
+    return float("inf") if found is None or np.isnan(found) else float(found)
 
 
 def _capped(data: Study, table: ibis.Table) -> ibis.Table:
@@ -430,7 +448,7 @@ def told(data: Study, what: str, tell: Callable[[], Any], *, code: Iterable[Modu
 
 def _place(data: Study, what: str = "units", *facts: object, code: Iterable[ModuleType] = ()) -> Path:
     """Say where something read from these data is kept: its name tells launch, data, facts and code."""
-    made_by = (metrics, sys.modules[__name__], logs, schema, study, *code)
+    made_by = (metrics, sampling, sys.modules[__name__], logs, schema, study, *code)
     return (
         cache.folder() / what / f"{cache.key(data.launch.content_hash, data.fingerprint, *facts, code=made_by)}.parquet"
     )

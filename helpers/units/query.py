@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import ibis
 from ibis import _
 
-from helpers import clock, schema
+from helpers import clock, sampling, schema
 from helpers.errors import DataError, did_you_mean
 from helpers.metrics import UNITS_TABLE, After, Condition, Measure, Metric, Window
 from helpers.moments import WEIGHT
@@ -224,9 +224,49 @@ def impossible(data: Study) -> ibis.Table | None:
     return table.filter(reduce(lambda one, other: one | other, over)).select("account", "arm")
 
 
+def flagged(data: Study) -> ibis.Table | None:
+    """Open account, arm and `late` of those who meet a rule by which the launch removes accounts; None without a rule.
+
+    `late` says that the flag is not known to have been set before the account was assigned: the launch may have made
+    it, and such an account stays in. The rule does not see the arm.
+
+    Raises:
+        DataError: a rule, or `flagged_at`, names a column that is not there or holds no times.
+    """
+    rule, rows = data.launch.outliers, data.assignments
+    if rule is None or not rule.remove:
+        return None
+    own, needed = data.tables.get(UNITS_TABLE), [r if isinstance(r, str) else r.column for r in rule.remove]
+    needed += [rule.flagged_at] if rule.flagged_at else []
+    frame = data.table("accounts") if own is None else own
+    for name in needed:
+        if name not in frame.columns:
+            where = "'accounts'" if own is None else data.launch.data.units
+            hint = did_you_mean(name, frame.columns)
+            raise DataError(
+                f"{data.launch.name}: 'outliers' needs column {name!r} of {where}, which is not there; {hint}"
+            )
+    if own is None:
+        beside = frame.select(account=_.account.cast(rows.account.type()), **{c: frame[c] for c in set(needed)})
+        rows = rows.drop(*(c for c in set(needed) if c in rows.columns)).inner_join(beside, "account")
+    late: Any = ibis.literal(False)
+    if rule.flagged_at:
+        time = rows[rule.flagged_at]
+        if not (time.type().is_temporal() and (data.launch.dates or "assigned_at" in rows.columns)):
+            raise DataError(
+                f"{data.launch.name}: 'flagged_at: {rule.flagged_at}' is held against the day of the assignment; it "
+                f"holds {time.type()}, and needs days or times, and the launch 'dates'"
+            )
+        late = ~(time.cast("timestamp('UTC')") < anchor(data)).fill_null(False)
+    left = sampling.eligible(rows, rule.remove)
+    return rows.mutate(late=late).anti_join(left, "account").select("account", "arm", "late")
+
+
 def drawn(data: Study) -> ibis.Table:
-    """Open the assigned accounts, with the weight and stratum that they were drawn with, without impossible ones."""
+    """Open the assigned accounts, with weight and stratum, without the impossible and those that the launch removes."""
     rows, columns = data.assignments, design(data)
+    if (gone := flagged(data)) is not None:
+        rows = rows.anti_join(gone.filter(~_.late), "account")
     if (gone := impossible(data)) is not None:
         rows = rows.anti_join(gone, "account")
     own = UNITS_TABLE in data.tables
