@@ -83,7 +83,8 @@ def decisive(launch: Launch) -> dict[str, str]:
     if launch.outliers and launch.outliers.remove:
         found["who is removed"] = removed(launch.outliers)
     if launch.outliers and launch.outliers.heavy_viewers_are_target:
-        found["the target"] = "those who watch most"
+        by = f", by {launch.outliers.heavy_by}" if launch.outliers.heavy_by else ""
+        found["the target"] = f"those who watch most{by}"
     if launch.outliers and launch.outliers.caps != "pooled" and any(p.metric.cap for p in launch.plan):
         found["the amounts that caps are taken from"] = "those before the launch"
     if launch.show:

@@ -275,6 +275,13 @@ class Launch(Section):
                     "outliers",
                     f"'remove' names '{name}', {seen[name]}; name what was known of an account before it was assigned",
                 )
+        past = {str(m.column) for one in planned.values() if one.covariates != "own" for m in one.covariates}
+        if rule.heavy_by and rule.heavy_by not in past:
+            raise PydanticCustomError(
+                "outliers",
+                f"'heavy_by' names '{rule.heavy_by}', which is no covariate of the plan; "
+                f"{did_you_mean(rule.heavy_by, past)}",
+            )
         for metric in (m for m in planned.values() if m.cap is not None):
             days, before = metric.window_days or self.days, self.pre_days if metric.covariates == "own" else 0
             if rule.heavy_viewers_are_target:

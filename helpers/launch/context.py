@@ -95,12 +95,13 @@ class Outliers(Section):
     set since the assignment may be the launch's doing, and that account stays in. `caps` says of which amounts a
     metric's `cap` is the quantile: those of all arms together, or those from before the launch.
     `heavy_viewers_are_target` says that the launch is made for those who watch most: they stay as they are, and no
-    metric is capped.
+    metric is capped; `heavy_by` names which of several covariates says who they were before the launch.
     """
 
     rule: Annotated[str, Field(min_length=1)]
     caps: Literal["pooled", "before"] = "pooled"
     heavy_viewers_are_target: bool = False
+    heavy_by: Column | None = None
     impossible_above: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     remove: Exclusions = ()
     flagged_at: Column | None = None

@@ -32,9 +32,10 @@ class Arms:
     """Two arms of accounts on one metric, in its own unit and without any cap.
 
     `control` (n,) and `treatment` (m,) hold one amount per account; `control_before` (n, b) and `treatment_before`
-    (m, b) what was measured of it before the launch, with b = 0 where nothing was. `weights` ((n,), (m,)) say for how
-    many each one stands where they were drawn with unequal probabilities, `strata` ((n,), (m,)) within which strata;
-    both are None otherwise. `closed` says why no effect may be read from them, or nothing.
+    (m, b) what was measured of it before the launch, with b = 0 where nothing was; `heavy_by` is the column of these
+    that says who was heavy, None where that is not said. `weights` ((n,), (m,)) say for how many each one stands where
+    they were drawn with unequal probabilities, `strata` ((n,), (m,)) within which strata; both are None otherwise.
+    `better` is empty where neither way is. `closed` says why no effect may be read from them, or nothing.
     """
 
     metric: str
@@ -46,6 +47,7 @@ class Arms:
     cap: float | None = None  # the quantile at which the plan caps the metric; the amounts are not capped
     limit: float | None = None  # the amount that this quantile is
     closed: str = ""
+    heavy_by: int | None = 0
     poststrata: tuple[str, ...] = ()  # whose mix the scorecard makes the same in both arms
     weights: tuple[Floats, Floats] | None = None
     strata: tuple[Codes, Codes] | None = None
@@ -141,6 +143,9 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
     outcome = chosen.numerator
     past = [m for m in units.covariates(data, chosen) if chosen.denominator is None]
     columns = [outcome.name("post", chosen.window_days), *(m.name("pre") for m in past)]
+    named = [m.column for m in past]
+    by = launch.outliers.heavy_by if launch.outliers else None
+    only = 0 if chosen.covariates == "own" or len(past) < 2 else None
     if len(set(columns)) < len(columns) or any(m.table == UNITS_TABLE and m == outcome for m in past):
         raise ParameterError(f"a covariate of {chosen.name} is the outcome itself; name one from before")
     names, table = (launch.arms.control, treatment), units.load(data)
@@ -161,10 +166,11 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         scale = outcome.scale
     return Arms(
         metric=chosen.name,
-        title=chosen.title,
+        title=chosen.title if chosen.denominator is None else f"{chosen.title}, its numerator",
         unit=chosen.unit if chosen.denominator is None else "",
         names=names,
-        better=chosen.better,
+        better=chosen.better if chosen.denominator is None else "",
+        heavy_by=(named.index(by) if by in named else None) if by else only,
         shares=chosen.kind == "proportion",
         cap=chosen.cap,
         limit=None if chosen.cap is None else scale * units.capped_at(data)[chosen.name],

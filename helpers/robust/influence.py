@@ -16,7 +16,7 @@ from helpers.report import readout
 from helpers.results import Check, Estimate, NotEstimable, nothing
 from helpers.robust import accounts, estimators, values
 from helpers.robust.accounts import Arms
-from helpers.robust.readings import NO_STORIES, Reading
+from helpers.robust.readings import NO_STORIES, Reading, middle
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -186,11 +186,12 @@ def leave_out_each(stories: Mapping[str, Arms], *, level: float = 0.95) -> pd.Da
 
 
 def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = False, level: float = 0.95) -> Check:
-    """Ask whether more than half of the effect comes from the heaviest accounts.
+    """Ask whether more than half of the effect comes from the heaviest accounts, or the middle moved the other way.
 
     It passes where the effect is broad, or concentrated in those for whom the launch was made; fails where a few
-    accounts carry what is told of all; and is open (None) where these data cannot tell. It concerns how the effect is
-    told and whether it will repeat, not whether the data may be read.
+    accounts carry what is told of all, or where the median surely lies on the other side: then the mean is not what
+    most accounts have. It is open (None) where these data cannot tell. It concerns how the effect is told and whether
+    it will repeat, not whether the data may be read.
     """
     passed, detail = _asked(arms, top, heavy_viewers_are_target, level)
     return Check(name="Concentration", passed=passed, detail=detail)
@@ -215,18 +216,37 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
     brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of the effect"
     beyond = f"{_words(found.beyond)} of the effect would be lost if no account counted for more than {limit}"
     if found.verdict == "broad":
+        half = middle(arms, level=level)
+        if not target and isinstance(half, Estimate) and (half.high < 0 < found.effect or found.effect < 0 < half.low):
+            return False, f"Not shared: the mean came out {_way(found.effect)}, but {_lies(arms, half)}."
         return True, f"Broad: {beyond}."
     if found.verdict == "cannot tell":
         return None, f"Cannot tell: {brought}; {beyond}."
     if target:
         return True, f"Concentrated, as intended: {brought}, and the launch was made for them."
-    way = "gained" if gain(arms, found.effect) else "lost"
-    return False, f"Concentrated: {brought}. What the average account {way}, most accounts did not."
+    way = {"gain": "What the average account gained", "loss": "What the average account lost"}
+    return (
+        False,
+        f"Concentrated: {brought}. {way.get(called(arms, found.effect), 'How the average moved')}, most did not.",
+    )
 
 
-def gain(arms: Arms, effect: float) -> bool:
-    """Say whether an effect goes the way that is better for its metric."""
-    return (effect > 0) == (arms.better == "higher")
+def _way(effect: float) -> str:
+    return "higher" if effect > 0 else "lower"
+
+
+def _lies(arms: Arms, half: Estimate) -> str:
+    """Say where the middle of the accounts lies."""
+    size = readout.describe(half, arms.unit)
+    unit = f" {arms.unit}" if arms.unit else ""
+    between = f"between {size['low']} and {size['high']}"
+    way = f"lies {_way(half.diff)}" if half.low > 0 or half.high < 0 else "cannot be told to have moved"
+    return f"the middle of the accounts {way}: {size['change']}{unit} ({between})"
+
+
+def called(arms: Arms, effect: float) -> str:
+    """Name an effect by the way that is better for its metric: a gain, a loss, or only an effect where neither is."""
+    return "effect" if not arms.better else "gain" if (effect > 0) == (arms.better == "higher") else "loss"
 
 
 def _percent(share: float) -> str:
@@ -306,7 +326,7 @@ def cap_choice(
     if not side[0]:
         detail = "Not asked: as planned, the difference does not stand out from chance."
         return Check(name=CHOICE, passed=None, detail=detail)
-    which, failed, weak = "gain" if gain(arms, found[0]) else "loss", [], []
+    which, failed, weak = called(arms, found[0]), [], []
     for i, limit in enumerate(limits[1:], start=1):
         name = f"capped at {limit:,.4g} {arms.unit}".rstrip() if np.isfinite(limit) else "without a cap"
         pair = np.zeros((2, len(limits)))
@@ -340,11 +360,12 @@ def meant_for_heavy_viewers(data: Study) -> bool:
 def audience(arms: Arms, share_of_accounts: float = 0.1) -> Arms | None:
     """Keep those who were the heaviest before the launch: the target audience, chosen by what it could not touch.
 
-    The limit is one amount for both arms. None where the data have no past, or where nobody stands out in it.
+    The limit is one amount for both arms. None where the data have no past, where several columns hold it and none is
+    named (an age does not say who was heavy), or where nobody stands out in it.
     """
-    if not arms.control_before.shape[1]:
+    if arms.heavy_by is None or not arms.control_before.shape[1]:
         return None
-    before = arms.control_before[:, 0], arms.treatment_before[:, 0]
+    before = arms.control_before[:, arms.heavy_by], arms.treatment_before[:, arms.heavy_by]
     limit = accounts.quantile(np.concatenate(before), 1 - share_of_accounts, arms.weights)
     kept = arms.where(*(b > limit for b in before))
     return kept if min(kept.n) > 1 else None
@@ -376,7 +397,11 @@ def primary(
     heavy = Reading(
         name="mean of the heaviest tenth before",
         estimand="what the tenth gains that was heaviest before the launch",
-        estimate=arms.unable("the data do not say who was heavy before the launch")
+        estimate=arms.unable(
+            "several covariates are known from before; 'outliers: {heavy_by: …}' says which tells who was heavy"
+            if arms.heavy_by is None
+            else "the data do not say who was heavy before the launch"
+        )
         if target is None
         else estimators.mean(target, level=level),
     )
@@ -389,8 +414,14 @@ def primary(
     ]
 
 
-def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target: bool = False) -> tuple[str, str, str]:
-    """Say in three plain sentences who brings the effect, what the primary reading is, and what to do."""
+def answer(
+    arms: Arms, found: Check, first: Reading, choice: Check | None = None, *, heavy_viewers_are_target: bool = False
+) -> tuple[str, str, str]:
+    """Say in three plain sentences who brings the effect, what the primary reading is, and what to do.
+
+    `choice` is what `cap_choice` found. That no more than half hangs on the heaviest does not say that most accounts
+    moved, so the middle of the accounts is told beside it; who moved, and which way, is in no comparison of two crowds.
+    """
     e = first.estimate
     title = f"{arms.title or arms.metric} ({e.metric.removeprefix(f'{arms.metric}: ')})"
     which = "effect"
@@ -400,13 +431,15 @@ def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target
         size = readout.describe(e, "share" if arms.shares else arms.unit)
         unit = "percentage points" if arms.shares else arms.unit
         way = "a rise" if e.low > 0 else "a fall" if e.high < 0 else "neither a rise nor a fall"
-        which = "gain" if gain(arms, e.diff) else "loss"
-        way += f", and so a {which}," * (e.low > 0 or e.high < 0)
+        which = called(arms, e.diff)
+        way += f", and so a {which}," * (which != "effect" and (e.low > 0 or e.high < 0))
         told = (
             f"{title}: {size['change']} {unit}".rstrip() + f" (between {size['low']} and {size['high']}); "
             f"by this measure {way} stands out from chance."
         )
-    if found.passed is None:
+    if found.passed is None and isinstance(e, NotEstimable):
+        act = "There is nothing to quote, and more accounts of the same kind would not change that."
+    elif found.passed is None:
         act = "Quote the plain mean and the capped mean together, and say that more accounts are needed to tell."
     elif arms.shares:
         act = "Read the share as it is; this chapter is about amounts, and the plan has none that these data hold."
@@ -414,8 +447,14 @@ def answer(arms: Arms, found: Check, first: Reading, *, heavy_viewers_are_target
         act = f"Do not tell it as a {which} for everybody: find out who the few are, and whether it happens again."
     elif heavy_viewers_are_target and found.detail.startswith("Concentrated"):
         act = f"Judge it by what these viewers {'gain' if which != 'loss' else 'lose'}, and keep every one of them in."
+    elif choice is not None and choice.passed is False:
+        act = "Quote it with a cap and without: how large it is hangs on that choice."
+    elif isinstance(e, NotEstimable) or isinstance(half := middle(arms, level=e.level), NotEstimable):
+        act = "No more than half of it hangs on the heaviest accounts; whether the middle moved cannot be told."
+    elif half.low > 0 < e.diff or half.high < 0 > e.diff:
+        act = f"The plain mean may be read as it is; {_lies(arms, half)}. How many gained, two crowds cannot say."
     else:
-        act = "The result speaks for most accounts: the plain mean may be read as it is."
+        act = f"Read the plain mean as the service's; {_lies(arms, half)}, so that it may not be most accounts'."
     return found.detail, told, act
 
 

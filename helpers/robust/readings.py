@@ -53,10 +53,6 @@ def readings(
     """
     unit = arms.unit or "unit"
     limit = estimators.limit(arms, cap)
-    median: Estimate | NotEstimable | None = arms.refusal()
-    if median is None:
-        (median,) = quantiles.difference(arms.control, arms.treatment, [0.5], metric=arms.metric, level=level)
-        median = _noted(median, arms.once)
     exponent = estimators.box_cox(arms, offset)
     power = (
         arms.unable("amounts below 0 have no power mean")
@@ -75,7 +71,11 @@ def readings(
             f"the average of the middle {1 - 2 * trim:.0%} of each arm, whoever they are",
             estimators.trimmed(arms, trim, level=level),
         ),
-        ("median", "the height of the middle of each distribution, not the change of a typical account", median),
+        (
+            "median",
+            "the height of the middle of each distribution, not the change of a typical account",
+            middle(arms, level=level),
+        ),
         (
             "rank test (Brunner-Munzel)",
             "the chance that a treated account has more than a control account, beside one half",
@@ -116,6 +116,14 @@ def readings(
         ]
     told = answers[:1] if arms.shares else answers
     return [Reading(name=name, estimand=estimand, estimate=e) for name, estimand, e in told]
+
+
+def middle(arms: Arms, *, level: float = 0.95) -> Estimate | NotEstimable:
+    """Compare the medians of two arms, each account counting once."""
+    if refusal := arms.refusal():
+        return refusal
+    (median,) = quantiles.difference(arms.control, arms.treatment, [0.5], metric=arms.metric, level=level)
+    return _noted(median, arms.once)
 
 
 def side_by_side(
