@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, replace
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import ibis
@@ -21,6 +24,7 @@ ATTRIBUTES = ("device", "region", "country", "tenure", "age_band", "engagement")
 IMPOSSIBLE = "Impossible accounts"
 REMOVED = "Removed accounts"
 RECENT_DAYS = 7  # whoever was seen this shortly before the launch is expected back
+SHOWN = 5  # arms named in a sentence
 SEEN = ["regulars", "again", "rows"]
 LOGS = {  # and what may lack values
     "app_opens": (),
@@ -53,6 +57,8 @@ def _asked(data: Study) -> tuple[Check, ...]:
         validity.srm_by(slices(data), planned=data.launch.sampling is not None),
         validity.returned(seen, control),
         validity.missing(nulls, control),
+        *treated(data),
+        *strangers(data),
         *drawn_together(data),
         *nobody(data),
         *removed(data),
@@ -102,6 +108,56 @@ def removed(data: Study) -> tuple[Check, ...]:
         "Flagged too late", late, n, what=f"were flagged ({what}) only since the assignment, and stay in"
     )
     return check, replace(since, passed=since.passed or None)
+
+
+def treated(data: Study) -> tuple[Check, ...]:
+    """Say of how many accounts in each arm a missing value of an own table was set to 0, or which were left out for it.
+
+    Nothing where there are none. Whether they are as many in both arms asks `validity.missing`.
+    """
+    policy = data.launch.data.missing
+    if UNITS_TABLE not in data.tables or policy == "refuse":
+        return ()
+    if not (lacks := _lacks(data)):
+        return ()
+    found = data.assignments.aggregate(
+        by="arm", n=reduce(or_, lacks.values()).sum(), **{c: v.sum() for c, v in lacks.items()}
+    )
+    counts = found.execute().set_index("arm").reindex(list(data.launch.arms.names), fill_value=0)
+    if not counts["n"].any():
+        return ()
+    n = _by_arm(data, data.assignments)
+    arms = _listed(f"{lacking:,} of {n[str(arm)]:,} of {arm}" for arm, lacking in counts["n"].items())
+    columns = ", ".join(c for c in lacks if counts[c].any())
+    done = "were set to 0" if policy == "zero" else "are left out"
+    lead = "Missing values" if policy == "zero" else "Accounts with a missing value"
+    detail = f"{lead} ({columns}) {done}, as the launch says: {arms}."
+    return (Check(name="Missing values treated", passed=True, detail=detail),)
+
+
+def strangers(data: Study) -> tuple[Check, ...]:
+    """Say how many accounts are left out because their arm is none of the launch's, or missing; nothing of none.
+
+    Those of later stages that the launch names are as planned; whether the others should be in an arm nobody knows.
+    """
+    names, later = data.launch.arms.names, data.launch.sampling.later if data.launch.sampling else {}
+    counted = data.everyone.filter(~_.arm.isin(names).fill_null(False)).aggregate(by="arm", n=_.count()).execute()
+    if counted.empty:
+        return ()
+    arms = _listed(
+        f"{n:,} without an arm" if arm is None or arm != arm else f"{n:,} of {arm}"
+        for arm, n in counted.sort_values("n", ascending=False).itertuples(index=False)
+    )
+    detail = f"Left out, because they are in no arm of this launch: {counted['n'].sum():,} accounts ({arms})."
+    known = True if set(counted["arm"]) <= set(later) else None
+    return (Check(name="Other arms", passed=known, detail=detail),)
+
+
+def _listed(parts: Iterable[str]) -> str:
+    """Put parts of a sentence in a row, the first few of many."""
+    first = list(parts)
+    more = f" and {len(first) - SHOWN} more arms" if len(first) > SHOWN else ""
+    return ", ".join(first[:SHOWN]) + more
 
 
 def excluded(data: Study) -> tuple[Check, ...]:
@@ -236,11 +292,11 @@ def logged(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Returns:
         log, arm, regulars, again, rows (per account); and column, arm, share, se (over accounts). Both are empty for
-        a table with a row per account, except that columns whose missing values are dropped are counted.
+        a table with a row per account, except that columns whose missing values are dropped or set to 0 are counted.
     """
     seen, nulls = [_frame(["log", "arm"], SEEN)], [_frame(["column", "arm"], ["share", "se"])]
     if UNITS_TABLE in data.tables:
-        return seen[0], _dropped(data) if data.launch.data.missing == "drop" else nulls[0]
+        return seen[0], nulls[0] if data.launch.data.missing == "refuse" else _lacking(data)
     accounts = data.assignments.aggregate(by="arm", accounts=_.count()).execute().set_index("arm")["accounts"]
     for name in (log for log in LOGS if log in data.tables):
         read = _read_log(data, name).set_index("arm").reindex(accounts.index, fill_value=0).astype(float)
@@ -347,19 +403,22 @@ def _share(rows: pd.Series, squares: pd.Series, nulls: pd.Series, null_squares: 
     return pd.DataFrame({"share": share, "se": np.sqrt(scatter.clip(lower=0)) / rows})
 
 
-def _dropped(data: Study) -> pd.DataFrame:
-    """Count the missing values of own columns, whose accounts are dropped."""
+def _lacks(data: Study) -> dict[str, Any]:
+    """Say of each own column that the measurable metrics read, by its name, whether an account has no number there."""
     columns = {
         str(m.column)
         for p in units.measurable(data)
         for m in (*p.metric.measures, *units.covariates(data, p.metric))
         if m.table == UNITS_TABLE
     }
-    table = data.assignments
-    lacks = {}
-    for c in sorted(columns):
-        number = table[c].cast("float64")
-        lacks[c] = (number.isnull() | number.isnan() | number.isinf()).fill_null(True).mean()
-    found = table.aggregate(by="arm", accounts=_.count(), **lacks).execute()
-    long = found.melt(id_vars=["arm", "accounts"], value_vars=sorted(columns), var_name="column", value_name="share")
+    numbers = {c: data.assignments[c].cast("float64") for c in sorted(columns)}
+    return {c: (n.isnull() | n.isnan() | n.isinf()).fill_null(True) for c, n in numbers.items()}
+
+
+def _lacking(data: Study) -> pd.DataFrame:
+    """Count the missing values of own columns, before accounts are dropped for them or they are set to 0."""
+    lacks = _lacks(data)
+    shares = {c: lack.mean() for c, lack in lacks.items()}
+    found = data.assignments.aggregate(by="arm", accounts=_.count(), **shares).execute()
+    long = found.melt(id_vars=["arm", "accounts"], value_vars=list(lacks), var_name="column", value_name="share")
     return long.assign(se=np.sqrt(long["share"] * (1 - long["share"]) / long["accounts"])).drop(columns="accounts")

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special, stats
 
 from helpers import inference, scorecard, units
+from helpers.decision.claims import negligible
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import holm
 from helpers.metrics import Bound, Metric
@@ -194,7 +195,8 @@ def _effects(
 def _beyond(answers: Iterable[Estimate | NotEstimable], target: Bound | None) -> float:
     """Say what a gain has to exceed: 0, or the target where the control arm can have none of it, as in `decision`."""
     read = [e for e in answers if isinstance(e, Estimate)]
-    if not read or any(e.control for e in read):
+    whole = [sum(getattr(e, arm) * getattr(e, f"n_{arm}") for e in read) for arm in ("control", "treatment")]
+    if not read or not negligible(*whole):
         return 0.0
     return math.inf if target is None or target.relative else abs(target.value)
 

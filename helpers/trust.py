@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from helpers import decision, detectors, register, retention, units
+from helpers.decision.claims import out_of_reach
 from helpers.metrics import Metric
-from helpers.results import Check, Estimate
+from helpers.results import Check
 from helpers.robust import influence
 from helpers.scorecard import Scorecard
 from helpers.study import Study
@@ -74,7 +75,7 @@ def lasting(data: Study, card: Scorecard) -> tuple[Check, ...]:
 
 def _won(card: Scorecard, metrics: Sequence[Metric]) -> list[Metric]:
     """Keep the metrics that won, apart from those that the control cannot have."""
-    gains = {c.metric for c in decision.won(card.claims) if isinstance(c.estimate, Estimate) and c.estimate.control}
+    gains = {c.metric for c in decision.won(card.claims) if not out_of_reach(c)}
     return [m for m in metrics if m.name in gains]
 
 

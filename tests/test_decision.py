@@ -574,6 +574,36 @@ def test_use_of_what_the_control_cannot_have_is_no_success_unless_it_meets_its_t
     assert decision.decide([], [read]).decision == expected
 
 
+@pytest.mark.parametrize("leaked", [0.0, 1 / 6_000, 0.01])
+@pytest.mark.parametrize(("target", "expected"), [(0.2, "PROCEED"), (0.4, "DELAY/REWORK")])
+def test_accounts_that_leak_into_control_do_not_change_what_its_target_decides(leaked, target, expected):
+    ends = {"low": 0.29 - leaked, "high": 0.31 - leaked, "rel": None, "rel_low": None, "rel_high": None}
+    if leaked:
+        rel = 0.3 / leaked - 1
+        ends |= {"rel": rel, "rel_low": 0.9 * rel, "rel_high": 1.1 * rel}
+    started = replace(estimate(0.1, 0.2, p=0.0), control=leaked, treatment=0.3, diff=0.3 - leaked, **ends)
+    bound = Bound(value=target, relative=False, text=f"+{100 * target:.0f}pp")
+    read = decision.read(metric("higher", "Started", "share"), started, role="supporting", target=bound)
+    verdict = decision.decide([], [read])
+    assert verdict.decision == expected
+    assert "percentage points higher" in verdict.sentence or expected != "PROCEED"
+
+
+def test_a_control_that_has_a_fifth_of_it_is_no_leak_and_a_gain_over_it_is_one():
+    shares = {"control": 0.06, "treatment": 0.3, "rel": 4.0, "rel_low": 3.5, "rel_high": 4.5}
+    started = replace(estimate(0.1, 0.2, p=0.0), diff=0.24, low=0.22, high=0.26, **shares)
+    assert decision.decide([], [decision.read(metric(), started, role="supporting")]).decision == "PROCEED"
+
+
+def test_a_gain_short_of_its_target_is_a_success_and_said_to_be_short():
+    """The policy's step 4 asks for superiority to 0; met, not met and cannot tell are said of a target beside it."""
+    short = claim("north_star", 0.02, 0.08, bound=UP10)
+    assert (short.status, decision.won([short])) == ("not met", [short])
+    verdict = decision.decide([], [short])
+    assert verdict.decision == "PROCEED"
+    assert verdict.sentence.endswith("Short of what was asked: Hours watched.")
+
+
 def test_a_hold_on_a_guardrail_does_not_hide_what_got_worse():
     # As in the Cookie Cats experiment: 7-day retention fell while 1-day retention stayed undecided.
     claims = [

@@ -56,21 +56,63 @@ def test_without_a_counterpart_divergence_cannot_be_asked():
     assert detectors.divergence([claim(HOURS, 0.05, 0.01, "north_star")], PLAN[:1]).passed is None
 
 
-@pytest.mark.parametrize(("rel", "passed"), [(0.5, False), (-0.5, False), (0.02, True)])
+@pytest.mark.parametrize(("rel", "passed"), [(0.5, False), (0.02, True)])
 def test_an_effect_beyond_four_times_the_usual_spread_is_to_be_repeated(rel, passed):
     assert detectors.twyman([claim(HOURS, rel, 0.005, "north_star")], prior=0.03).passed is passed
 
 
-def test_a_large_number_that_may_be_zero_is_not_too_good_to_be_true():
-    assert detectors.twyman([claim(HOURS, 0.5, 0.4, "north_star")], prior=0.03).passed
+@pytest.mark.parametrize(("rel", "role"), [(0.5, "operational"), (-0.5, "north_star"), (0.5, "satisfaction")])
+def test_only_what_won_is_asked_whether_it_is_too_good(rel, role):
+    crashes = decision.read(CHURN, estimate(CHURN, -0.5, 0.005), role="guardrail")
+    assert crashes.status == "better"
+    assert detectors.twyman([claim(HOURS, rel, 0.005, role), crashes], prior=0.03).passed is None
+
+
+def test_a_large_number_that_may_be_zero_has_not_won():
+    assert detectors.twyman([claim(HOURS, 0.5, 0.4, "north_star")], prior=0.03).passed is None
+
+
+@pytest.mark.parametrize(
+    ("target", "rel", "passed"),
+    [("+15%", 0.16, True), ("+15%", 0.31, False), ("+5%", 0.11, False), ("+1.5", 0.16, True), ("+1.5", 0.31, False)],
+)
+def test_what_the_plan_asked_for_is_no_surprise_and_twice_as_much_is(target, rel, passed):
+    """The usual limit is 7.3 %: past lifts of 3 % at most but for one in twenty, as the home page's plan has it."""
+    bound = Bound(value=float(target.strip("%")) / (100 if "%" in target else 1), relative="%" in target, text=target)
+    c = decision.read(HOURS, estimate(HOURS, rel, 0.005), role="supporting", target=bound)
+    found = detectors.twyman([c], prior=0.03 / stats.norm.isf(0.05))
+    assert found.passed is passed
+    assert ("twice the target where the plan asked for more" in found.detail) == (target != "+5%")
+
+
+@pytest.mark.parametrize("leaked", [0, 1, 60])
+def test_what_the_control_cannot_have_is_neither_too_good_nor_shrunk(leaked):
+    control = leaked / 6_000
+    e = replace(
+        estimate(HOURS, 0.3, 0.01), control=control, treatment=0.33, diff=0.33 - control, low=0.31, high=0.34,
+        rel=0.33 / control - 1 if control else None,
+    )  # fmt: skip
+    c = decision.read(HOURS, e, role="supporting", target=Bound(value=0.25, relative=False, text="+25pp"))
+    assert c.status == "met"
+    assert decision.won([c]) == [c]
+    assert detectors.twyman([c], prior=0.02).passed is None
+    assert detectors.curse([c], prior=0.02).passed is None
 
 
 def test_a_win_is_shrunk_as_the_posterior_mean_of_two_normals():
     found = detectors.curse([claim(HOURS, 0.04, 0.01, "north_star")], prior=0.01)
     assert "+4.0% found, +2.0% expected" in found.detail  # equal variances: half
-    power = stats.norm.sf(1.959964 - 1)  # of one standard error, the usual effect; 0.025 of what does not work is found
-    assert f"false in {0.9 * 0.025 / (0.9 * 0.025 + 0.1 * power):.0%} of cases, if 10% of ideas work" in found.detail
     assert detectors.curse([claim(HOURS, 0.001, 0.01, "north_star")], prior=0.01).passed is None
+    assert detectors.curse([claim(HOURS, -0.04, 0.01, "north_star")], prior=0.01).passed is None
+
+
+def test_the_risk_beside_a_win_is_that_of_its_own_p():
+    """Sellke, Bayarri and Berger (2001), table 1: at odds of one to one, p = 0.01 is false in 11.1 % at least."""
+    won = claim(HOURS, 0.04, 0.01, "north_star")
+    odds = 9 * 0.111 / 0.889  # nine ideas in ten do not work
+    assert f"false in at least {odds / (1 + odds):.0%} of cases" in detectors.curse([won], prior=0.01).detail
+    surer = replace(won, estimate=replace(won.estimate, p=1e-9))
+    assert "false in at least 0% of cases" in detectors.curse([surer], prior=0.01).detail
 
 
 def test_shrunk_estimates_are_right_on_average_where_raw_winners_are_not():

@@ -384,6 +384,13 @@ def test_what_ten_thousand_per_arm_can_see():
 def test_belief_is_that_of_the_papers():
     # Kohavi, Deng and Vermeer (2022): 22 % where 10 % of ideas work, 26.4 % where 8 % do (Airbnb search).
     assert [round(belief.false_positive_risk(x), 3) for x in (0.1, 0.08)] == [0.22, 0.264]
+
+
+def test_the_least_risk_of_a_result_with_this_p_is_the_published_bound():
+    """Sellke, Bayarri and Berger (2001), table 1."""
+    published = {0.1: 0.385, 0.05: 0.289, 0.01: 0.111, 0.005: 0.067, 0.001: 0.0184}
+    assert [belief.least_risk(0.5, p=p) for p in published] == pytest.approx(list(published.values()), abs=5e-4)
+    assert (belief.least_risk(0.1, p=0.0), belief.least_risk(0.1, p=0.9)) == (0.0, pytest.approx(0.9))
     # Gelman and Carlin (2014): an effect of 2 with an error of 8.1 has power .06, type S .24, type M 9.7.
     chance = stats.norm.sf(1.96 - 2 / 8.1) + stats.norm.cdf(-1.96 - 2 / 8.1)
     assert round(chance, 2) == 0.06

@@ -203,8 +203,49 @@ def test_a_table_with_a_row_per_account_is_asked_what_it_can_answer(players):
     ]
     table.loc[(table["version"] == "new") & (np.arange(len(table)) % 5 == 0), "hours"] = None
     table.to_csv(path.parent / "players.csv", index=False)
-    path.write_text(path.read_text().replace("arm: version}", "arm: version, missing: drop}"))
-    assert failed(study.open(launch.load(path))) == ["Missing values"]
+
+
+def without_values(players, missing, lost):
+    """Take the hours of these accounts away, and treat what is missing so."""
+    path, table = players
+    table.assign(hours=table["hours"].mask(lost)).to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text().replace("arm: version}", f"arm: version, missing: {missing}}}"))
+    return {c.name: c for c in preflight.checks(study.open(launch.load(path)))}
+
+
+@pytest.mark.parametrize(("missing", "done"), [("zero", "were set to 0"), ("drop", "are left out")])
+def test_values_that_one_arm_lacks_are_found_before_they_are_filled_or_dropped(players, missing, done):
+    lost = (players[1]["version"] == "old") & (np.arange(len(players[1])) % 10 == 0)
+    asked = without_values(players, missing, lost)
+    assert asked["Missing values"].passed is False
+    assert f"hours, 0.00% in new and {lost.sum() / 2_000:.2%} in old" in asked["Missing values"].detail
+    assert asked["Missing values treated"].passed
+    assert asked["Missing values treated"].detail.endswith(f"(hours) {done}, as the launch says: "
+        f"{lost.sum()} of 2,000 of old, 0 of 2,000 of new.")  # fmt: skip
+
+
+def test_values_that_both_arms_lack_alike_are_counted(players):
+    lost = np.arange(len(players[1])) % 10 == 0
+    asked = without_values(players, "zero", lost)
+    assert asked["Missing values"].passed
+    old, new = (int((lost & (players[1]["version"] == arm)).sum()) for arm in ("old", "new"))
+    assert f"{old} of 2,000 of old, {new} of 2,000 of new" in asked["Missing values treated"].detail
+
+
+def test_where_no_value_is_missing_nothing_is_said_to_be_treated(players):
+    assert "Missing values treated" not in without_values(players, "zero", np.zeros(4_000, bool))
+
+
+def test_accounts_in_no_arm_of_the_launch_are_counted(players):
+    path, table = players
+    arm = table["version"].where(np.arange(len(table)) % 20 != 0).mask(np.arange(len(table)) % 50 == 1, "newer")
+    table.assign(version=arm).to_csv(path.parent / "players.csv", index=False)
+    (said,) = (c for c in preflight.checks(study.open(launch.load(path))) if c.name == "Other arms")
+    assert said.passed is None
+    assert "280 accounts (200 without an arm, 80 of newer)" in said.detail
+    path.write_text(path.read_text() + "sampling: {n: {old: 1, new: 1}, later: {newer: 80}}\n")
+    table.assign(version=arm.fillna("newer")).to_csv(path.parent / "players.csv", index=False)
+    assert [c.passed for c in preflight.checks(study.open(launch.load(path))) if c.name == "Other arms"] == [True]
 
 
 def test_a_launch_without_a_planned_split_is_asked_whether_its_slices_are_alike(players):

@@ -328,9 +328,11 @@ def test_what_was_not_declared_can_be_looked_at_and_is_never_claimed(players):
         segments.explore(data, star, "bend")
 
 
-def test_what_the_control_cannot_have_is_a_gain_only_beyond_its_target(players):
+@pytest.mark.parametrize("leaked", [0, 1])
+def test_what_the_control_cannot_have_is_a_gain_only_beyond_its_target(players, leaked):
     path, table = players
     started = (table["version"] == "new") & (np.arange(len(table)) % 10 < np.where(table["country"] == "NO", 6, 2))
+    started |= table.index.isin(table.index[table["version"] == "old"][:leaked])
     table.assign(started=started).to_csv(path.parent / "players.csv", index=False)
     text = path.read_text().replace(
         "  guardrails:",

@@ -52,9 +52,11 @@ def decide(
 ) -> Verdict:
     """Weigh checks and claims in the order of this module's table; the first line that applies is the verdict.
 
-    A success metric (north star, supporting) has won if it is superior to 0, after correction where it was made. What
-    the control arm cannot have at all (starts of a title that it does not see) must meet its target instead. What it
-    was to reach is its target, or where it has none, what the launch wants to detect. A guardrail that was to stay as
+    A success metric (north star, supporting) has won if it is superior to 0, after correction where it was made, even
+    where it falls short of its target: a gain that is smaller than hoped is a gain, and the sentence says what it falls
+    short of. What the control arm cannot have (starts of a title that it does not see, but for less than a tenth of the
+    treatment's) must meet its target instead. What it was to reach is its target, or where it has none, what the launch
+    wants to detect. A guardrail that was to stay as
     it is (equivalence) is breached by a change beyond its margin to either side.
 
     Operational metrics are reported and decide nothing, unless one is a canary that fails. PROCEED says that the launch
@@ -119,7 +121,7 @@ def decide(
 
 
 def won(claims: Sequence[Claim]) -> list[Claim]:
-    """List the success metrics that won: superior to 0, and of what the control cannot have, with the target met."""
+    """List the success metrics that won: superior to 0, whatever their target; of what the control cannot have, met."""
     success = [c for c in claims if c.role in SUCCESS]
     return [c for c in success if side(c) == "better" and (c.status == "met" or not out_of_reach(c))]
 

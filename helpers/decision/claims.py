@@ -11,6 +11,9 @@ from helpers.metrics import Bound, Metric
 from helpers.results import SUCCESS, Aim, Claim, Estimate, NotEstimable, Role, Status
 
 TITLE_LENGTH = 80
+LEAKED = (
+    0.1  # of the treatment's level: what a control arm may show of what it cannot have, by shared screens or faults
+)
 
 
 def read(
@@ -157,7 +160,16 @@ def side(claim: Claim) -> Status:
 
 def out_of_reach(claim: Claim) -> bool:
     """Say whether the control arm could not have any: against nothing, any use at all is superior to 0."""
-    return isinstance(claim.estimate, Estimate) and claim.estimate.control == 0
+    return isinstance(claim.estimate, Estimate) and negligible(claim.estimate.control, claim.estimate.treatment)
+
+
+def negligible(control: float, treatment: float) -> bool:
+    """Say whether the control arm has next to nothing of what the treatment has, so that no lift can be told.
+
+    >>> negligible(0.0, 0.2), negligible(0.0002, 0.2), negligible(0.18, 0.2)
+    (True, True, False)
+    """
+    return abs(control) <= LEAKED * abs(treatment)
 
 
 def good_way(better: str) -> int:
@@ -166,8 +178,12 @@ def good_way(better: str) -> int:
 
 
 def scaled(e: Estimate, bound: Bound | None) -> tuple[float, float, float, bool]:
-    """Give the effect and its interval relative, where that is possible and no absolute bound is set; else absolute."""
-    if (bound is None or bound.relative) and e.rel is not None and e.rel_low is not None and e.rel_high is not None:
+    """Give the effect and its interval relative, where that is possible and no absolute bound is set; else absolute.
+
+    Without a bound, what the control arm has next to nothing of is told in the metric's unit too.
+    """
+    relative = bound.relative if bound is not None else not negligible(e.control, e.treatment)
+    if relative and e.rel is not None and e.rel_low is not None and e.rel_high is not None:
         return e.rel, e.rel_low, e.rel_high, True
     return e.diff, e.low, e.high, False
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from scipy import special, stats
+from scipy import stats
 
-from helpers import quadrant, scorecard
+from helpers import decision, quadrant, scorecard
+from helpers.decision.claims import out_of_reach
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import Metric
@@ -93,55 +94,65 @@ def denominators(data: Study, card: Scorecard) -> Check:
     return Check(name=name, passed=not told, detail=detail)
 
 
-def twyman(claims: Iterable[Claim], prior: float) -> Check:
-    """Ask whether an effect is too large to be believed at first sight (H9: Twyman's law)."""
+def twyman(claims: Sequence[Claim], prior: float) -> Check:
+    """Ask whether a gain is too large to be believed at first sight (H9: Twyman's law).
+
+    The limit is four times the usual spread of relative lifts. Where the plan itself asked for more, twice its target
+    is the limit instead: what was expected is no surprise. Only success metrics that won are asked, and not what the
+    control arm cannot have, of which there is no lift.
+    """
     name = "Too good to be true"
-    read = [(c, e.rel) for c in claims if isinstance(e := c.estimate, Estimate) and e.rel is not None and _differs(e)]
-    big = [f"{c.title} ({percent(rel, signed=True)})" for c, rel in read if abs(rel) > TWYMAN * prior]
-    limit = percent(TWYMAN * prior, digits=0)
+    read = [(c, e) for c in decision.won(claims) if (e := _lift(c))]
+    if not read:
+        return Check(name=name, passed=None, detail="Not asked: no success metric has won by a relative lift.")
+    big, raised = [], []
+    for c, e in read:
+        most, target = TWYMAN * prior, abs(c.bound / e.control) if c.bound else 0.0
+        if target > most:
+            most = 2 * target
+            raised.append(f"{c.title} ({percent(most, digits=0)})")
+        if e.rel is not None and abs(e.rel) > most:
+            big.append(f"{c.title} ({percent(e.rel, signed=True)})")
     usual = f"{percent(prior, digits=0)}, from 'decision: {{past_lifts: …}}' or assumed"
+    limit = f"{percent(TWYMAN * prior, digits=0)}, four times the usual spread of lifts ({usual})"
+    limit += f", or twice the target where the plan asked for more: {', '.join(raised)}" if raised else ""
     if big:
-        detail = (
-            f"Beyond {limit}, four times the usual spread of lifts ({usual}): {', '.join(big)}. "
-            "Audit the logs and repeat the launch before this is believed."
-        )
+        detail = f"Beyond {limit}: {', '.join(big)}. Audit the logs and repeat the launch before this is believed."
         return Check(name=name, passed=False, detail=detail)
-    return Check(name=name, passed=True, detail=f"No effect that differs from zero is beyond {limit}.")
+    return Check(name=name, passed=True, detail=f"No gain is beyond {limit}.")
 
 
-def curse(claims: Iterable[Claim], prior: float) -> Check:
+def curse(claims: Sequence[Claim], prior: float) -> Check:
     """Say what is likely to be left of each win (H10): the estimate drawn towards zero, and the usual exaggeration.
 
-    With true relative lifts spread by `prior` around zero, the best guess is `rel * prior**2 / (prior**2 + se**2)`.
+    What the control arm cannot have has no relative lift, and is not among them. With true relative lifts spread by
+    `prior` around zero, the best guess is `rel * prior**2 / (prior**2 + se**2)`.
     The factor is by how much a significant estimate would exaggerate a true effect of that size (type M error:
-    Gelman and Carlin 2014, Beyond power calculations). The last number is the risk that a win like it is false, if one
-    idea in ten works and one that works has an effect of the usual size (`belief.false_positive_risk`).
+    Gelman and Carlin 2014, Beyond power calculations). The last number is the least risk that this win is false, by its
+    own p, if one idea in ten works (`belief.least_risk`); the risk over all wins that pass the threshold, which
+    `belief.false_positive_risk` gives, is smaller for a weak win and larger for a strong one.
     """
     name = "What is likely to be left of a win"
     told = []
-    for c in claims:
-        e = c.estimate
-        if c.role not in SUCCESS or not isinstance(e, Estimate) or e.rel is None or not _differs(e):
+    for c in decision.won(claims):
+        e = _lift(c)
+        if e is None or e.rel is None:
             continue
         se = e.se / abs(e.control)
         left = e.rel * prior**2 / (prior**2 + se**2)
         factor = belief.exaggeration_of(abs(left) / se, alpha=1 - e.level)
         told.append(
             f"{c.title}: {percent(e.rel, signed=True)} found, {percent(left, signed=True)} expected in a repetition "
-            f"(a significant result at this size exaggerates by {factor:.1f}), false in "
-            f"{percent(_risk(prior / se, alpha=1 - e.level), digits=0)} of cases"
+            f"(a significant result at this size exaggerates by {factor:.1f}), false in at least "
+            f"{percent(belief.least_risk(WORKING, p=e.p), digits=0)} of cases with such a p"
         )
     if not told:
-        return Check(name=name, passed=None, detail="No success metric differs from zero in relative terms.")
-    usual = f"if {percent(WORKING, digits=0)} of ideas work, by {percent(prior)} each"
+        return Check(name=name, passed=None, detail="No success metric has won by a relative lift.")
+    usual = f"if {percent(WORKING, digits=0)} of ideas work and lifts spread by {percent(prior)}"
     return Check(name=name, passed=True, detail=f"{'; '.join(told)}, {usual}.")
 
 
-def _risk(effect: float, *, alpha: float) -> float:
-    """Say which share of significant gains is false where those that are not have this effect, in standard errors."""
-    chance = float(special.ndtr(effect - special.ndtri(1 - alpha / 2)))
-    return belief.false_positive_risk(WORKING, power=min(chance, 1 - 1e-9), alpha=alpha)
-
-
-def _differs(e: Estimate) -> bool:
-    return not e.low <= 0 <= e.high
+def _lift(claim: Claim) -> Estimate | None:
+    """Give the estimate of a claim that has a relative effect on something that the control arm can have."""
+    e = claim.estimate
+    return e if isinstance(e, Estimate) and e.rel is not None and not out_of_reach(claim) else None
