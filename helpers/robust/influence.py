@@ -218,7 +218,10 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
     if found.verdict == "broad":
         half = middle(arms, level=level)
         if not target and isinstance(half, Estimate) and (half.high < 0 < found.effect or found.effect < 0 < half.low):
-            return False, f"Not shared: the mean came out {_way(found.effect)}, but {_lies(arms, half)}."
+            return (
+                False,
+                f"Not shared: the mean came out {'higher' if found.effect > 0 else 'lower'}, but {_lies(arms, half)}.",
+            )
         return True, f"Broad: {beyond}."
     if found.verdict == "cannot tell":
         return None, f"Cannot tell: {brought}; {beyond}."
@@ -231,17 +234,12 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
     )
 
 
-def _way(effect: float) -> str:
-    return "higher" if effect > 0 else "lower"
-
-
 def _lies(arms: Arms, half: Estimate) -> str:
     """Say where the middle of the accounts lies."""
-    size = readout.describe(half, arms.unit)
-    unit = f" {arms.unit}" if arms.unit else ""
-    between = f"between {size['low']} and {size['high']}"
-    way = f"lies {_way(half.diff)}" if half.low > 0 or half.high < 0 else "cannot be told to have moved"
-    return f"the middle of the accounts {way}: {size['change']}{unit} ({between})"
+    size, told = readout.describe(half, arms.unit), half.low > 0 or half.high < 0
+    way = f"lies {'higher' if half.diff > 0 else 'lower'}" if told else "cannot be told to have moved"
+    change = f"{size['change']} {arms.unit}".rstrip()
+    return f"the middle of the accounts {way}: {change} (between {size['low']} and {size['high']})"
 
 
 def called(arms: Arms, effect: float) -> str:

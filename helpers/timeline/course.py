@@ -339,8 +339,8 @@ def _obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
         return reason
     if any(m.agg == "any" for m in metric.measures):
         return (
-            "the metric asks whether an account ever did something within the window: the weeks of such a share do not add "
-            "up to it, and fall once everybody has; ask a sum or a count, such as days on which it was done"
+            "the metric asks whether an account ever did something within the window: the weeks of such a share do not "
+            "add up to it, and fall once everybody has; ask a sum or a count, such as days on which it was done"
         )
     adds_up = [m.agg in _ADDS_UP and m.simple and not (m.gap_minutes or m.calendar_days) for m in metric.measures]
     if metric.kind in ("quantile", "time_to_event") or not all(adds_up):
