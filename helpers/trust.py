@@ -36,9 +36,13 @@ def questions(data: Study, card: Scorecard) -> tuple[Check, ...]:
     return (*carried(data, card), *lasting(data, card), typical, *found)
 
 
-def by_region(asked: Sequence[Check]) -> str:
-    """Give the sentence that says between which regions an effect differs; empty where none is told to."""
-    return next((c.detail for c in asked if c.detail.startswith(seasons.DIFFERS)), "")
+def by_region(data: Study, card: Scorecard) -> dict[str, str]:
+    """Say of each metric whose effect differs between regions (chapter 08) from which effect to which it reaches."""
+    launch = data.launch
+    places = seasons.regions(data, treatment=card.treatment, checks=card.checks)
+    apart = seasons.differing(places, alpha=launch.error())
+    known = [p.metric for p in launch.plan]
+    return {place.metric: seasons.spread(place, known) for place in apart}
 
 
 def carried(data: Study, card: Scorecard) -> tuple[Check, ...]:

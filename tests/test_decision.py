@@ -16,7 +16,7 @@ from helpers import decision, wording
 from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Bound, Measure, Metric
 from helpers.report.readout import Readout
-from helpers.results import Check, Claim, Estimate, NotEstimable
+from helpers.results import Check, Claim, Estimate, Look, NotEstimable
 
 FORBIDDEN = re.compile(
     r"p-value|significan|no effect|no change|maintained|unaffected|unchanged|no difference|[\u0370-\u03ff]",
@@ -719,11 +719,10 @@ def test_a_change_beyond_an_equivalence_is_called_harm_only_where_it_is():
 # The first screen
 
 
-def screen(verdict, claims, basis="Measured on 10,000 accounts of early against 30,000 of control over 28 days."):
+def screen(verdict, claims, basis="Measured on 10,000 accounts of early against 30,000 of control.", by_region=None):
     """Render the first screen as notebook 04 does, and give its words without the table."""
-    shown = Readout(
-        headline=verdict.sentence, answer=decision.answer(verdict, claims, basis), claims=tuple(claims), verdict=verdict
-    )
+    told = decision.answer(verdict, claims, basis, by_region)
+    shown = Readout(headline=verdict.sentence, answer=told, claims=tuple(claims), verdict=verdict)
     html = shown.to_html()
     box = html[html.index('<div class="answer') : html.index("</div>")].split("<details>")[0]
     return re.sub(r"<[^>]+>", " ", box)
@@ -743,20 +742,69 @@ def test_every_kind_of_verdict_has_a_first_screen_of_120_plain_words(title):
     second = titled("supporting", SUCCESSES["better, target open"])
     doubt = Check(name="Fades", passed=False, detail=f"The effect of {title} in the second week is half as large.")
     seen = set()
-    for s, g, last, trust, where, failed in itertools.product(
+    apart = {"m": f"from +31.6 pp in {title} to +46.6 pp in North America"}
+    every = itertools.product(
         SUCCESSES, GUARDRAILS, (False, True), ((), (doubt,)), ((), (f"device {title}",) * 4), (False, True)
-    ):
+    )
+    for i, (s, g, last, trust, where, failed) in enumerate(every):
+        parted = apart if i % 3 == 0 else {}
         if failed and (last or trust or where):
             continue
         checks = [Check(name="Arm counts", passed=not failed, detail="As planned.")]
         claims = [*star[s], *guards[g], *(second if last else ())]
-        verdict = decision.decide(checks, claims, trust=trust, targeted=where, last_stage=last)
-        words = screen(verdict, claims, f"Measured on 1 account of {title} against 2 of {title}.")
+        asked = {"trust": trust, "targeted": where, "by_region": parted, "last_stage": last}
+        verdict = decision.decide(checks, claims, **asked)
+        words = screen(verdict, claims, f"Measured on 1 account of {title} against 2 of {title}.", parted)
         assert len(words.split()) <= 120 + 2  # the verdict itself is a label of one or two words
         assert not wording.unplain(words)
         assert not FORBIDDEN.search(words)
         seen.add(verdict.decision)
     assert seen == {"INVALID", "ROLL BACK", "HOLD", "PROCEED", "SHIP", "DELAY/REWORK", "TARGETED"}
+
+
+def test_where_regions_differ_their_range_is_the_headline_and_no_average_is_on_the_first_screen():
+    star = claim("north_star", 0.30, 0.32, title="Start rate")
+    guard = claim("guardrail", -0.01, 0.01, bound=DOWN10, title="Crashes")
+    apart = {"m": "from +31.6 pp in APAC to +46.6 pp in North America"}
+    verdict = decision.decide([], [star, guard], by_region=apart)
+    assert verdict.headline == f"Proceed to the next stage: Start rate: {apart['m']}."
+    told = decision.answer(verdict, [star, guard], "Measured on 9 accounts.", apart)
+    assert "31.0%" not in " ".join((verdict.sentence, *told))
+    doubt = Check(name="Fades", passed=False, detail="It fades.")
+    held = decision.decide([], [star, guard], trust=[doubt], by_region=apart)
+    told = decision.answer(held, [star, guard], "Measured on 9 accounts.", apart)
+    assert told[:2] == (f"Start rate: {apart['m']}.", "Every guardrail stayed within its margin.")
+    second = replace(claim("supporting", 0.1, 0.2, title="Opens"), metric="opens")
+    other = decision.answer(held, [star, guard, second], "Measured on 9 accounts.", {"opens": "from 1 to 2"})
+    assert other[0] == "Opens: from 1 to 2."
+    assert other[1].startswith("Start rate came out 31.0% higher")
+    assert other[2:] == ("Every guardrail stayed within its margin. Measured on 9 accounts.",)
+
+
+def test_at_an_early_look_a_gain_that_is_doubted_or_paid_for_says_so():
+    star, doubt = claim("north_star", 0.02, 0.08), Check(name="Fades", passed=False, detail="It fades.")
+    worse = claim("satisfaction", -0.08, -0.02, title="Thumbs")
+    look = Look(day=7, planned=(7, 14))
+    said = decision.at_look(decision.decide([], [star], trust=[doubt]), [star], look).sentence
+    assert said.endswith("Hours watched improved, but is not yet trusted.")
+    said = decision.at_look(decision.decide([], [star, worse]), [star, worse], look).sentence
+    assert said.endswith("Hours watched improved, but Thumbs looks worse.")
+
+
+def test_what_control_cannot_have_is_no_open_gain_without_a_target():
+    none = {"control": 0.0, "treatment": 0.2, "diff": 0.2, "low": 0.19, "high": 0.21}
+    only = replace(estimate(0.02, 0.08), **none, rel=None, rel_low=None, rel_high=None)
+    free = decision.read(metric(title="Starts"), only, role="north_star")
+    said = decision.decide([], [free]).sentence
+    assert "Starts moved as it had to, for control cannot have it; no target says what is enough." in said
+    assert "neither shown nor ruled out" not in said
+
+
+def test_a_change_of_nothing_points_nowhere():
+    assert (
+        "neither higher nor lower to the digits shown (between 5.0% lower and 5.0% higher)"
+        in claim("north_star", -0.05, 0.05).words
+    )
 
 
 def test_names_from_the_data_that_are_not_plain_stay_in_the_tables():

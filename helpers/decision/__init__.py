@@ -27,7 +27,7 @@ sentence names the group that is worth a launch of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from helpers import wording
 from helpers.decision import settling
@@ -38,6 +38,7 @@ __all__ = ["answer", "at_look", "decide", "read", "rolls_back", "won"]
 
 ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
 SENTENCE_WORDS, BASIS_WORDS, STATE_WORDS = 60, 34, 16
+MOST = 3  # sentences below the verdict's
 HEADLINE = 145  # characters: two lines of a page 900 pixels wide
 
 
@@ -48,6 +49,7 @@ def decide(
     harm: Sequence[Check] = (),
     trust: Sequence[Check] = (),
     targeted: Sequence[str] = (),
+    by_region: Mapping[str, str] | None = None,
     last_stage: bool = False,
 ) -> Verdict:
     """Weigh checks and claims in the order of this module's table; the first line that applies is the verdict.
@@ -69,6 +71,7 @@ def decide(
             asked (None) does not hold it up.
         trust: questions about a gain, such as whether it fades; as for `harm`.
         targeted: the segments in which a gain may be claimed, in words.
+        by_region: of each metric whose effect differs between regions, from where to where: an average is no headline.
         last_stage: whether no larger group is left to go on to.
 
     >>> decide([Check(name="Arm counts", passed=False, detail="...")], []).decision
@@ -101,7 +104,7 @@ def decide(
         return _verdict("HOLD", text, rest, [c.detail for c in doubts] + reasons)
     if gained:
         lead = "Ship" if last_stage else "Proceed to the next stage"
-        head, rest = _gain(gained, claims)
+        head, rest = _gain(gained, claims, by_region or {})
         return _verdict("SHIP" if last_stage else "PROCEED", f"{lead}: {head}", rest, reasons)
 
     where = short("; ".join(targeted), 80)
@@ -157,19 +160,28 @@ def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look, harm: Sequenc
             head, rest = verdict.headline or verdict.sentence, verdict.rest
         return _verdict(verdict.decision, head, f"Stop at {look}. {rest}", verdict.reasons)
     gained = [c for c in sure if side(c) == "better"]
-    now = f"{_names(gained)} improved, but the rest is still open." if gained else "no bound is crossed."
+    worse = [c for c in _lost(claims) if c not in lost]
+    but = (
+        f"{_names(worse)} looks worse"
+        if worse
+        else "is not yet trusted"
+        if _doubted(verdict)
+        else "the rest is still open"
+    )
+    now = f"{_names(gained)} improved, but {but}." if gained else "no bound is crossed."
     head = f"Hold: go on to the next look, after day {look.following}."
     return _verdict("HOLD", head, f"At {look}, {now}", verdict.reasons)
 
 
-def answer(verdict: Verdict, claims: Sequence[Claim], basis: str, by_region: str = "") -> tuple[str, ...]:
-    """Give the sentences below the verdict's: the north star's reading, the guardrails, and on what all of it rests.
+def answer(
+    verdict: Verdict, claims: Sequence[Claim], basis: str, by_region: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """Give up to three sentences below the verdict's: the north star, the guardrails, and on what all of it rests.
 
-    Where an effect differs between regions, `by_region` says so first: an average over them is then nobody's effect.
-
-    The state of the guardrails is left out where the verdict's sentence gives it. With the verdict the sentences have
-    at most 120 words, however long the names in them. A sentence that names of the data have made unplain (see
-    `wording`) is left to the tables.
+    Where effects differ between regions (`by_region`, as for `decide`), that stands first, and no average of the north
+    star that differs: it is nobody's effect. The state of the guardrails is left out where the verdict's sentence gives
+    it. With the verdict the sentences have at most 120 words, however long the names in them. A sentence that names of
+    the data have made unplain (see `wording`) is left to the tables.
     """
     known, state = _words(basis, BASIS_WORDS), ""
     guardrails = [c for c in claims if c.role == "guardrail"]
@@ -177,11 +189,20 @@ def answer(verdict: Verdict, claims: Sequence[Claim], basis: str, by_region: str
         state = _words(f"{_safe(guardrails)}.", STATE_WORDS)
         state = "" if state in verdict.sentence else state
     left = wording.FIRST_SCREEN_WORDS - len(f"{verdict.sentence} {state} {known}".split())
-    apart = _words(by_region, left // 2)
-    star = [_words(c.words, left - len(apart.split())) for c in claims if c.role == "north_star"]
-    told = (apart, *star, state, known)
-    plain = tuple(sentence for sentence in told if sentence and not wording.unplain(sentence, claims))
-    return plain or ("What was measured stands in the tables below.",)
+    parted = [c for c in claims if c.metric in (by_region or {}) and isinstance(c.estimate, Estimate)]
+    apart = [f"{_names(parted[:1])}: {(by_region or {})[parted[0].metric]}."] if parted else []
+    apart = [] if apart and apart[0] in verdict.sentence else [_words(a, left // 2) for a in apart]
+    star = [c.words for c in claims if c.role == "north_star" and c not in parted]
+    star = [_words(words, left - len(" ".join(apart).split())) for words in star]
+    told = [s for s in (*apart, *star, state, known) if s and not wording.unplain(s, claims)]
+    if len(told) > MOST:
+        told[MOST - 1 :] = [" ".join(told[MOST - 1 :])]
+    return tuple(told) or ("What was measured stands in the tables below.",)
+
+
+def _doubted(verdict: Verdict) -> bool:
+    """Say whether a gain waits for a question of trust."""
+    return verdict.sentence.startswith("Hold and replicate")
 
 
 def _lost(claims: Sequence[Claim]) -> list[Claim]:
@@ -240,8 +261,8 @@ def _undecided(open_: Sequence[Claim], lost: Sequence[Claim]) -> tuple[str, str]
     return head, rest + (f" Worse already: {_names(worse)}." if worse else "")
 
 
-def _gain(gained: Sequence[Claim], claims: Sequence[Claim]) -> tuple[str, str]:
-    """Say what was gained; then the state of the guardrails, and what is still open."""
+def _gain(gained: Sequence[Claim], claims: Sequence[Claim], by_region: Mapping[str, str]) -> tuple[str, str]:
+    """Say what was gained, or from where to where if regions differ; the state of guardrails, and what is open."""
     first, effect = next((c, c.estimate) for c in gained if isinstance(c.estimate, Estimate))
     more = f"{len(gained) - 1} more improved. " if len(gained) > 1 else ""
     missed = [c for c in claims if c.role in SUCCESS and c.missed and (c not in gained or c.status == "not met")]
@@ -251,6 +272,8 @@ def _gain(gained: Sequence[Claim], claims: Sequence[Claim]) -> tuple[str, str]:
     safe = _safe([c for c in claims if c.role == "guardrail"])
     came = re.sub(r"(between \S+ and [\d.,]+%?)[^)]*\)$", r"\1)", span(effect, first.unit))  # the unit stands before
     head = f"{_names([first], 60)} came out {came}."
+    if first.metric in by_region:
+        head = f"{_names([first], 60)}: {by_region[first.metric]}."
     return head, f"{more}{safe}.{rest}"
 
 
@@ -267,8 +290,13 @@ def _nothing_shown(success: Sequence[Claim], lost: Sequence[Claim]) -> tuple[str
     """Say of success metrics without a gain which are open, which are ruled out, and what got worse."""
     blind = [c for c in success if isinstance(c.estimate, NotEstimable)]
     missed = [c for c in success if c.missed and c not in lost]
-    unsure = [c for c in success if c not in (*blind, *missed, *lost)]
-    if unsure:
+    free = [c for c in success if side(c) == "better" and out_of_reach(c) and c.status == "better"]
+    unsure = [c for c in success if c not in (*blind, *missed, *lost, *free)]
+    if free and not unsure:
+        head = (
+            f"Hold: {_names(free, 60)} moved as it had to, for control cannot have it; no target says what is enough."
+        )
+    elif unsure:
         head = f"Hold: a gain is neither shown nor ruled out for {_names(unsure)}."
     elif missed or lost:
         head = "Hold: no gain is shown, and not all could be read."

@@ -312,7 +312,13 @@ def _apart(places: Attribute) -> float:
 
 
 def _range(places: Attribute, known: Sequence[Metric]) -> str:
-    """Write from which effect in which region to which the effects of a metric reach."""
+    """Name the metric whose effects reach so far."""
+    title = next((m.title for m in known if m.name == places.metric), places.metric)
+    return f"{title}, {spread(places, known)}"
+
+
+def spread(places: Attribute, known: Sequence[Metric]) -> str:
+    """Write from which effect in which region to which the effects of a metric reach, in its unit if it is known."""
     metric = next((m for m in known if m.name == places.metric), None)
     found = sorted(_effects(places))
     scale, unit = (100, "pp") if metric and metric.unit == "share" else (1, metric.unit if metric else "")
@@ -321,7 +327,7 @@ def _range(places: Attribute, known: Sequence[Metric]) -> str:
         " ".join([number(effect * scale, step, signed=True), *([unit] if unit else []), "in", level])
         for effect, level in (found[0], found[-1])
     )
-    return f"{metric.title if metric else places.metric}, from {low} to {high}"
+    return f"from {low} to {high}"
 
 
 def verdict(
