@@ -95,10 +95,10 @@ def decide(
         return _verdict("HOLD", *_undecided(open_, lost), reasons)
     if gained and lost:
         hollow = ": hollow engagement" if any(c.role == "satisfaction" for c in lost) else ""
-        text = f"Hold: {_names(gained, 38)} improved, but {_names(lost, 38)} got worse{hollow}."
+        text = f"Hold: {_names(gained, 46)} improved, but {_names(lost, 46)} got worse{hollow}."
         return _verdict("HOLD", text, "Find out why before going on.", reasons)
     if gained and doubts:
-        text = f"Hold and replicate: {_names(gained, 38)} improved, but to be cleared up first: "
+        text = f"Hold and replicate: {_names(gained, 46)} improved, but to be cleared up first: "
         text += f"{short(doubts[0].name, 45)}."
         rest = "" if wording.unplain(doubts[0].detail) else _told(doubts)
         return _verdict("HOLD", text, rest, [c.detail for c in doubts] + reasons)
@@ -215,7 +215,7 @@ def _harmed(harmed: Sequence[Claim], reasons: Sequence[str]) -> Verdict:
     gains = any(c.aim == "equivalence" and side(c) != "worse" for c in harmed)
     found = "a change beyond the margin" if gains else "harm"
     if all(_pauses(c) for c in harmed):
-        head = f"Hold: pause, {found} is established for {_names(harmed, 70)}."
+        head = f"Hold: pause, {found} is established for {_names(harmed)}."
         return _verdict("HOLD", head, _owner(harmed), reasons)
     return _verdict("ROLL BACK", f"Roll back: {found} is established for {_names(harmed)}.", "", reasons)
 
@@ -256,7 +256,7 @@ def _undecided(open_: Sequence[Claim], lost: Sequence[Claim]) -> tuple[str, str]
     if not unsure:
         head, rest = f"Hold: {measured}", ""
     else:
-        head = f"Hold: {beyond} beyond the margin cannot be ruled out yet for {_names(unsure, 70)}."
+        head = f"Hold: {beyond} beyond the margin cannot be ruled out yet for {_names(unsure)}."
         rest = f"{settling.words(unsure)} {measured[:1].upper()}{measured[1:]}"
     return head, rest + (f" Worse already: {_names(worse)}." if worse else "")
 
@@ -281,7 +281,7 @@ def _ruled_out(claims: Sequence[Claim]) -> tuple[str, str]:
     """Say of success metrics that none can be what was asked for, and then which of them got worse."""
     worse = [c for c in claims if side(c) == "worse"]
     missed = [c for c in claims if c.missed and c not in worse]
-    found = [f"the gain that was asked for is ruled out for {_names(missed, 65)}."] if missed else []
+    found = [f"the gain that was asked for is ruled out for {_names(missed)}."] if missed else []
     head, *rest = [*found, *([f"{_names(worse)} got worse."] if worse else [])]
     return head, " ".join(rest)
 
@@ -336,12 +336,15 @@ def _told(failed: Sequence[Check]) -> str:
 
 
 def _names(claims: Sequence[Claim], most: int = 80) -> str:
-    """List titles, as many whole ones as fit, so that any sentence around them stays short."""
-    shown = 1
-    while shown < len(claims) and len(", ".join(c.title for c in claims[: shown + 1])) <= most:
-        shown += 1
-    more = f" and {len(claims) - shown} more" if shown < len(claims) else ""
-    return short(", ".join(c.title for c in claims[:shown]), most) + more
+    """List titles, as many whole ones as fit with what counts the others, so that any sentence around stays short."""
+
+    def listed(shown: int) -> tuple[str, str]:
+        more = f" and {len(claims) - shown} more" if shown < len(claims) else ""
+        return ", ".join(c.title for c in claims[:shown]), more
+
+    fit = [shown for shown in range(1, len(claims) + 1) if len("".join(listed(shown))) <= most]
+    titles, more = listed(max(fit, default=1))
+    return short(titles, most - len(more)) + more
 
 
 def _verdict(decision: Decision, head: str, rest: str, reasons: Sequence[str]) -> Verdict:
