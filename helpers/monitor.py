@@ -306,6 +306,9 @@ def canaries(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) 
     launch, arm = data.launch, data.launch.judged(treatment)
     if reason := closed(checks):
         return (Check(name="Canary", passed=None, detail=f"{reason.capitalize()}."),)
+    if UNITS_TABLE in data.tables:
+        detail = "Not asked: a table with a row per account does not say which of its events came first."
+        return (Check(name="Canary", passed=None, detail=detail),)
     most = _accounts(data, (launch.arms.control, arm))  # not those seen so far: limits are tuned before the first look
     found = []
     layers = [p for p in units.measurable(data) if p.role in ("guardrail", "operational")]

@@ -139,6 +139,25 @@ def test_hours_are_added_up_by_account_and_day_since_the_assignment(opened):
     assert [c.passed for c in monitor.canaries(data, checks=failed)] == [None]
 
 
+def test_a_quantile_of_an_own_table_is_no_canary_and_stops_nothing(tmp_path):
+    rng = np.random.default_rng(3)
+    rows = pd.DataFrame(
+        {"user": range(400), "arm": ["a", "b"] * 200, "delay": rng.gamma(2, 1, 400), "x": rng.random(400)}
+    )
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "t.yaml").write_text(
+        "name: t\ndata: {units: t.csv, account: user, arm: arm}\narms: {control: a, treatment: b}\nmetrics:\n"
+        "  north_star: {name: x, kind: mean, column: x, better: higher}\n  guardrails:\n"
+        "    - {name: slow, kind: quantile, quantile: 0.9, column: delay, better: lower, margin: +20%}\n"
+    )
+    data = study.open(launch.load(tmp_path / "t.yaml"))
+    (canary,) = monitor.canaries(data)
+    assert canary.passed is None
+    assert canary.detail.startswith("Not asked: a table with a row per account")
+    slow = next(c.estimate for c in scorecard.measure(data).claims if c.metric == "slow")
+    assert slow.diff == pytest.approx(np.diff([np.quantile(rows.delay[rows.arm == a], 0.9) for a in "ab"])[0], abs=0.2)
+
+
 @pytest.mark.parametrize(
     ("name", "weights"),
     [
