@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from helpers import roster, schema, scorecard
 from helpers.errors import DataError
@@ -29,6 +30,7 @@ class Capability:
     able: Estimate | NotEstimable
     unable: Estimate | NotEstimable
     everybody: Estimate | NotEstimable
+    better: Literal["higher", "lower"] = "higher"
 
 
 def measure(data: Study, metric: Metric, *, treatment: str = "", checks: Iterable[Check] = ()) -> Capability | None:
@@ -52,7 +54,9 @@ def measure(data: Study, metric: Metric, *, treatment: str = "", checks: Iterabl
     treatment = data.launch.judged(treatment)
     if failed := [c.name for c in checks if c.passed is False]:
         none = NotEstimable(metric=metric.name, reason=f"not shown, because the check '{failed[0]}' failed")
-        return Capability(needs=needs, share=_share(data, needs), able=none, unable=none, everybody=none)
+        return Capability(
+            needs=needs, share=_share(data, needs), able=none, unable=none, everybody=none, better=metric.better
+        )
     read = scorecard.sliced(data, [needs], [metric])[needs]
     found = {}
     for answer in scorecard.within(data, read, metric, needs, treatment=treatment):
@@ -67,6 +71,7 @@ def measure(data: Study, metric: Metric, *, treatment: str = "", checks: Iterabl
         able=found.get(True, missing),
         unable=found.get(False, missing),
         everybody=scorecard.estimate(data, scorecard.pooled(data), metric, treatment=treatment, adjust=True),
+        better=metric.better,
     )
 
 
@@ -78,6 +83,9 @@ def _share(data: Study, needs: str) -> float:
 
 def check(found: Capability | None) -> Check:
     """Ask whether the effect is known for those who cannot use the launch too, before everybody gets it.
+
+    It fails where none of them took part, and where they surely lose. It cannot tell where so few took part that their
+    interval, unless it holds gains alone, is wider than the effect on those who can.
 
     >>> check(None).passed is None
     True
@@ -96,10 +104,18 @@ def check(found: Capability | None) -> Check:
             f"together change by {diluted}. Test on the others before everybody gets it."
         )
         return Check(name=NAME, passed=False, detail=detail)
+    good = 1 if found.better == "higher" else -1
+    worst, best = sorted((good * unable.low, good * unable.high))
     detail = f"{with_it}, among the others {_range(unable)}"
+    if best < 0:
+        detail += ": they lose, and what they lose is no part of what the able gain. Keep it from them, or rework it."
+        return Check(name=NAME, passed=False, detail=detail)
+    if worst < 0 and unable.high - unable.low > abs(able.diff):
+        detail += f": too few of them took part ({unable.n_treatment:,} treated) to say whether they lose."
+        return Check(name=NAME, passed=None, detail=detail)
     if isinstance(found.everybody, Estimate):
         detail += f", over all that took part {_range(found.everybody)}: only this is what opening it would change"
-        if found.everybody.low > 0:
+        if min(good * found.everybody.low, good * found.everybody.high) > 0:
             detail += f". Who quotes the first for everybody overstates it {able.diff / found.everybody.diff:.1f} times"
     return Check(name=NAME, passed=True, detail=f"{detail}.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from helpers import decision, detectors, register, retention, units
+from helpers import capability, decision, detectors, register, retention, units
 from helpers.decision.claims import out_of_reach
 from helpers.metrics import Metric
 from helpers.results import Check
@@ -32,8 +32,21 @@ def questions(data: Study, card: Scorecard) -> tuple[Check, ...]:
     found = detectors.inspect(data, card, register.read(data.launch))
     if any(c.passed is False for c in card.checks):
         return found
-    typical = seasons.ask(data, treatment=card.treatment, checks=card.checks)
-    return (*carried(data, card), *lasting(data, card), typical, *found)
+    stands = seasons.ask(data, treatment=card.treatment, checks=card.checks)
+    return (*carried(data, card), *lasting(data, card), stands, *seasons.typical(data), *usable(data, card), *found)
+
+
+def usable(data: Study, card: Scorecard) -> tuple[Check, ...]:
+    """Ask, where no larger group is left, whether the launch was tried on those who cannot use it (chapter 05).
+
+    Only a test that found no loss among them passes: one that is missing, or too small to tell, is a reason to wait.
+    Before the last stage, or where nothing is needed to use the launch, nothing is asked.
+    """
+    if data.launch.decision.stage != "last" or not (data.launch.frame and data.launch.frame.needs):
+        return ()
+    found = capability.measure(data, data.launch.plan[0].metric, treatment=card.treatment, checks=card.checks)
+    asked = capability.check(found)
+    return (replace(asked, passed=bool(asked.passed)),)
 
 
 def by_region(data: Study, card: Scorecard) -> dict[str, str]:

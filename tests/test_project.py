@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "segments": {"decision", "errors", "inference", "metrics", "moments", "results", "scorecard", "study", "survival", "units"},
     "monitor": {"anytime", "errors", "inference", "metrics", "moments", "results", "scorecard", "sequential", "study", "units"},
     "reception": {"inference", "launch", "metrics", "moments", "power", "results", "schema", "study", "units"},
-    "trust": {"decision", "detectors", "metrics", "register", "results", "retention", "robust", "scorecard", "study", "timeline", "units"},
+    "trust": {"capability", "decision", "detectors", "metrics", "register", "results", "retention", "robust", "scorecard", "study", "timeline", "units"},
     "roster": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units"},
     "robust": {"errors", "inference", "metrics", "moments", "report", "results", "study", "units"},
     "decomposition": {"metrics", "results", "scorecard", "study", "units"},

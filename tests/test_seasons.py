@@ -1,6 +1,7 @@
 """Season and marketing: the calendar, the week, the regions, and the word that stands above them."""
 
 import dataclasses
+import datetime as dt
 import textwrap
 
 import ibis
@@ -35,7 +36,8 @@ def known(effect, *, drift=0.0, sd=13.0, n=20_000, level=0.95):
 def places(metric, effects, *, p, se=0.1):
     """Describe a metric's effects in regions A, B, …, and how surely they differ."""
     one = did.three_ways(known(1.0))[1]
-    found = [dataclasses.replace(one, metric=metric, diff=d, se=se, low=d - 2 * se, high=d + 2 * se) for d in effects]
+    one = dataclasses.replace(one, metric=metric, se=se, control=0.0 if metric == STARTED.name else one.control)
+    found = [dataclasses.replace(one, diff=d, low=d - 2 * se, high=d + 2 * se) for d in effects]
     levels = tuple(Segment(level=name, estimate=e) for name, e in zip("ABCD", found, strict=False))
     return Attribute(name="region", metric=metric, segments=levels, p=p, p_adjusted=p)
 
@@ -116,18 +118,63 @@ def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, pl
     ago = day - pd.Timedelta(days=3)
     around = {
         "calendar": pd.DataFrame({"day": [day, ago], "event": ["<b>final</b>", "rain"]}).assign(region="N"),
-        "marketing": pd.DataFrame({"region": ["N", "N", "S", "S"], "day": [ago, day] * 2, "spend": [10.0, 50, 10, 10]}),
+        "marketing": pd.DataFrame({"region": ["N", "N", "S", "S"], "day": [ago, day] * 2, "spend": [10.0, 50, 10, 5]}),
     }
     events, campaigns, weeks = seasons.typical(opened(tables | around))
     assert "since the launch: <b>final</b> (1 day); before it: rain (1 day)" in events.detail
     assert (events.passed, campaigns.passed, weeks.passed) == (False, False, True)
-    assert "N 5.0 times" in campaigns.detail
-    assert "S" not in campaigns.detail.split(":")[1].split(" what")[0]
+    assert "launch: N 10.0 times what it was. Read" in campaigns.detail  # 10 in 28 days, 50 in 14; S twice
     quiet = {"calendar": around["calendar"].iloc[:0], "marketing": around["marketing"].iloc[2:]}
     assert [c.passed for c in seasons.typical(opened(tables | quiet))] == [True, True, True]
     odd = {"start": "2026-09-07", "days": 15, "pre_days": 14}
     assert [c.passed for c in seasons.typical(opened(tables, dates=odd))] == [None, None, False]
     assert [c.passed for c in seasons.typical(study.open(launch.load(players[0])))] == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("spend", "passed", "said"),
+    [
+        ({"N": [0.0] * 28 + [1_000.0] * 14, "S": [100.0] * 42}, False, "launch: N from nothing to 1,000. Read"),
+        ({"N": [None] * 28 + [1_000.0] * 14, "S": [100.0] * 42}, False, "launch: N from nothing to 1,000. Read"),
+        ({"N": [None] * 28 + [1_000.0] * 14}, False, "launch: N from nothing to 1,000. Read"),
+        ({"N": [None] * 8 + [100.0] + [None] * 19 + [100.0] * 14}, False, "launch: N 28.0 times what it was. Read"),
+        ({"N": [100.0] * 28 + [None] * 14}, False, "launch: N 0.0 times what it was. Read"),
+        ({"N": [700.0 if day % 7 == 0 else None for day in range(42)]}, True, "about what it was"),
+        ({"N": [None] * 42}, None, "no spend is recorded"),
+    ],
+)
+def test_a_campaign_is_a_change_of_the_daily_spend_and_a_day_without_a_row_has_none(tables, spend, passed, said):
+    """By hand: sums over 28 days before and 14 since, divided by the days of each."""
+    day = START.tz_localize(None).date() - pd.Timedelta(days=28)
+    rows = [(r, day + pd.Timedelta(days=n), v) for r, of in spend.items() for n, v in enumerate(of) if v is not None]
+    marketing = pd.DataFrame(rows or [("N", day - pd.Timedelta(days=99), 1.0)], columns=["region", "day", "spend"])
+    campaigns = seasons.typical(opened(tables | {"marketing": marketing}))[1]
+    assert campaigns.passed is passed
+    assert said in campaigns.detail
+
+
+def test_the_launchs_own_calendar_is_read_beside_the_table_each_day_once(tables):
+    known_of = [{"event": "final", "start": "2026-09-06", "end": "2026-09-08"}, {"event": "old", "start": "2020-01-01"}]
+    table = pd.DataFrame({"day": [dt.date(2026, 9, 8), dt.date(2026, 9, 9)], "event": "final", "region": ["N", "S"]})
+    for more, said in (({}, "final (2 days)"), ({"calendar": table}, "final (3 days)")):
+        events = seasons.typical(opened(tables | more, calendar=known_of))[0]
+        assert events.passed is False
+        assert f"since the launch: {said}; before it: final (1 day)." in events.detail
+    assert seasons.typical(opened(tables, calendar=[]))[0].passed is True
+    assert seasons.typical(opened(tables | {"calendar": table.iloc[:0]}))[0].passed is True
+    assert seasons.typical(opened(tables))[0].passed is None
+
+
+def test_the_same_placebos_are_asked_by_the_chapter_and_by_the_analysis(tables, monkeypatch):
+    """The outcome that nothing can move moves: either says so, and with the same word."""
+    data, path = opened(tables), known(1.0)
+    moved = dataclasses.replace(did.three_ways(known(3.0))[2], metric="placebo outcome: Waiting")
+    monkeypatch.setattr(seasons, "placebo", lambda *_, **__: moved)
+    monkeypatch.setattr(course, "measure", lambda *_, **__: {"all": path})
+    monkeypatch.setattr(seasons, "regions", lambda *_, **__: [])
+    here = verdict(path, seasons.placebos(data, path), known=[HOURS])
+    assert here == seasons.ask(data)
+    assert here.detail.startswith("Suspect: an effect shows where there can be none (placebo outcome: Waiting)")
 
 
 def test_the_season_is_asked_about_in_one_go(tables, players):
@@ -182,6 +229,20 @@ def test_regions_are_told_by_their_own_effects_in_the_metric_that_differs():
     assert seasons.shown([alike], alpha=0.05) == [alike]
     assert seasons.tests([alike, apart])["highest"].tolist() == [1.01, 0.459]
     assert seasons.tests([]).empty
+
+
+def test_about_nothing_regions_are_held_against_the_level_of_control():
+    """Control has 13.3 hours since the launch: a twentieth is 0.665, and a fifth of that 0.133."""
+    for apart, differ in ((0.12, False), (0.15, True)):
+        found = places(HOURS.name, (-apart / 2, apart / 2), p=1e-9)
+        assert bool(seasons.differing([found], alpha=0.05)) is differ
+    assert seasons.differing([places(HOURS.name, (2.0, 2.3), p=1e-9)], alpha=0.05) == []  # a seventh of their mean
+
+
+def test_how_many_metrics_differ_is_told_in_the_right_number():
+    apart = [places(m.name, (1.0, 3.0), p=1e-9) for m in (HOURS, STARTED, metrics.get("session_minutes"))]
+    assert "(1 more metric differs too)" in verdict(known(1.0), regions=apart[:2]).detail
+    assert "(2 more metrics differ too)" in verdict(known(1.0), regions=apart).detail
 
 
 def test_a_looser_alpha_of_the_launch_lets_regions_differ_sooner():

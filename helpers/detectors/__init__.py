@@ -38,7 +38,14 @@ __all__ = [
 ]
 
 HARM = ("Harm in a group",)
-INFORMING = ("Ratios that moved by their denominator", "What is likely to be left of a win", "Looks and plans")
+INFORMING = (
+    "Ratios that moved by their denominator",
+    "What is likely to be left of a win",
+    "Looks and plans",
+    "Holidays and events",
+    "Campaigns",
+    "Whole weeks",
+)
 
 
 def inspect(data: Study, card: Scorecard, openings: Sequence[Opening] = ()) -> tuple[Check, ...]:

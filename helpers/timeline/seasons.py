@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,17 +21,21 @@ from helpers.report.readout import describe, digits, number
 from helpers.results import SUCCESS, Check, Estimate, NotEstimable, nothing
 from helpers.segments import Attribute
 from helpers.timeline import course, did
+from helpers.timeline.course import Course
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from helpers.study import Study
 
+EVENTS, CAMPAIGNS, WEEKS = "Holidays and events", "Campaigns", "Whole weeks"  # the checks of `typical`
+PLACEBO = "rebuffer_ratio"  # a metric that launches cannot move, where nothing else is said
 REGION = "region"  # the segment in which campaigns differ, where nothing else is said
 DIFFERS = "Differs by region"  # how `verdict` begins where it finds that
 PLANNED = "as planned (chapter 04)"
 _DAY = 86_400
 _LARGE = 0.2  # spread of the regions' effects against their mean, from which an average hides too much
+_WORTH = 0.05  # of control's level: the least effect that a spread is held against
 _CHANGED = 0.25  # relative change of a region's daily spend that is called a campaign
 
 
@@ -53,52 +58,63 @@ def _windows(data: Study) -> tuple[dt.date, dt.date, dt.date] | None:
 
 
 def _events(data: Study) -> Check:
-    name, windows = "Calendar", _windows(data)
-    if windows is None or "calendar" not in data.tables:
-        missing = "the launch has no dates" if windows is None else "the data have no table 'calendar'"
+    """Name what the launch's own calendar and the table of that name have in the windows, each day of an event once."""
+    launch, name, windows = data.launch, EVENTS, _windows(data)
+    if windows is None or (launch.calendar is None and "calendar" not in data.tables):
+        missing = "the launch has no dates" if windows is None else "neither launch nor data have a 'calendar'"
         return Check(name=name, passed=None, detail=f"Could not be asked: {missing}. Look the dates up by hand.")
     first, start, end = windows
-    rows = data.table("calendar").filter((_.day >= first) & (_.day < end))
-    since, before = _.day.nunique(where=_.day >= start), _.day.nunique(where=_.day < start)
-    counts = rows.group_by("event").agg(since=since, before=before).order_by("event").execute()
-    if counts.empty:
-        return Check(name=name, passed=True, detail="The calendar names no holiday or event in the windows.")
+    days = {
+        (e.event, e.start + dt.timedelta(days=nth))
+        for e in launch.calendar or ()
+        for nth in range((e.last - e.start).days + 1)
+    }
+    if "calendar" in data.tables:
+        rows = data.table("calendar").filter((_.day >= first) & (_.day < end)).select("event", "day").execute()
+        days |= {(event, dt.date(day.year, day.month, day.day)) for event, day in rows.itertuples(index=False)}
+    since = Counter(event for event, day in days if start <= day < end)
+    before = Counter(event for event, day in days if first <= day < start)
     parts = []
-    for where, column in (("since the launch", "since"), ("before it", "before")):
-        lasted = zip(counts["event"], counts[column], strict=True)
-        named = [f"{event} ({n} day{'s' * (n > 1)})" for event, n in lasted if n]
-        if named:
-            parts.append(f"{where}: {', '.join(named)}")
+    for where, found in (("since the launch", since), ("before it", before)):
+        named = [f"{event} ({n} day{'s' * (n > 1)})" for event, n in sorted(found.items())]
+        parts += [f"{where}: {', '.join(named)}"] if named else []
+    if not parts:
+        return Check(name=name, passed=True, detail="The calendar names no holiday or event in the windows.")
     detail = f"Not a typical time, {'; '.join(parts)}. Before and after cannot be compared; the arms can."
     return Check(name=name, passed=False, detail=detail)
 
 
 def _campaigns(data: Study) -> Check:
-    name, windows = "Campaigns", _windows(data)
-    if windows is None or "marketing" not in data.tables:
-        missing = "the launch has no dates" if windows is None else "the data have no table 'marketing'"
+    """Compare each region's daily spend since the launch with that before it; a day without a row has none."""
+    launch, name, windows = data.launch, CAMPAIGNS, _windows(data)
+    if windows is None or "marketing" not in data.tables or not launch.pre_days:
+        missing = "the data have no table 'marketing'" if windows else "the launch has no dates"
+        missing = missing if launch.pre_days or "marketing" not in data.tables else "the launch names no days before it"
         return Check(name=name, passed=None, detail=f"Could not be asked: {missing}.")
     first, start, end = windows
     rows = data.table("marketing").filter((_.day >= first) & (_.day < end))
-    spend = rows.group_by("region").agg(
-        before=_.spend.mean(where=_.day < start), since=_.spend.mean(where=_.day >= start)
+    spent = rows.group_by("region").agg(
+        before=_.spend.sum(where=_.day < start).fill_null(0.0) / launch.pre_days,
+        since=_.spend.sum(where=_.day >= start).fill_null(0.0) / launch.days,
     )
-    frame = spend.execute().dropna().set_index("region").sort_index()
+    frame = spent.order_by("region").execute()
     if frame.empty:
-        return Check(name=name, passed=None, detail="Could not be asked: the spend does not cover both windows.")
-    ratio = frame["since"] / frame["before"].where(frame["before"] > 0)
-    changed = ratio[(ratio - 1).abs() > _CHANGED]
-    if changed.empty:
+        return Check(name=name, passed=None, detail="Could not be asked: no spend is recorded in the windows.")
+    told = [
+        f"{region} {since / before:.1f} times what it was" if before else f"{region} from nothing to {since:,.4g}"
+        for region, before, since in frame.itertuples(index=False)
+        if abs(since - before) > _CHANGED * before
+    ]
+    if not told:
         return Check(
             name=name, passed=True, detail="Daily spend since the launch was about what it was before, everywhere."
         )
-    told = ", ".join(f"{region} {value:.1f} times" for region, value in changed.items())
-    detail = f"Daily spend changed with the launch: {told} what it was. Read the effect by region, campaign included."
+    detail = f"Daily spend changed with the launch: {', '.join(told)}. Read the effect by region, campaign included."
     return Check(name=name, passed=False, detail=detail)
 
 
 def _whole_weeks(data: Study) -> Check:
-    launch, name = data.launch, "Whole weeks"
+    launch, name = data.launch, WEEKS
     odd = [f"{days} days {where}" for days, where in ((launch.pre_days, "before"), (launch.days, "after")) if days % 7]
     if launch.dates is None:
         return Check(name=name, passed=None, detail="Could not be asked: the launch has no dates.")
@@ -170,6 +186,18 @@ def placebo(data: Study, name: str, *, treatment: str = "", checks: Sequence[Che
     return replace(did.placebo_outcome(path), metric=f"placebo outcome: {metric.title}")
 
 
+def placebos(
+    data: Study,
+    path: Course | NotEstimable,
+    name: str = PLACEBO,
+    *,
+    treatment: str = "",
+    checks: Sequence[Check] = (),
+) -> list[Estimate | NotEstimable]:
+    """Ask of a course for an effect where there can be none: before the launch, and in an outcome it cannot move."""
+    return [did.placebo_in_time(path), placebo(data, name, treatment=treatment, checks=checks)]
+
+
 def regions(data: Study, region: str = REGION, *, treatment: str = "", checks: Sequence[Check] = ()) -> list[Attribute]:
     """Estimate the effects on the launch's success metrics in each region, the north star first.
 
@@ -186,7 +214,8 @@ def regions(data: Study, region: str = REGION, *, treatment: str = "", checks: S
 def differing(places: Sequence[Attribute], *, alpha: float) -> list[Attribute]:
     """List the metrics whose effects differ between regions by more than chance, and by much, most surely first.
 
-    With many accounts a difference that matters to nobody is no chance either; much is a fifth of the mean effect.
+    With many accounts a difference that matters to nobody is no chance either. Much is a fifth of the mean effect, and
+    where that is small, of a twentieth of control's level: about nothing, any spread is large.
     """
     apart = [a for a in places if a.p_adjusted is not None and a.p_adjusted < alpha and _apart(a) > _LARGE]
     return sorted(apart, key=lambda a: (a.p_adjusted or 0.0, a.p or 0.0))
@@ -232,13 +261,13 @@ def compared(
 
 
 def ask(data: Study, *, treatment: str = "", checks: Sequence[Check] = (), region: str = REGION) -> Check:
-    """Ask in one go whether season and marketing leave the north star's comparison standing; see `verdict`."""
+    """Ask in one go, as chapter 08 does, whether season and marketing leave the north star's comparison standing."""
     launch = data.launch
     path = course.measure(data, launch.plan[0].metric, treatment=treatment, adjust=False, checks=checks)["all"]
     return verdict(
         did.three_ways(path),
         did.pre_trend(did.event_study(path)),
-        [did.placebo_in_time(path)],
+        placebos(data, path, treatment=treatment, checks=checks),
         regions(data, region, treatment=treatment, checks=checks),
         known=[p.metric for p in launch.plan],
         alpha=launch.error(),
@@ -305,10 +334,13 @@ def _effects(places: Attribute) -> list[tuple[float, str]]:
 
 
 def _apart(places: Attribute) -> float:
-    """Give the distance between the largest and the smallest effect over their mean."""
+    """Give the distance between largest and smallest effect over their mean, or over what would be worth having."""
     own = [effect for effect, _ in _effects(places)]
-    mean = abs(sum(own)) / max(len(own), 1)
-    return (max(own) - min(own)) / mean if len(own) > 1 and mean else float("inf")
+    levels = [s.estimate.control for s in places.segments if isinstance(s.estimate, Estimate)]
+    if len(own) < 2:
+        return 0.0
+    worth = max(abs(sum(own)) / len(own), _WORTH * abs(sum(levels)) / len(levels))
+    return (max(own) - min(own)) / worth if worth else float("inf")
 
 
 def _range(places: Attribute, known: Sequence[Metric]) -> str:
@@ -360,7 +392,8 @@ def verdict(
         reason = f"an effect shows where there can be none ({', '.join(failed)})." if failed else pre_trend.detail
         return Check(name=name, passed=False, detail=f"Suspect: {reason}")
     if apart := differing(regions, alpha=alpha):
-        more = f" ({len(apart) - 1} more metrics differ too)" if len(apart) > 1 else ""
+        others = len(apart) - 1
+        more = f" ({others} more metric{' differs' if others == 1 else 's differ'} too)" if others else ""
         detail = (
             f"{DIFFERS}: {_range(apart[0], known)}{more}. That is further apart than chance explains, and more than a "
             "fifth of their mean: the comparison stands in each region, and their average is no headline."
