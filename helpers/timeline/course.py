@@ -42,11 +42,14 @@ LOG_RATIO = "log ratio"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Course:
-    """Both arms' means in successive periods of `step_days`, in the metric's unit.
+    """Both arms' means in successive periods of `step_days`, in `unit`: that of the metric, or of it in one period.
 
     `starts` (w) are the periods' first days, counted from the clock's zero; before it they are negative. `mean` (2, w)
     holds control, then treatment; `cov` (2, w, w) the covariances of these means, because the same accounts are
     in every period. `n` counts the accounts of each arm; `level` is that of all intervals made from it.
+
+    `window_days` is the metric's own window, 0 for all that is there; `adds_up` says that the metric is the sum of its
+    periods over that window, such as hours, and not a rate or a ratio, of which a period has one of its own.
     """
 
     metric: str
@@ -59,6 +62,8 @@ class Course:
     method: str
     level: float = 0.95
     slice: Mapping[str, str] = field(default_factory=dict)
+    window_days: int = 0
+    adds_up: bool = False
 
     @property
     def effect(self) -> Floats:
@@ -75,6 +80,17 @@ class Course:
     def after(self) -> npt.NDArray[np.bool_]:
         """Say which periods lie after the clock's zero."""
         return np.array(self.starts) >= 0
+
+    @property
+    def own(self) -> npt.NDArray[np.bool_]:
+        """Say which periods lie within the metric's own window after the clock's zero."""
+        ends = np.array(self.starts) + self.step_days
+        return self.after & ((ends <= self.window_days) | (not self.window_days))
+
+    @property
+    def periods(self) -> float:
+        """Give how many periods of its window a metric that adds up is the sum of; 1 for a rate."""
+        return self.window_days / self.step_days if self.adds_up and self.window_days else 1.0
 
     def since(self) -> Course:
         """Keep the periods after the clock's zero."""
@@ -128,7 +144,7 @@ def measure(
     arms = (launch.arms.control, launch.judged(treatment))
     days = launch.days - (7 if clock == "visit" else 0)
     post, pre = max(days, 0) // step_days, launch.pre_days // step_days
-    reason = closed(checks) or _obstacle(data, metric, clock, post)
+    reason = closed(checks) or obstacle(data, metric, clock, post)
     if reason:
         return {"all": NotEstimable(metric=metric.name, reason=reason)}
 
@@ -151,11 +167,29 @@ def measure(
     read = moments.from_table(rows, columns=names, pairs=pairs, by=["arm", *([by] if by else [])], weighted=weighted)
     scale = 7 / step_days if metric.per_week else 1.0
     over = WEIGHT if weighted else None
-    forms = [_form(metric, [columns[m.name()][start] for m in metric.measures], scale, over) for start in starts]
-    covariate = _form(metric, [before[m.name()] for m in metric.measures], 1.0, over) if before else None
+    forms = [form(metric, [columns[m.name()][start] for m in metric.measures], scale, over) for start in starts]
+    covariate = form(metric, [before[m.name()] for m in metric.measures], 1.0, over) if before else None
     found = _courses(read, arms, metric, forms, covariate, starts=starts, step_days=step_days, by=by, clock=clock)
-    level = 1 - launch.error(metric.name)
-    return {name: replace(one, level=level) if isinstance(one, Course) else one for name, one in found.items()}
+    level, window = 1 - launch.error(metric.name), metric.window_days or launch.days
+    return {
+        name: replace(one, level=level, window_days=window) if isinstance(one, Course) else one
+        for name, one in found.items()
+    }
+
+
+def adds_up(metric: Metric) -> bool:
+    """Say whether a metric is the sum of its periods: neither a rate by week nor a ratio."""
+    return metric.denominator is None and not metric.per_week
+
+
+def unit(metric: Metric, step_days: int) -> str:
+    """Name the unit of a metric's periods.
+
+    >>> from helpers import metrics
+    >>> unit(metrics.get("show_hours_per_account"), 7), unit(metrics.get("hours_per_account_week"), 7)
+    ('h per 7 days', 'h/week')
+    """
+    return f"{metric.unit} per {'day' if step_days == 1 else f'{step_days} days'}" if adds_up(metric) else metric.unit
 
 
 def contrast(
@@ -250,49 +284,6 @@ def frame(course: Course | NotEstimable) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(_FRAME, values, strict=True))).assign(**course.slice)
 
 
-def levels(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
-    """Measure each arm's own mean in every period, before and after assignment, for a picture: of accounts as drawn.
-
-    Returns:
-        A row per arm and period: arm, from_day, value, low, high (pointwise, at the launch's level); none where the
-        data hold no times.
-    """
-    import pandas as pd
-
-    launch, names = data.launch, [f"x{i}" for i in range(len(metric.measures))]
-    post, pre = launch.days // step_days, launch.pre_days // step_days
-    if why := _obstacle(data, metric, "assignment", post):
-        return nothing(why, ["arm", "from_day", "value", "low", "high"])
-    parts = []
-    for nth, measure_ in enumerate(metric.measures):
-        daily = units.daily(data, measure_).mutate(period=(_.day / step_days).floor().cast("int64"))
-        parts.append(daily.select("account", "period", **{x: _.value if x == names[nth] else 0.0 for x in names}))
-    each = ibis.union(*parts).aggregate(by=["account", "period"], **{x: _[x].sum() for x in names})
-    each = each.join(units.drawn(data).select("account", "arm"), "account")
-    squares = {f"{a}{b}": (_[a] * _[b]).sum() for a, b in combinations_with_replacement(names, 2)}
-    sums = each.aggregate(by=["arm", "period"], **{x: _[x].sum() for x in names}, **squares).execute()
-    sums = sums[sums["period"].between(-pre, post - 1)].sort_values(["arm", "period"], ignore_index=True)
-    sizes = units.drawn(data).aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
-    n = sums["arm"].map(sizes).to_numpy(dtype=float)
-    mean = sums[names].to_numpy(dtype=float) / n[:, None]
-    scatter = -n[:, None, None] * mean[:, :, None] * mean[:, None, :]
-    for (i, a), (j, b) in combinations_with_replacement(enumerate(names), 2):
-        scatter[:, i, j] = scatter[:, j, i] = scatter[:, i, j] + sums[f"{a}{b}"]
-    read = moments.Moments(groups=sums[["arm", "period"]], columns=tuple(names), n=n, mean=mean, scatter=scatter)
-    value, weights = _form(metric, names, 7 / step_days if metric.per_week else 1.0).read(read)
-    se = np.sqrt(np.einsum("gi,gij,gj->g", weights, read.cov, weights) / n)
-    half = stats.norm.isf(launch.error(metric.name) / 2) * se
-    return pd.DataFrame(
-        {
-            "arm": sums["arm"],
-            "from_day": step_days * sums["period"],
-            "value": value,
-            "low": value - half,
-            "high": value + half,
-        }
-    )
-
-
 def mean_of(keep: npt.NDArray[np.bool_]) -> Floats:
     """Give weights that average the periods that are kept.
 
@@ -328,7 +319,7 @@ def full_rank(cov: Floats) -> bool:
     return bool((se > 0).all()) and int(np.linalg.matrix_rank(cov / np.outer(se, se), rtol=1e-10)) == len(cov)
 
 
-def _obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
+def obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
     """Say why a metric has no course in these data, or nothing where it has one."""
     if UNITS_TABLE in data.tables:
         return (
@@ -364,7 +355,8 @@ def _weighted(data: Study) -> bool:
     return bool((ratio > 1 + 1e-9).any())
 
 
-def _form(metric: Metric, columns: Sequence[str], scale: float, weight: str | None = None) -> Form:
+def form(metric: Metric, columns: Sequence[str], scale: float, weight: str | None = None) -> Form:
+    """Say how the columns of a period are read: a mean, which may be weighted, or the ratio of two."""
     if metric.denominator is None:
         return Form(numerator=columns[0], denominator=weight, scale=scale)
     return Form(numerator=columns[0], denominator=columns[1])
@@ -468,7 +460,8 @@ def _courses(
         adjusted = ", adjusted for the time before" if covariate else ""
         found[level] = Course(
             metric=metric.name,
-            unit=metric.unit,
+            unit=unit(metric, step_days),
+            adds_up=adds_up(metric),
             starts=tuple(starts),
             step_days=step_days,
             mean=mean,

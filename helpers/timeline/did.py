@@ -25,6 +25,9 @@ _PRE_TREND = 0.01  # how rarely arms that were drawn by chance may fail
 def three_ways(course: Course | NotEstimable) -> list[Estimate | NotEstimable]:
     """Estimate one effect in three ways: before/after, against control, and difference in differences.
 
+    Each is of the metric as it is defined: of an amount that adds up over a window, the sum of its periods, against as
+    many of the time before.
+
     Before/after takes for an effect whatever else happened since. Against control takes for one what differed before.
     The difference in differences is free of both as long as the arms would have moved alike; between arms that were
     drawn by chance it is no less biased than the plain comparison, only noisier or less noisy.
@@ -35,11 +38,14 @@ def three_ways(course: Course | NotEstimable) -> list[Estimate | NotEstimable]:
     names = ("before/after, treated arm alone", "against control", "difference in differences")
     if isinstance(course, NotEstimable):
         return [replace(course, metric=name) for name in names]
-    after = mean_of(course.after)
+    if not course.own.any():
+        reason = f"the metric's window of {course.window_days} days holds no whole period of {course.step_days}"
+        return [NotEstimable(metric=name, reason=reason) for name in names]
+    after = course.periods * mean_of(course.own)
     if course.after.all():
         missing = [NotEstimable(metric=name, reason=_NO_PAST) for name in names]
         return [missing[0], contrast(course, after, name=names[1]), missing[2]]
-    step = after - mean_of(~course.after)
+    step = after - course.periods * mean_of(~course.after)
     return [
         contrast(course, step, name=names[0], arm="treatment"),
         contrast(course, after, name=names[1]),
@@ -120,7 +126,10 @@ def placebo_outcome(course: Course | NotEstimable) -> Estimate | NotEstimable:
 
 
 def placebo_in_time(course: Course | NotEstimable) -> Estimate | NotEstimable:
-    """Estimate the effect of a launch that did not happen: the second half of the time before against its first."""
+    """Estimate the effect of a launch that did not happen: the second half of the time before against its first.
+
+    Of an amount that adds up over the metric's window, it is the effect over such a window.
+    """
     if isinstance(course, NotEstimable):
         return replace(course, metric="placebo in time")
     n = int((~course.after).sum())
@@ -128,4 +137,5 @@ def placebo_in_time(course: Course | NotEstimable) -> Estimate | NotEstimable:
         reason = "it needs two whole periods before the launch"
         return NotEstimable(metric="placebo in time", reason=reason)
     order = np.arange(len(course.starts))
-    return contrast(course, mean_of((order >= n // 2) & (order < n)) - mean_of(order < n // 2), name="placebo in time")
+    step = mean_of((order >= n // 2) & (order < n)) - mean_of(order < n // 2)
+    return contrast(course, course.periods * step, name="placebo in time")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _GRID = 240  # values of tau at which the likelihood is profiled
-_LONGEST = 10.0  # times the time observed: beyond, the curve is a straight line
+_LONGEST = 1_000.0  # times the time observed: carried on twice as far, the curve is still a straight line
 _MISFIT = 0.01
 _FLAT = "in some periods the values do not vary by themselves, so that no curve can be weighed"
 

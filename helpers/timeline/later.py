@@ -62,11 +62,11 @@ class Followed:
         order = [1, 0] if taken_away else [0, 1]
         return Followed(mean=mean[order], cov=cov[order])
 
-    def launch(self, n: tuple[int, int], rng: np.random.Generator) -> Course:
+    def launch(self, n: tuple[int, int], rng: np.random.Generator, level: float = 0.95) -> Course:
         """Draw the course that a launch with so many accounts in control and treatment would show."""
         cov = self.cov / np.array(n)[:, None, None]
         noise = [rng.multivariate_normal(np.zeros(len(c)), c, method="cholesky") for c in cov]
-        return _course(self.mean + noise, cov, n)
+        return _course(self.mean + noise, cov, n, level)
 
 
 @functools.cache
@@ -98,6 +98,7 @@ def held(
     launches: int = 100,
     accounts: int = ACCOUNTS,
     seed: int = SEED,
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Forecast from four weeks, many times over, and hold the forecast against the effect that was to come.
 
@@ -113,6 +114,7 @@ def held(
         launches: how many of each idea.
         accounts: lived through for each idea.
         seed: of the accounts, and of the launches.
+        level: of the intervals.
 
     Returns:
         A row per idea and forecast: effect (what it does), forecast, truth (relative), low and high (middle of the
@@ -123,7 +125,7 @@ def held(
         return nothing(NOT_FOLLOWED, ["effect", "forecast", "truth", "low", "high", "covers"])
     for idea in ideas:
         followed = follow(idea, accounts=accounts, weeks=max(*weeks, WEEKS), seed=seed)
-        drawn = [relative(followed.launch(n, rng)) for _ in range(launches)]
+        drawn = [relative(followed.launch(n, rng, level)) for _ in range(launches)]
         for week in weeks:
             found = [fading.forecast(first(c), 7 * (week - 1)) for c in drawn]
             rows.append(_held(idea, f"week {week}", float(followed.truth[week - 1]), found))
@@ -135,11 +137,17 @@ def held(
 
 
 def agreement(
-    ideas: Sequence[str] = tuple(IDEAS), *, n: tuple[int, int] = (30_000, 10_000), launches: int = 200, seed: int = 7
+    ideas: Sequence[str] = tuple(IDEAS),
+    *,
+    n: tuple[int, int] = (30_000, 10_000),
+    launches: int = 200,
+    seed: int = 7,
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Say how often the surrogate index and the later measurement agree that a launch moved the later weeks.
 
-    Each launch brings one of the ideas to a random share of its accounts, or takes it away.
+    Moved is what differs from 0 at the `level`. Each launch brings one of the ideas to a random share of its accounts,
+    or takes it away.
 
     Returns:
         A row, or none without ideas: launches; differed, those whose later weeks were then measured to differ; recall,
@@ -154,9 +162,9 @@ def agreement(
     said = np.zeros((launches, 2))
     for row in said:
         idea = lived[rng.integers(len(lived))].mixed(rng.uniform(0.1, 1.0), taken_away=rng.random() < 0.3)
-        found = fading.surrogate(relative(idea.launch(n, rng)), early_periods=4)
+        found = fading.surrogate(relative(idea.launch(n, rng, level)), early_periods=4)
         if isinstance(found, fading.Surrogate):
-            row[:] = [np.sign(e.diff) * (e.p < 0.05) for e in (found.predicted, found.measured)]
+            row[:] = [np.sign(e.diff) * (e.p < 1 - level) for e in (found.predicted, found.measured)]
     both = ((said[:, 0] == said[:, 1]) & (said[:, 0] != 0)).sum()
     called, differed = (said != 0).sum(axis=0)
     recall, precision = (float(both / n) if n else np.nan for n in (differed, called))
@@ -173,7 +181,7 @@ def _moments(arms: Sequence[npt.NDArray[np.floating]]) -> tuple[Floats, Floats]:
     return np.array([y.mean(axis=0) for y in rest]), np.array([np.cov(y, rowvar=False) for y in rest])
 
 
-def _course(mean: Floats, cov: Floats, n: tuple[int, int]) -> Course:
+def _course(mean: Floats, cov: Floats, n: tuple[int, int], level: float) -> Course:
     return Course(
         metric="hours_per_account_week",
         unit="hours",
@@ -183,6 +191,7 @@ def _course(mean: Floats, cov: Floats, n: tuple[int, int]) -> Course:
         cov=cov,
         n=n,
         method="Welch t on periods of 7 days from assignment, adjusted for the time before",
+        level=level,
     )
 
 
