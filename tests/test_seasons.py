@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+import statsmodels.api as sm
 
 from helpers import launch, metrics, scorecard, study, wording
 from helpers.errors import ParameterError
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.segments import Attribute, Segment
 from helpers.timeline import course, did, practice, seasons
+from helpers.timeline import marketing as marketing_
 from helpers.timeline.course import Course
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
@@ -281,6 +283,49 @@ def test_before_and_after_is_called_misleading_when_the_calendar_failed():
     assert seasons.told(verdict(GONE), none, [], did.pre_trend(GONE), [], [HOURS]).sentences == (
         "Cannot tell: no times.",
     )
+
+
+def test_the_effect_beside_the_spend_of_regions_is_that_of_a_regression_on_rows():
+    """Sixty accounts in three regions; the oracle is statsmodels on rows made by hand, spend by day as planted."""
+    rng = np.random.default_rng(4)
+    accounts = pd.DataFrame({"account": [f"a{k}" for k in range(60)], "region": list("NSE") * 20})
+    arm = np.where(rng.random(60) < 0.5, "early", "control")
+    minutes = 60 * rng.gamma(2, 2, 60) + 120 * (accounts["region"] == "N") + 60 * (arm == "early")
+    plays = accounts[["account"]].assign(
+        started_at=START + pd.Timedelta(days=3), watch_minutes=minutes, session="s", title="x"
+    )
+    late = pd.DataFrame({"account": ["z"], "started_at": [START + pd.Timedelta(days=20)], "watch_minutes": [1.0]})
+    day = START.tz_localize(None).date()
+    marketing = pd.DataFrame(
+        {"region": ["N", "N", "S", "N"], "day": [day, day + pd.Timedelta(days=1), day, day - pd.Timedelta(days=2)],
+         "spend": [140.0, 140.0, 70.0, 9_999.0], "impressions": [5, 5, 5, 99]}
+    )  # fmt: skip
+    made = {
+        "assignments": accounts[["account"]].assign(arm=arm),
+        "plays": pd.concat([plays, late.assign(session="s", title="x")], ignore_index=True),
+        "accounts": accounts,
+        "marketing": marketing,
+    }
+    found = marketing_.adjusted(opened(made), HOURS).set_index("model")
+    x = pd.DataFrame(
+        {"one": 1.0, "treated": arm == "early", "spend": accounts["region"].map({"N": 20, "S": 5, "E": 0})}
+    )
+    for model, columns in (("treatment alone", ["one", "treated"]), ("with spend", ["one", "treated", "spend"])):
+        oracle = sm.OLS(minutes / 60 / 2, x[columns].astype(float)).fit(cov_type="HC2", use_t=True)
+        got = found.loc[model, ["value", "se"]].tolist()
+        assert got == pytest.approx([oracle.params["treated"], oracle.bse["treated"]])
+    assert "wrong if the launch itself" in found.loc["with impressions", "note"]
+    level = made | {"marketing": marketing.iloc[3:]}  # before the launch alone
+    assert (
+        "explains nothing" in marketing_.adjusted(opened(level), HOURS).set_index("model").loc["with spend", "reason"]
+    )
+    without = {name: table for name, table in made.items() if name != "marketing"}
+    for tables, plan, metric, said in (
+        (without, {}, HOURS, "no table 'marketing'"),
+        (made, {"segments": []}, HOURS, "no segment 'region'"),
+        (made, {}, metrics.get("session_minutes"), "no mean over accounts"),
+    ):
+        assert said in marketing_.adjusted(opened(tables, **plan), metric)["reason"].item()
 
 
 def test_what_is_suspect_has_no_number_to_defend():

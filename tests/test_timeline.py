@@ -418,6 +418,18 @@ def test_before_after_takes_the_season_for_an_effect_and_differences_in_differen
     assert [isinstance(e, NotEstimable) for e in did.three_ways(late)] == [True, False, True]
 
 
+def test_what_is_drawn_and_told_names_the_scale_that_it_has():
+    """Where control has nothing in a week there are no ratios: neither axis nor note may speak of them."""
+    plain = dataclasses.replace(weekly([1, 1, 1, 1]), unit="h per 7 days")
+    none = course.relative(dataclasses.replace(plain, mean=plain.mean * [[0.0], [1.0]]))
+    for path, axis, note in (
+        (course.relative(plain), "Effect, relative to control", "differences of logarithms"),
+        (none, "Effect, h per 7 days", "in h per 7 days: no relative effect, because it is read over periods"),
+    ):
+        assert course.axis(path) == axis
+        assert {fading.late(path).note, fading.early_minus_late(path).note} == {note}
+
+
 def test_an_amount_that_adds_up_is_compared_over_its_window_and_its_periods_say_their_unit(tables):
     """By hand: hours of each account since the launch, those of Welch's test; before it, as many weeks."""
     total = dataclasses.replace(HOURS, name="total", unit="h", per_week=False)

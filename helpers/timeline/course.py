@@ -182,6 +182,18 @@ def adds_up(metric: Metric) -> bool:
     return metric.denominator is None and not metric.per_week
 
 
+def is_relative(course: Course | NotEstimable) -> bool:
+    """Say whether effects are log ratios, as `relative` gives them where control is above 0 in every period."""
+    return isinstance(course, Course) and course.unit == LOG_RATIO
+
+
+def axis(course: Course | NotEstimable) -> str:
+    """Name what `frame` has of a course's effects: with their unit, or as relative changes."""
+    if isinstance(course, NotEstimable) or is_relative(course):
+        return "Effect, relative to control"
+    return f"Effect, {course.unit}"
+
+
 def unit(metric: Metric, step_days: int) -> str:
     """Name the unit of a metric's periods.
 

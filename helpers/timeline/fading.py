@@ -13,7 +13,7 @@ from scipy import optimize, special, stats
 from helpers.errors import ParameterError
 from helpers.report.readout import describe
 from helpers.results import Check, Estimate, NotEstimable, nothing
-from helpers.timeline.course import LOG_RATIO, Course, contrast, full_rank, mean_of
+from helpers.timeline.course import LOG_RATIO, Course, contrast, full_rank, is_relative, mean_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -91,14 +91,23 @@ def early_minus_late(course: Course | NotEstimable) -> Estimate | NotEstimable:
     if course.after.sum() < 2:
         return NotEstimable(metric=course.metric, reason="fewer than two periods since the launch", slice=course.slice)
     early, late = halves(course)
-    return contrast(course, mean_of(early) - mean_of(late), name=f"{course.metric}: early minus late")
+    return _in_its_unit(
+        contrast(course, mean_of(early) - mean_of(late), name=f"{course.metric}: early minus late"), course
+    )
 
 
 def late(course: Course | NotEstimable) -> Estimate | NotEstimable:
     """Estimate the effect over the second half of the window."""
     if isinstance(course, NotEstimable):
         return replace(course, metric=f"{course.metric}: late")
-    return contrast(course, mean_of(halves(course)[1]), name=f"{course.metric}: late")
+    return _in_its_unit(contrast(course, mean_of(halves(course)[1]), name=f"{course.metric}: late"), course)
+
+
+def _in_its_unit(found: Estimate | NotEstimable, course: Course) -> Estimate | NotEstimable:
+    """Say in which unit an estimate is that has no relative size."""
+    if isinstance(found, NotEstimable) or is_relative(course):
+        return found
+    return replace(found, note=f"in {course.unit}: {found.note}")
 
 
 def decay(course: Course | NotEstimable) -> Decay | NotEstimable:
@@ -287,7 +296,7 @@ def outlook(course: Course | NotEstimable, *, days: Sequence[int]) -> pd.DataFra
                 }
             )
     frame = pd.DataFrame(rows).reindex(columns=["what", "effect", "low", "high", "note"])
-    if course.unit == LOG_RATIO:
+    if is_relative(course):
         frame[["effect", "low", "high"]] = np.expm1(frame[["effect", "low", "high"]].astype(float))
     return frame
 
