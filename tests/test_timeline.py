@@ -17,7 +17,7 @@ from helpers.errors import DataError, ParameterError
 from helpers.inference import regression
 from helpers.metrics import Measure
 from helpers.results import Check, Estimate, NotEstimable
-from helpers.timeline import clusters, course, did, factorial, fading, geo, later, levels, practice
+from helpers.timeline import bands, clusters, course, did, factorial, fading, geo, later, levels, practice
 from helpers.timeline.course import Course
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
@@ -140,7 +140,7 @@ def test_from_the_first_visit_only_those_who_came_in_the_first_week_are_read(tab
 
 def test_intervals_have_the_level_of_the_launch(tables):
     data = opened(tables)
-    decision = data.launch.decision.model_copy(update={"alpha": 0.1})
+    decision = type(data.launch.decision).model_validate({"alpha": 0.1})
     lenient = dataclasses.replace(data, launch=data.launch.model_copy(update={"decision": decision}))
     late = [fading.late(course.measure(d, HOURS)["all"]) for d in (data, lenient)]
     assert [e.level for e in late] == pytest.approx([0.95, 0.9])
@@ -173,9 +173,9 @@ def test_where_there_are_no_times_or_too_few_the_reason_is_said(tables, players)
 
 def test_the_joint_band_is_the_quantile_of_the_largest_deviation():
     independent = stats.norm.isf((1 - 0.95 ** (1 / 4)) / 2)  # Sidak, exact without correlation
-    assert course.joint_quantile(np.eye(4), draws=200_000) == pytest.approx(independent, abs=0.01)
-    assert course.joint_quantile(np.ones((4, 4))) == pytest.approx(1.96, abs=0.03)
-    assert 1.96 < course.joint_quantile(DEPENDENT) < independent
+    assert bands.joint_quantile(np.eye(4), draws=200_000) == pytest.approx(independent, abs=0.01)
+    assert bands.joint_quantile(np.ones((4, 4))) == pytest.approx(1.96, abs=0.03)
+    assert 1.96 < bands.joint_quantile(DEPENDENT) < independent
 
 
 @given(scale=st.floats(0.01, 100), factor=st.floats(0.5, 2))
@@ -375,7 +375,7 @@ def test_the_simulated_novelty_is_found_at_the_documented_size_and_a_stable_laun
 
 def test_what_does_not_vary_is_said_and_breaks_nothing():
     still = dataclasses.replace(weekly([0, 0, 0, 0]), cov=np.zeros((2, 4, 4)))
-    assert course.joint_quantile(still.effect_cov) == 0
+    assert bands.joint_quantile(still.effect_cov) == 0
     assert "do not vary" in fading.forecast(still, 30).reason
     assert "do not vary" in fading.early_minus_late(still).reason
     assert "do not vary" in fading.surrogate(still, early_periods=2).reason

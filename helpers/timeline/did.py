@@ -10,7 +10,8 @@ import numpy as np
 from scipy import stats
 
 from helpers.results import Check, Estimate, NotEstimable, nothing
-from helpers.timeline.course import Course, contrast, full_rank, joint_quantile, mean_of
+from helpers.timeline.bands import full_rank, joint_quantile, mean_of
+from helpers.timeline.course import Course, contrast
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,7 +13,8 @@ from scipy import optimize, special, stats
 from helpers.errors import ParameterError
 from helpers.report.readout import describe
 from helpers.results import Check, Estimate, NotEstimable, nothing
-from helpers.timeline.course import LOG_RATIO, Course, contrast, full_rank, is_relative, mean_of
+from helpers.timeline.bands import full_rank, mean_of
+from helpers.timeline.course import LOG_RATIO, Course, contrast, is_relative
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -63,9 +63,13 @@ def adjusted(
             found.append(row | {"reason": f"{name} was the same in all regions, and then explains nothing"})
             continue
         weights = rows[WEIGHT].to_numpy(dtype=float) if weight else None
-        fitted = regress(value, x, weights=weights, level=1 - launch.decision.alpha)
-        told = fitted[fitted["term"] == "treated"].iloc[0].drop("term").to_dict()
-        found.append(row | told | {"note": NOTES.get(name, "the arms as they are, not adjusted for their past")})
+        fitted = regress(value, x, weights=weights, level=1 - launch.error(metric.name))
+        told = fitted.set_index("term").loc["treated"]
+        found.append(
+            row
+            | {c: told[c] for c in columns[1:6]}
+            | {"note": NOTES.get(name, "the arms as they are, not adjusted for their past")}
+        )
     return pd.DataFrame(found, columns=columns)
 
 
@@ -77,7 +81,7 @@ def _obstacle(data: Study, metric: Metric, region: str) -> str:
         return f"the launch names no segment '{region}', so that accounts cannot be given the spend of theirs"
     if metric.denominator is not None or not (metric.per_account and metric.averaged):
         return "the metric is no mean over accounts, each of which has a number to regress"
-    return units.why_not(data, metric)
+    return units.why_not(data, metric) or ""
 
 
 def _daily(data: Study) -> pd.DataFrame:
