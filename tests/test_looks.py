@@ -192,8 +192,8 @@ def simulated(rng, launches, n=400, effect=0.0):
     root = np.linalg.cholesky(np.full((3, 3), 0.5) + 0.5 * np.eye(3))
     read = []
     for arm, shift in (("control", 0.0), ("early", effect)):
-        parts = rng.normal(size=(launches, n, 2, 3)) @ root.T + shift
-        parts[..., 2] += 10 - shift  # a guardrail has a level, and moves with nothing
+        parts = rng.normal(size=(launches, n, 2, 3)) @ root.T + shift + 10  # a level, which the control has too
+        parts[..., 2] -= shift  # the guardrail moves with nothing
         looks = np.stack([parts[:, :, 0], parts.mean(axis=2)], axis=2).reshape(launches, n, 6)
         names = [f"{m}{k}" for k in (1, 2) for m in "abg"]
         read.append(moments.from_samples([looks], columns=names, arm=arm))
