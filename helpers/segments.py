@@ -54,7 +54,8 @@ class Attribute:
     `p` is that of Cochran's Q over the levels, `p_adjusted` after Holm's correction for all that was looked at
     together; None where fewer than two levels could be compared. A large p does not show that the effect is the same
     for all. `beyond` is what a gain has to exceed, in the metric's unit: 0, or the target where the control arm can
-    have none of it. Nothing is claimed of an attribute that was not `declared` before the data were seen.
+    have none of it. Nothing is claimed of an attribute that was not `declared` before the data were seen;
+    `untested` says why its levels are neither tested against one another nor drawn together, where they are not.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Attribute:
     better: Literal["higher", "lower"] = "higher"
     beyond: float = 0.0
     declared: bool = True
+    untested: str = ""
 
 
 def effects(
@@ -163,6 +165,7 @@ def _effects(
     closed = {m.name: failed or units.why_not(data, m) for m in metrics}
     read = scorecard.sliced(data, attributes, known) if (known := [m for m in metrics if not closed[m.name]]) else {}
     planned = {p.metric.name: p for p in data.launch.plan}
+    apart = units.together(data, "a test between levels") if read else ""  # a cluster may have accounts in several
     found = []
     for metric in metrics:
         for name in attributes:
@@ -178,6 +181,10 @@ def _effects(
                 return scorecard.within(data, read[name], metric, name, treatment=treatment, level=level)
 
             answers = at()
+            if apart:
+                alone = tuple(Segment(level=e.slice[name], estimate=e) for e in answers)
+                found.append(Attribute(name=name, metric=metric.name, segments=alone, untested=apart))
+                continue
             target = planned[metric.name].target if metric.name in planned else None
             found.append(
                 Attribute(
@@ -372,7 +379,8 @@ def put_together(attributes: Iterable[Attribute]) -> pd.DataFrame:
     """Set the effects over each attribute's levels beside one another: attribute, weights, effect, low, high, p."""
     import pandas as pd
 
-    found = [(a.name, by, overall([s.estimate for s in a.segments], by)) for a in attributes for by in WEIGHTINGS]
+    each = [(a, by) for a in attributes if not a.untested for by in WEIGHTINGS]
+    found = [(a.name, by, overall([s.estimate for s in a.segments], by)) for a, by in each]
     rows = [
         {"attribute": name, "weights": by, "effect": e.diff, "low": e.low, "high": e.high, "p": e.p}
         for name, by, e in found
@@ -403,6 +411,8 @@ def standing_out(attributes: Sequence[Attribute], metric: Metric, *, alpha: floa
         missing = {s.estimate.reason for a in attributes for s in a.segments if isinstance(s.estimate, NotEstimable)}
         why = "of its segments none has two levels that could be compared" if attributes else "it names no segments"
         why = missing.pop() if len(missing) == 1 else why
+        if apart := next((a.untested for a in attributes if a.untested), ""):
+            return Check(name=name, passed=None, detail=f"Of no group may a gain be claimed: {apart}.")
         detail = f"The launch shows no effects by group: {why}."
         return Check(name=name, passed=None, detail=detail)
     worst = min(asked, key=lambda a: a.p_adjusted or 0.0)

@@ -175,6 +175,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         cap=chosen.cap,
         limit=None if chosen.cap is None else scale * units.capped_at(data)[chosen.name],
         poststrata=tuple(data.launch.decision.poststratify),
+        closed=units.together(data, "what this chapter compares"),
         weights=weights,
         strata=strata,
         control=scale * control[:, 0],

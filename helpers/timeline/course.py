@@ -127,7 +127,7 @@ def measure(
         clock: from where periods count: each account's assignment, the calendar (the launch's first midnight), or its
             first visit after assignment. The first visit is the same event in both arms, and before it nothing new can
             have been seen; only accounts that come in the first seven days are read then, each for as many periods.
-        by: a segment of the launch whose levels are read too; ignored where the launch does not name it.
+        by: a segment of the launch whose levels are read too; ignored where no segment, or clusters drawn.
         adjust: whether to take out what the same metric before the launch explains, period by period (CUPED); the
             periods before it are then used up. Otherwise they come first, with negative days.
         checks: of the data; where one failed, no effect is read.
@@ -149,23 +149,20 @@ def measure(
     if reason:
         return {"all": NotEstimable(metric=metric.name, reason=reason)}
 
-    by = by if by in launch.segments else ""
+    by = by if by in launch.segments and not units.clusters(data) else ""
     past = pre > 0 and metric.covariates == "own"
     starts = [step_days * p for p in range(0 if adjust or not past or clock == "visit" else -pre, post)]
     columns = {m.name(): _columns(f"m{i}_", starts, step_days) for i, m in enumerate(metric.measures)}
     before = {m.name(): f"m{i}_pre" for i, m in enumerate(metric.measures)} if adjust and past else {}
     rows = _wide(data, metric, columns, before, clock=clock, step_days=step_days)
-    weighted = _weighted(data)
-    if more := [*([by] if by else []), *([WEIGHT] if weighted else [])]:
+    heavy, cluster = _weighted(data), units.CLUSTER if units.clusters(data) else None
+    weighted, groups = heavy or cluster is not None, ["arm", *([by] if by else [])]
+    if more := [*([by] if by else []), *([WEIGHT] * heavy), *([cluster] if cluster else [])]:
         rows = rows.join(units.load(data).select("account", *more), "account")
     rows = rows.filter(_.arm.isin(arms))
-    names = [
-        *(c for group in columns.values() for c in group.values()),
-        *before.values(),
-        *([WEIGHT] if weighted else []),
-    ]
+    names = [*(c for group in columns.values() for c in group.values()), *before.values(), *([WEIGHT] * weighted)]
     pairs = list(combinations_with_replacement(names, 2))
-    read = moments.from_table(rows, columns=names, pairs=pairs, by=["arm", *([by] if by else [])], weighted=weighted)
+    read = moments.from_table(rows, columns=names, pairs=pairs, by=groups, weighted=heavy, cluster=cluster)
     scale = 7 / step_days if metric.per_week else 1.0
     over = WEIGHT if weighted else None
     forms = [form(metric, [columns[m.name()][start] for m in metric.measures], scale, over) for start in starts]
@@ -304,7 +301,7 @@ def obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
             "these data are one table with a row per account, without times; a course needs event tables, such as "
             "'plays' or 'sessions', in which every row says when it happened"
         )
-    if reason := units.why_not(data, replace(metric, window_days=None)):
+    if reason := units.why_not(data, replace(metric, window_days=None)) or units.together(data, "a course", few=True):
         return reason
     if any(m.agg == "any" for m in metric.measures):
         return (

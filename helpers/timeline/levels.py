@@ -25,8 +25,8 @@ def measure(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
     """Measure each arm's own mean in every period, before and after assignment, for a picture: of accounts as drawn.
 
     Returns:
-        A row per arm and period: arm, from_day, value (in `course.unit`), low, high (pointwise, at the launch's level);
-        none where the data hold no times.
+        A row per arm and period: arm, from_day, value (in `course.unit`), low, high (pointwise, at the launch's level;
+        missing where accounts were drawn together); none where the data hold no times.
     """
     import pandas as pd
 
@@ -52,7 +52,7 @@ def measure(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
     read = moments.Moments(groups=sums[["arm", "period"]], columns=tuple(names), n=n, mean=mean, scatter=scatter)
     value, weights = form(metric, names, 7 / step_days if metric.per_week else 1.0).read(read)
     se = np.sqrt(np.einsum("gi,gij,gj->g", weights, read.cov, weights) / n)
-    half = stats.norm.isf(launch.error(metric.name) / 2) * se
+    half = stats.norm.isf(launch.error(metric.name) / 2) * se * (np.nan if units.clusters(data) else 1.0)
     return pd.DataFrame(
         {
             "arm": sums["arm"],
