@@ -14,6 +14,7 @@ from helpers import inference, scorecard, units
 from helpers.decision.claims import negligible
 from helpers.errors import ParameterError, did_you_mean
 from helpers.inference import holm
+from helpers.inference.levels import compared, differ
 from helpers.metrics import Bound, Metric
 from helpers.results import SUCCESS, Check, Estimate, NotEstimable, nothing
 from helpers.study import Study
@@ -51,7 +52,7 @@ class Segment:
 class Attribute:
     """One attribute's segments, and whether their effects differ by more than chance.
 
-    `p` is that of Cochran's Q over the levels, `p_adjusted` after Holm's correction for all that was looked at
+    `p` is that of Welch's test over the levels, `p_adjusted` after Holm's correction for all that was looked at
     together; None where fewer than two levels could be compared. A large p does not show that the effect is the same
     for all. `beyond` is what a gain has to exceed, in the metric's unit: 0, or the target where the control arm can
     have none of it. Nothing is claimed of an attribute that was not `declared` before the data were seen;
@@ -178,7 +179,7 @@ def _effects(
             def at(
                 level: float | None = None, metric: Metric = metric, name: str = name
             ) -> list[Estimate | NotEstimable]:
-                return scorecard.within(data, read[name], metric, name, treatment=treatment, level=level)
+                return compared(scorecard.within(data, read[name], metric, name, treatment=treatment, level=level))
 
             answers = at()
             if apart:
@@ -301,20 +302,6 @@ def _quantile(chance: Floats, centre: Floats, sd: Floats, share: float) -> Float
         below = chance @ special.ndtr((middle - centre) / sd) < share
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return (low + high) / 2
-
-
-def differ(answers: Iterable[Estimate | NotEstimable]) -> float | None:
-    """Test whether effects differ between levels by more than chance: p of Cochran's (1954) Q; None from one level.
-
-    >>> differ([]) is None
-    True
-    """
-    read = [e for e in answers if isinstance(e, Estimate)]
-    if len(read) < 2:
-        return None
-    y, precision = np.array([e.diff for e in read]), np.array([e.se for e in read]) ** -2.0
-    q = (precision * (y - precision @ y / precision.sum()) ** 2).sum()
-    return float(stats.chi2.sf(q, len(read) - 1))
 
 
 def overall(answers: Iterable[Estimate | NotEstimable], by: Weighting = "accounts") -> Estimate | NotEstimable:

@@ -980,6 +980,16 @@ def test_the_exact_test_keeps_its_error_rate_where_few_events_are_expected(n_con
     assert chance[few] @ (p < 0.05) <= 0.05 * chance[few].sum()
 
 
+def test_what_everybody_did_mirrors_what_nobody_did():
+    frame = rows(4_000).assign(none=0, all=1)
+    nobody, everybody = (estimate(frame, metric("proportion", numerator=name)) for name in ("none", "all"))
+    assert [everybody.low, everybody.high, everybody.se] == pytest.approx([-nobody.high, -nobody.low, nobody.se])
+    assert (everybody.control, everybody.diff, everybody.p) == (1.0, 0.0, 1.0)
+    assert "all occurred in both arms" in everybody.note
+    assert everybody.rel_low < 0 < everybody.rel_high  # of a share near 1, about the difference itself
+    assert [everybody.rel_low, everybody.rel_high] == pytest.approx([everybody.low, everybody.high], rel=0.01)
+
+
 @pytest.mark.parametrize("adjust", [False, True])
 def test_of_what_nobody_did_the_interval_still_rules_harm_out(adjust):
     frame = rows(4_000).assign(opened=0)

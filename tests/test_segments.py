@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.oneway import anova_generic
 
 from helpers import inference, launch, moments, segments, simulate, study
 from helpers.errors import DataError, ParameterError
+from helpers.inference import levels
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.simulate import people
 
@@ -119,10 +121,55 @@ def test_common_weights_keep_their_promise_where_the_split_changes_and_pooling_d
     assert naive == runs
 
 
-def test_q_equals_statsmodels():
-    answers = [estimate(d, s) for d, s in zip(*SCHOOLS, strict=True)]
-    oracle = combine_effects(np.array(SCHOOLS[0], float), np.array(SCHOOLS[1], float) ** 2)
-    assert segments.differ(answers) == pytest.approx(stats.chi2.sf(oracle.q, 7), rel=1e-9)
+@pytest.mark.parametrize("n", [[4, 9, 20, 50], [5, 5], [1_000] * 8])
+def test_whether_levels_differ_is_welchs_analysis_of_variance(n):
+    """Each level as a group of so many values with this mean and error: Satterthwaite's 2 (n - 1), and one more."""
+    diffs, ses = (np.array(x[: len(n)], float) for x in SCHOOLS)
+    answers = [estimate(d, s, n=k) for d, s, k in zip(diffs, ses, n, strict=True)]
+    nobs = 2 * (np.array(n) - 1) + 1
+    oracle = anova_generic(diffs, ses**2 * nobs, nobs, use_var="unequal")
+    assert segments.differ(answers) == pytest.approx(oracle.pvalue, rel=1e-9)
+    if n[0] == 1_000:
+        q = combine_effects(diffs, ses**2).q  # which it comes to where errors are known
+        assert segments.differ(answers) == pytest.approx(stats.chi2.sf(q, 7), rel=2e-3)
+
+
+def test_levels_of_few_accounts_are_left_out_and_say_why():
+    few = replace(estimate(9, 0.1, "b", n=19), n_control=3_000)
+    found = levels.compared([estimate(1, 1, "a", n=20), few])
+    assert isinstance(found[0], Estimate)
+    assert found[1].slice == {"device": "b"}
+    assert found[1].reason == "an arm has 19 accounts here, and groups are compared from 20 on"
+
+
+def small_worlds(sizes, lift, replicates, rng, *, skewed):
+    """Draw launches with so many accounts in each arm of each level, and an effect that is the same in all of them."""
+    for _ in range(replicates):
+        answers = []
+        for i, n in enumerate(sizes):
+            c, t = rng.gamma(2.0, 5.0, (2, n)) if skewed else rng.normal(10, 7, (2, n))
+            se = float(np.sqrt((c.var(ddof=1) + t.var(ddof=1)) / n))
+            answers.append(estimate(float(t.mean() - c.mean()) + lift, se, f"level {i}", n=n))
+        kept = levels.compared(answers)
+        p = segments.differ(kept)
+        found = segments.shrunken(kept, "device") if p < 0.05 else ()  # nothing else can be claimed
+        yield segments.corrected([segments.Attribute(name="device", metric="m", segments=found, p=p)])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lift", "skewed"),
+    [
+        ([400] * 5 + [6] * 10, 0.0, False),
+        ([400] * 5 + [6] * 10, 0.5, True),
+        ([20, 22, 25, 30] * 5, 0.0, True),
+        ([20, 22, 25, 30] * 5, 0.5, False),
+    ],
+)
+def test_small_groups_make_no_winners(sizes, lift, skewed):
+    """At 5 % and 250 launches, three errors are 4.1 points. Cochran's Q of all levels rejects a third of the former."""
+    runs = list(small_worlds(sizes, lift, 250, np.random.default_rng(6), skewed=skewed))
+    assert 0.05 - 0.041 <= np.mean([a.p < 0.05 for (a,) in runs]) <= 0.05 + 0.041
+    assert np.mean([bool(segments.gaining(a)) for a in runs]) <= 0.05 + 0.041
 
 
 @given(

@@ -76,8 +76,8 @@ def compare(
     (1998, method 10) with the p of the pooled z-test. Where an arm expects fewer than 5 events (or accounts without
     one), no covariate is used, because an adjusted mean of so few events is not normal, and p is that of Fisher's exact
     test, but for weights and strata. The interval needs no exchange: with 10,000 accounts in each arm it covers 95 % or
-    more from shares of 0.002 % on, as the tests work out. Where none occurred in either arm, it still says how many
-    may have been missed, and `se` is that of its width.
+    more from shares of 0.002 % on, as the tests work out. Where none occurred in either arm, or all, it still says how
+    many may have been missed, and `se` is that of its width.
 
     The error of a count is that of a Poisson regression with robust (sandwich) errors, right however over-dispersed the
     counts are; `note` says how much. A time to an event whose accounts were all watched to the end of the window has
@@ -173,7 +173,7 @@ def compare(
             if simple and not poststrata and few.any():
                 p[few] = limits.fisher(value[:, few], n[:, few], outcome.scale)
                 tests[few] = "Fisher's exact test"
-            silent = np.asarray(~value.any(axis=0))  # nobody did it: every draw gives this one table
+            silent = np.asarray(~value.any(axis=0) | np.isclose(value, outcome.scale).all(axis=0))  # as any draw has it
             p[silent], tests[silent] = 1.0, "Fisher's exact test"
             methods = [f"Newcombe hybrid score interval, p from {test}" for test in tests]
         else:
@@ -198,7 +198,7 @@ def compare(
         if reason:
             answers.append(not_estimable(metric, reason, row, counts))
             continue
-        notes[i].extend(["none occurred in either arm"] * bool(score and silent[i]))
+        notes[i].extend([limits.EVERY[bool(value[0, i])]] * bool(score and silent[i]))
         if not value[0, i] > 0:
             notes[i].append("no relative effect, because the control value is not above 0")
         elif np.isnan(rel_low[i]):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Relative = Literal["fieller", "delta"]
 FEW = 5  # expected events of an arm, below which p is exact
+EVERY = {False: "none occurred in either arm", True: "all occurred in both arms"}
 
 
 def design(moments: Moments, stratum: str | None, poststrata: Sequence[str] = ()) -> str:

@@ -227,7 +227,7 @@ def shown(places: Sequence[Attribute], *, alpha: float) -> list[Attribute]:
 
 
 def tests(places: Sequence[Attribute]) -> pd.DataFrame:
-    """Lay out Cochran's Q for each metric: metric, lowest and highest effect (drawn together), p, p_adjusted (Holm)."""
+    """Lay out Welch's test by metric: metric, lowest and highest effect (drawn together), p, p_adjusted (Holm)."""
     import pandas as pd
 
     ends = [[v for v, _ in _effects(a)] for a in places]

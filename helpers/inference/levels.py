@@ -1,0 +1,53 @@
+"""Effects in the levels of an attribute: which may be held against one another, and whether they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy import stats
+
+from helpers.results import Estimate, NotEstimable
+
+FEWEST_ACCOUNTS = 20  # in each arm of a level: of fewer, the error is itself too uncertain to weigh the level by
+
+
+def compared(answers: Iterable[Estimate | NotEstimable]) -> list[Estimate | NotEstimable]:
+    """Put a reason in the place of levels that have too few accounts in an arm to be held against the others."""
+    return [
+        NotEstimable(
+            metric=e.metric,
+            slice=e.slice,
+            n_control=e.n_control,
+            n_treatment=e.n_treatment,
+            reason=f"an arm has {few} accounts here, and groups are compared from {FEWEST_ACCOUNTS} on",
+        )
+        if isinstance(e, Estimate) and (few := min(e.n_control, e.n_treatment)) < FEWEST_ACCOUNTS
+        else e
+        for e in answers
+    ]
+
+
+def differ(answers: Iterable[Estimate | NotEstimable]) -> float | None:
+    """Test whether effects differ between levels by more than chance; None from one level.
+
+    Welch's (1951, Biometrika 38:330) F for means with unequal variances, each effect in the place of a mean: the
+    squares that Cochran (1954) adds up, made smaller and held against F, because the errors are estimated. The degrees
+    of freedom of an effect are Satterthwaite's for arms whose accounts vary alike.
+
+    Returns:
+        p. It says nothing about how alike the effects are.
+
+    >>> differ([]) is None
+    True
+    """
+    read = [e for e in answers if isinstance(e, Estimate)]
+    k = len(read)
+    if k < 2:
+        return None
+    y, weight = np.array([e.diff for e in read]), np.array([e.se for e in read]) ** -2.0
+    n = np.array([[e.n_control, e.n_treatment] for e in read], dtype=float)
+    df = (1 / n).sum(axis=1) ** 2 / (1 / (n**2 * np.maximum(n - 1, 1))).sum(axis=1)
+    q = (weight * (y - weight @ y / weight.sum()) ** 2).sum()
+    spread = ((1 - weight / weight.sum()) ** 2 / df).sum() / (k**2 - 1)
+    return float(stats.f.sf(q / (k - 1) / (1 + 2 * (k - 2) * spread), k - 1, 1 / (3 * spread)))
