@@ -643,7 +643,6 @@ def test_a_form_reads_every_group_and_its_gradient_is_the_derivative():
     ("change", "what", "reason"),
     [
         ({"y": 1.0}, MEAN, "do not vary"),
-        ({"opened": True}, SHARE, "do not vary"),
         ({"opened": 2}, SHARE, "opened holds values other than 0 and 1 in control"),
         ({"sessions": 0}, RATIO, "the denominator is 0 for all accounts of control"),
         ({"y": 3.0, "sessions": 2}, RATIO, "do not vary"),
