@@ -1090,6 +1090,15 @@ def test_the_few_of_a_planted_launch_are_found_and_kept_where_they_are_meant(tmp
         accounts.read(data, "hours")
 
 
+def test_a_launch_for_heavy_viewers_without_any_amount_is_not_asked_about_caps(players):
+    players[0].write_text(
+        "name: gate\ndata: {units: players.csv, account: user, arm: version}\narms: {control: old, treatment: new}\n"
+        "metrics: {north_star: hours_per_account_week}\noutliers: {rule: none, heavy_viewers_are_target: true}\n"
+    )  # hours that a table without events does not hold
+    asked = influence.survives_caps(study.open(load(players[0])))
+    assert asked.detail == "Not asked: the plan has no amount that could be capped."
+
+
 def test_an_amount_is_read_from_an_own_table_with_its_past(players):
     path, table = players
     arms = accounts.read(study.open(load(path)))

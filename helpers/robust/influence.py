@@ -283,7 +283,7 @@ def survives_caps(data: Study, metric: str = "", treatment: str = "") -> Check:
     """
     can = [p.metric for p in units.measurable(data) if p.metric.per_account]
     target = meant_for_heavy_viewers(data)
-    if not target and not metric and not any(m.kind in ("mean", "count") for m in can):
+    if not metric and not any(m.kind in ("mean", "count") for m in can):
         return Check(name=CHOICE, passed=None, detail="Not asked: the plan has no amount that could be capped.")
     level = 1 - data.launch.error(metric)
     arms = accounts.read(data, metric, treatment=treatment)
