@@ -104,13 +104,14 @@ def measure(
         read: as for `inference.compare`, without slices.
         stratum: the group column of the strata of the draw.
         poststrata: group columns of the post-strata.
-        asked: means, counts, ratios and times; others are left out. A share has the variance p (1 - p).
+        asked: means, counts, ratios and times; others are left out. A share has the variance p (1 - p). Of clusters
+            none is read: what lopsides an interval over clusters is the tail of their sums.
         treatment: the arm that is judged.
     """
     launch, table = data.launch, units.load(data)
     names = (launch.arms.control, treatment)
     found, cubes = {}, {}
-    for metric in asked:
+    for metric in asked if read.held is None else ():
         if not metric.averaged or metric.kind == "proportion":
             continue
         line = inference.linear(

@@ -133,6 +133,7 @@ def complier(
     if metric.kind not in {"mean", "count", "proportion"}:
         reason = f"a {metric.kind} is no mean over accounts, so no account has an effect on it"
         return [NotEstimable(metric=metric.name, reason=reason, slice=row) for row in labels]
+    people = [a.accounts for a in read.pool([*rest, "arm"]).split("arm", (control, treatment))]
     value, cov, n = inference.joint(
         read,
         [metric, taken],
@@ -183,8 +184,8 @@ def complier(
                     p=float(p[i]),
                     uptake=float(uptake[i]),
                     f=float(f[i]),
-                    n_control=int(n[0, i]),
-                    n_treatment=int(n[1, i]),
+                    n_control=int(people[0][i]),
+                    n_treatment=int(people[1][i]),
                     method="ratio of two effects of assignment (two-stage least squares), Anderson-Rubin interval"
                     + f", {errors} errors" * (errors != "HC2"),
                     level=level,
@@ -193,7 +194,9 @@ def complier(
             )
             continue
         answers.append(
-            NotEstimable(metric=metric.name, reason=reason, slice=row, n_control=int(n[0, i]), n_treatment=int(n[1, i]))
+            NotEstimable(
+                metric=metric.name, reason=reason, slice=row, n_control=int(people[0][i]), n_treatment=int(people[1][i])
+            )
         )
     return answers
 
@@ -259,6 +262,8 @@ def readings(
         return _moved(data, read().pool(scorecard.grouping(data)), metric, of, arm)
 
     def triggered(of: Metric) -> Estimate | NotEstimable:
+        if apart := units.together(data, "a comparison among some of their accounts"):
+            return NotEstimable(metric=metric.name, reason=apart)
         alike = scorecard.estimate(data, read(), of, treatment=arm, adjust=False)
         why = ""
         if isinstance(alike, NotEstimable) or not alike.control > 0:
@@ -273,6 +278,8 @@ def readings(
         return scorecard.estimate(data, read().select(**{_flag(of): 1.0}), metric, treatment=arm, adjust=True)
 
     def watchers(of: Metric) -> Estimate | NotEstimable:
+        if apart := units.together(data, "a comparison among some of their accounts"):
+            return NotEstimable(metric=metric.name, reason=apart)
         if not ((read().groups["arm"] == arm) & (read().groups[_flag(of)] > 0)).any():
             return NotEstimable(metric=metric.name, reason=f"nobody in {arm} took part")
         among = read().select(arm=arm, **{_flag(of): 1.0}) + read().select(arm=control)
@@ -437,6 +444,8 @@ def _flag(metric: Metric) -> str:
 def _moved(data: Study, read: Moments, metric: Metric, of: Metric, arm: str) -> Complier | NotEstimable:
     """Ask `complier` at what the launch says of arms, strata, windows and error rates."""
     launch, groups = data.launch, scorecard.grouping(data)
+    if apart := units.together(data, "a ratio of two effects", few=True):
+        return NotEstimable(metric=metric.name, reason=apart)
     (answer,) = complier(
         read,
         metric,
@@ -444,7 +453,7 @@ def _moved(data: Study, read: Moments, metric: Metric, of: Metric, arm: str) -> 
         control=launch.arms.control,
         treatment=arm,
         stratum=STRATUM if STRATUM in groups else None,
-        poststrata=launch.decision.poststratify,
+        poststrata=() if read.held is not None else launch.decision.poststratify,
         days=launch.days,
         pre_days=max(launch.pre_days, 1),
         adjust=launch.decision.adjust and bool(units.covariates(data, metric)),
@@ -455,16 +464,18 @@ def _moved(data: Study, read: Moments, metric: Metric, of: Metric, arm: str) -> 
 
 def _read(data: Study, asked: Sequence[Metric], flags: Sequence[Metric] = ()) -> Moments:
     """Read the moments of metrics and of who did what, by all of it, in one query over the events."""
-    heavy, past = scorecard.weighted(data), {m: units.covariates(data, m) for m in asked}
+    how, past = scorecard.draw(data), {m: units.covariates(data, m) for m in asked}
+    heavy = how["weighted"] or how["cluster"] is not None
     cells = [Cell(m, "post", one.window_days) for one in (*asked, *flags) for m in one.measures]
     cells += [Cell(m, "pre", None) for measures in past.values() for m in measures]
     own = [c for m in asked for c in inference.needed(m, adjust=bool(past[m]), weighted=heavy)[0]]
     columns = tuple(dict.fromkeys([*own, *(c for f in flags for c in inference.needed(f, adjust=False)[0])]))
     rows = build(data, list({cell.name: cell for cell in cells}.values()))
     rows = rows.mutate(**{_flag(f): rows[f.column(f.numerator)] for f in flags}).cache()
-    by = [*scorecard.grouping(data), *(_flag(f) for f in flags)]
+    if how["cluster"] is None:  # a cluster has accounts of every kind
+        how["by"] = (*how["by"], *(_flag(f) for f in flags))
     pairs = {(a, b) for a in columns for b in columns}
-    return moments.from_table(rows, columns=columns, pairs=pairs, by=by, weighted=heavy)
+    return moments.from_table(rows, columns=columns, pairs=pairs, **how)
 
 
 def _words(answer: Estimate | Complier | NotEstimable, use: str, metric: Metric) -> str:

@@ -207,6 +207,8 @@ def compare(data: Study, metric: Metric, *, treatment: str, level: float | None 
         DataError: the data break the contract.
     """
     launch, names = data.launch, (data.launch.arms.control, treatment)
+    if apart := units.together(data, f"a {metric.kind}", few=True):
+        return NotEstimable(metric=metric.name, reason=apart)
     groups = _groups(data, names)
     one = groups[WEIGHT]
     sizes = groups.aggregate(by=["arm", "group"], n=groups.count(), weight=one.sum(), square=(one**2).sum()).execute()
@@ -228,12 +230,14 @@ def compare(data: Study, metric: Metric, *, treatment: str, level: float | None 
 
 
 def _groups(data: Study, arms: tuple[str, str]) -> ibis.Table:
-    """Share the accounts of each arm out over groups of equal size, across the strata of the draw."""
+    """Share the accounts of each arm out over groups of equal size, across the strata of the draw; clusters whole."""
     accounts = units.drawn(data).filter(_.arm.isin(arms))
-    key = (ibis.literal(f"{SALT}:") + accounts["account"].cast("string")).hexdigest("sha256")
-    order = [*(accounts[c] for c in (units.STRATUM,) if c in accounts.columns), key]
+    whole = accounts[units.CLUSTER if units.CLUSTER in accounts.columns else "account"].cast("string")
+    key = (ibis.literal(f"{SALT}:") + whole).hexdigest("sha256")
+    strata = [c for c in (units.STRATUM,) if c in accounts.columns and units.CLUSTER not in accounts.columns]
+    order = [*(accounts[c] for c in strata), key]
     weight = accounts[WEIGHT] if WEIGHT in accounts.columns else ibis.literal(1.0)
-    nth = ibis.row_number().over(group_by="arm", order_by=order)
+    nth = ibis.dense_rank().over(group_by="arm", order_by=order)
     return accounts.select("account", "arm", group=nth % GROUPS, **{WEIGHT: weight})
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LARGEST = 1e150  # the square of a larger number overflows
 MOST_GROUPS = 10_000  # of one query; more take longer than another query does
 MOST_NUMBERS = 8_000_000  # covariances held at a time in each arm, 64 MB
+FEW = 40  # clusters of both arms together, below which errors over clusters are too small for a t interval
 WEIGHT = "sampling_weight"  # the column of weights: its presence says that all others were multiplied by it
 
 
@@ -35,6 +36,9 @@ class Moments:
     `groups` (g rows) labels them, for instance by arm and device. `scatter` (g, k, k) holds the sums of
     cross-deviations from the group's own means: 0 where n = 1, NaN for pairs that nobody asked for. All are exactly
     additive, so slices, days and batches need no second pass over the data.
+
+    Where several accounts were drawn together, a row is a cluster with the sums of its accounts, and `held` (g,) says
+    how many accounts the rows of each group hold; else it is None.
 
     >>> week = from_rows(pd.DataFrame({"arm": ["a", "a", "b"], "x": [1.0, 3.0, 5.0]}), columns=["x"], by=["arm"])
     >>> (week + week).n
@@ -48,6 +52,12 @@ class Moments:
     n: Floats
     mean: Floats
     scatter: Floats
+    held: Floats | None = None
+
+    @property
+    def accounts(self) -> Floats:
+        """Count the accounts of each group (g,): its rows, or what its clusters hold."""
+        return self.n if self.held is None else self.held
 
     @property
     def cov(self) -> Floats:
@@ -56,6 +66,8 @@ class Moments:
 
     def __add__(self, other: Moments) -> Moments:
         """Merge two disjoint sets of rows; groups are matched by their labels, and either side may lack some."""
+        if (self.held is None) != (other.held is None):
+            raise DataError("moments of accounts and of clusters cannot be added")
         if self.columns != other.columns or list(self.groups) != list(other.groups):
             raise DataError(
                 "only moments of the same columns and group columns can be added: "
@@ -67,12 +79,23 @@ class Moments:
             np.concatenate([self.n, other.n]),
             np.concatenate([self.mean, other.mean]),
             np.concatenate([self.scatter, other.scatter]),
+            None if self.held is None or other.held is None else np.concatenate([self.held, other.held]),
         )
 
     def pool(self, by: Sequence[str] = ()) -> Moments:
         """Sum out every group column that `by` does not name; without `by`, all rows become one group."""
         _known(by, self.groups, "group column")
-        return _merge(self.groups[list(by)], self.columns, self.n, self.mean, self.scatter)
+        return _merge(self.groups[list(by)], self.columns, self.n, self.mean, self.scatter, self.held)
+
+    def of_accounts(self) -> Moments:
+        """Say of accounts what was read of clusters: n counts accounts, and cov / n stays the variance of a mean.
+
+        Only for what asks for the spread of one account, such as a design; the result does not add up.
+        """
+        if self.held is None:
+            return self
+        scatter = self.cov * (self.held / self.n * (self.held - 1))[:, None, None]
+        return replace(self, n=self.held, scatter=scatter, held=None)
 
     def within(self, stratum: str, *, sampled_share: Floats | None = None) -> Moments:
         """Sum a stratum column out as the design demands: only what varies within strata counts as chance.
@@ -110,13 +133,7 @@ class Moments:
         """Keep these columns, in this order."""
         _known(columns, self.columns, "column")
         k = [self.columns.index(c) for c in columns]
-        return Moments(
-            groups=self.groups,
-            columns=tuple(columns),
-            n=self.n,
-            mean=self.mean[:, k],
-            scatter=self.scatter[:, k][:, :, k],
-        )
+        return replace(self, columns=tuple(columns), mean=self.mean[:, k], scatter=self.scatter[:, k][:, :, k])
 
     def select(self, **labels: object) -> Moments:
         """Keep the groups that carry all these labels.
@@ -139,6 +156,7 @@ class Moments:
             n=self.n[keep],
             mean=self.mean[keep],
             scatter=self.scatter[keep],
+            held=None if self.held is None else self.held[keep],
         )
 
     def split(self, column: str, labels: Iterable[object]) -> tuple[Moments, ...]:
@@ -156,12 +174,14 @@ class Moments:
             mine = np.flatnonzero(self.groups[column] == label)
             if not mine.size:
                 self.select(**{column: label})  # says what does occur
-            parts = (self.n, self.mean, self.scatter)
-            n, mean, scatter = (np.full((len(groups), *a.shape[1:]), np.nan) for a in parts)
-            n[:] = 0
-            for whole, part in zip((n, mean, scatter), parts, strict=True):
+            parts = (self.n, self.accounts, self.mean, self.scatter)
+            n, held, mean, scatter = (np.full((len(groups), *a.shape[1:]), np.nan) for a in parts)
+            n[:] = held[:] = 0
+            for whole, part in zip((n, held, mean, scatter), parts, strict=True):
                 whole[code[mine]] = part[mine]
-            return Moments(groups=groups, columns=self.columns, n=n, mean=mean, scatter=scatter)
+            return replace(
+                self, groups=groups, n=n, mean=mean, scatter=scatter, held=self.held if self.held is None else held
+            )
 
         return tuple(map(aligned, labels))
 
@@ -173,6 +193,7 @@ def from_table(
     pairs: Collection[tuple[str, str]],
     by: Sequence[str],
     weighted: bool = False,
+    cluster: str | None = None,
 ) -> Moments:
     """Read the moments of a table with one row per account in a single aggregate query on the table's own engine.
 
@@ -183,27 +204,44 @@ def from_table(
         by: group columns, several at once if need be; none makes a single group.
         weighted: multiply every column by the account's `sampling_weight`, which must itself be among the columns. The
             ratio of two weighted means is then a weighted mean, and its linearised variance follows from `cov`.
+        cluster: the column of what was drawn, where several accounts were drawn together: a row then is a cluster with
+            the sums of its accounts, and `sampling_weight`, which must be among the columns, the sum of their weights
+            (their number, where they have none). The ratio of two means over clusters is one over accounts, and its
+            linearised variance that of a sample of whole clusters (Cochran 1977, eq. 9A.6; Liang and Zeger 1986).
 
     Raises:
         DataError: a column is missing or no number; the table is empty; a value is missing, NaN or beyond 1e150 (so
             infinite ones too); a group label is missing. Rows are never left out silently.
     """
-    _known([*by, *columns], table.columns, "column")
+    import ibis
+
+    counted = cluster is not None and not weighted  # every account has the weight 1
+    _known([*by, *(c for c in columns if not (counted and c == WEIGHT))], table.columns, "column")
     where = {c: i for i, c in enumerate(columns)}
-    if weighted:
+    if weighted or cluster is not None:
         _known([WEIGHT], where, "column among those asked for:")
     _known((c for pair in pairs for c in pair), where, "column among those asked for:")
     wanted = {(min(where[a], where[b]), max(where[a], where[b])) for a, b in pairs}
 
     x = {}
     for c, i in where.items():
+        if counted and c == WEIGHT:
+            x[f"x{i}"] = ibis.literal(1.0)
+            continue
         kind = table[c].type()
         if not (kind.is_numeric() or kind.is_boolean()):
             raise DataError(f"column {c!r} holds {kind}, expected numbers or true and false")
         number = (table[c].cast("int64") if kind.is_boolean() else table[c]).cast("float64")
         x[f"x{i}"] = number * table[WEIGHT] if weighted and c != WEIGHT else number
-    rows = table.select(**{f"g{i}": table[c] for i, c in enumerate(by)}, **x)
+    labels = {f"g{i}": table[c] for i, c in enumerate(by)}
+    single = rows = (
+        table.select(**labels, **x) if cluster is None else table.select(**labels, cluster=table[cluster], **x)
+    )
+    if cluster is not None:
+        sums = {c: single[c].isnull().any().ifelse(ibis.null("float64"), single[c].sum()) for c in x}
+        rows = single.aggregate(by=[*labels, "cluster"], held=single.count(), **sums)
     asked = {f"mean{i}": rows[f"x{i}"].mean() for i in where.values()}
+    asked |= {} if cluster is None else {"held": rows["held"].sum()}
     nulls = [rows[c].isnull() for c in x]
     missing = {f"missing{i}": rows.count(where=reduce(or_, nulls[i : i + 16])) for i in range(0, len(nulls), 16)}
     asked |= missing
@@ -213,7 +251,7 @@ def from_table(
     try:
         frame = rows.aggregate(by=[f"g{i}" for i in range(len(by))], n=rows.count(), **asked).to_pandas()
     except Exception:
-        _refuse_values(rows, where)  # infinite values overflow in some engines; if it is not that, say what it is
+        _refuse_values(single, where)  # infinite values overflow in some engines; if it is not that, say what it is
         raise
 
     frame = frame.sort_values([f"g{i}" for i in range(len(by))], ignore_index=True) if by else frame
@@ -225,7 +263,7 @@ def from_table(
             raise DataError(f"group column {c!r} is missing in {unlabelled:,.0f} rows; fill it or drop them first")
     told = frame[list(asked)].to_numpy(np.float64)
     if not np.isfinite(told).all() or frame[list(missing)].to_numpy().any():
-        _refuse_values(rows, where)
+        _refuse_values(single, where)
     k = len(where)
     scatter = np.full((len(n), k, k), np.nan)
     for i, j in wanted:
@@ -236,6 +274,7 @@ def from_table(
         n=n,
         mean=frame[[f"mean{i}" for i in range(k)]].to_numpy(np.float64),
         scatter=scatter,
+        held=None if cluster is None else frame["held"].to_numpy(np.float64),
     )
 
 
@@ -247,11 +286,13 @@ def by_each(
     pairs: Collection[tuple[str, str]],
     by: Sequence[str],
     weighted: bool = False,
+    cluster: str | None = None,
 ) -> dict[str, Moments]:
     """Read the moments by `by` and one attribute, for each of several attributes, in as few queries as will do.
 
     Attributes are grouped by together and pooled afterwards: five of five levels take one query, not five. Where their
-    levels would make too many combinations, they are parted into several queries. The rest is as in `from_table`.
+    levels would make too many combinations, they are parted into several queries. The rest is as in `from_table`;
+    with clusters each attribute takes a query, because a cluster may have accounts in several levels.
 
     >>> rows = pd.DataFrame({"arm": "a", "device": ["tv", "web"], "region": ["n", "n"], "x": [1.0, 2.0]})
     >>> import ibis
@@ -262,6 +303,9 @@ def by_each(
     _known(each, table.columns, "column")
     if not each:
         return {}
+    if cluster is not None:
+        asked = {"columns": columns, "pairs": pairs, "weighted": weighted, "cluster": cluster}
+        return {name: from_table(table, by=[*by, name], **asked) for name in each}  # type: ignore[arg-type]
     levels = table.aggregate(**{name: table[name].nunique() for name in each}).to_pandas().iloc[0]
     most = min(MOST_GROUPS, MOST_NUMBERS // max(len(columns), 1) ** 2)
     found: dict[str, Moments] = {}
@@ -300,15 +344,22 @@ def _refuse_values(rows: ibis.Table, where: Mapping[str, int]) -> None:
 
 
 def from_rows(
-    frame: pd.DataFrame, *, columns: Sequence[str], by: Sequence[str] = (), weighted: bool = False
+    frame: pd.DataFrame,
+    *,
+    columns: Sequence[str],
+    by: Sequence[str] = (),
+    weighted: bool = False,
+    cluster: str | None = None,
 ) -> Moments:
     """Read the moments of a pandas table, every covariance included; raises what `from_table` raises."""
     import ibis
 
-    _known([*by, *columns], frame, "column")
-    table = ibis.memtable(frame[list(dict.fromkeys([*by, *columns]))])
+    own = [c for c in columns if not (cluster is not None and not weighted and c == WEIGHT)]
+    own = list(dict.fromkeys([*by, *own, *([] if cluster is None else [cluster])]))
+    _known(own, frame, "column")
     pairs = list(combinations_with_replacement(columns, 2))
-    return from_table(table, columns=columns, pairs=pairs, by=by, weighted=weighted)
+    table = ibis.memtable(frame[own])
+    return from_table(table, columns=columns, pairs=pairs, by=by, weighted=weighted, cluster=cluster)
 
 
 def from_samples(batches: Iterable[Floats], *, columns: Sequence[str], **labels: str) -> Moments:
@@ -395,11 +446,14 @@ def _total(code: Integers, parts: Floats) -> Floats:
     return out
 
 
-def _merge(labels: pd.DataFrame, columns: tuple[str, ...], n: Floats, mean: Floats, scatter: Floats) -> Moments:
+def _merge(
+    labels: pd.DataFrame, columns: tuple[str, ...], n: Floats, mean: Floats, scatter: Floats, held: Floats | None = None
+) -> Moments:
     """Merge the groups that share labels: the update of Chan, Golub and LeVeque (1983), for any number of parts."""
     code, groups = _codes(labels)
     n_all = _total(code, n)
     mean_all = _total(code, n[:, None] * mean) / n_all[:, None]
     off = mean - mean_all[code]
     scatter_all = _total(code, scatter + np.einsum("g,gi,gj->gij", n, off, off))
-    return Moments(groups=groups, columns=columns, n=n_all, mean=mean_all, scatter=scatter_all)
+    held = None if held is None else _total(code, held)
+    return Moments(groups=groups, columns=columns, n=n_all, mean=mean_all, scatter=scatter_all, held=held)

@@ -100,6 +100,8 @@ def watch(data: Study, metric: Metric, *, treatment: str = "", checks: Iterable[
     if metric.denominator is not None:
         none = NotEstimable(metric=metric.name, reason="a ratio is no number of each account")
         return Watch(estimates=days, accounts=none)
+    if reason := units.together(data, "chance among single accounts"):
+        return Watch(estimates=days, accounts=NotEstimable(metric=metric.name, reason=reason))
     return Watch(estimates=days, accounts=Days(so_far=values, treated=(rows["arm"] == arms[1]).to_numpy()))
 
 
@@ -137,14 +139,14 @@ def _estimates(
     data: Study, rows: pd.DataFrame, asked: Sequence[Metric], *, treatment: str
 ) -> list[Estimate | NotEstimable]:
     """Compare the arms up to each day, as the launch plans it."""
-    adjust, weighted = bool(units.covariates(data, asked[0])), scorecard.weighted(data)
+    adjust, how = bool(units.covariates(data, asked[0])), scorecard.draw(data)
+    weighted = how["weighted"] or how["cluster"] is not None
     needed = [inference.needed(one, adjust=adjust, weighted=weighted) for one in asked]
     read = moments.from_table(
         ibis.memtable(rows.drop(columns="account")),
         columns=list(dict.fromkeys(column for columns, _pairs in needed for column in columns)),
         pairs={pair for _columns, pairs in needed for pair in pairs},
-        by=scorecard.grouping(data),
-        weighted=weighted,
+        **how,
     )
     return [scorecard.estimate(data, read, one, treatment=treatment, adjust=True) for one in asked]
 
@@ -304,7 +306,7 @@ def canaries(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) 
         checks: of the data; where one failed, nothing is asked.
     """
     launch, arm = data.launch, data.launch.judged(treatment)
-    if reason := closed(checks):
+    if reason := closed(checks) or units.together(data, "a canary"):
         return (Check(name="Canary", passed=None, detail=f"{reason.capitalize()}."),)
     if UNITS_TABLE in data.tables:
         detail = "Not asked: a table with a row per account does not say which of its events came first."

@@ -177,7 +177,9 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         "Drawn": _drawn(launch),
         "Frame": launch.frame.recruited if launch.frame else "",
         "Needs": (launch.frame.needs or "") if launch.frame else "",
-        "Unit": f"{unit.randomised} drawn, {unit.analysed} analysed" if unit else "",
+        "Unit": f"{unit.randomised} drawn, {unit.analysed} analysed" + f", by column '{launch.cluster}'" * unit.together
+        if unit
+        else "",
         "Window": f"{dates.post_days} days from {dates.start}, {dates.pre_days} days before" if dates else "",
         "Error rates": f"{rule.alpha}; {rule.power:.0%} power",
         "Several successes": {

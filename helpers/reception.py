@@ -114,6 +114,8 @@ def _obstacle(data: Study, checks: Iterable[Check]) -> str:
     """Say why the way through the title cannot be shown; nothing where it can."""
     if failed := [c.name for c in checks if c.passed is False]:
         return f"not shown, because the check '{failed[0]}' failed"
+    if apart := units.together(data, "the way through a title", few=True):
+        return apart
     lacking = next((t for t in ("plays", "titles") if t not in data.tables), None)
     if lacking or "episode" not in data.table("plays").columns:
         what = f"table {lacking!r}" if lacking else "column 'episode' of table 'plays'"
@@ -134,10 +136,11 @@ def _averages(
     own = Measure(table=UNITS_TABLE, agg="value", column=of)
     metric = Metric(name=of, title=of, kind=kind, numerator=own, better="higher", unit="")
     weighted = WEIGHT in units.design(data)
-    stratum = STRATUM if STRATUM in units.design(data) and not by else None
-    columns, pairs = inference.needed(metric, adjust=False, weighted=weighted)
+    cluster = units.CLUSTER if units.clusters(data) else None
+    stratum = STRATUM if STRATUM in units.design(data) and not (by or cluster) else None
+    columns, pairs = inference.needed(metric, adjust=False, weighted=weighted or cluster is not None)
     groups = ["arm", *filter(None, (stratum, by))]
-    read = moments.from_table(rows, columns=columns, pairs=pairs, by=groups, weighted=weighted)
+    read = moments.from_table(rows, columns=columns, pairs=pairs, by=groups, weighted=weighted, cluster=cluster)
     level = 1 - data.launch.error()
     return inference.average(read, metric, of=arm, stratum=stratum, days=data.launch.days, level=level)
 

@@ -73,6 +73,8 @@ def decisive(launch: Launch) -> dict[str, str]:
         "the arms": ", ".join(launch.arms.names),
         SEGMENTS: ", ".join(sorted(launch.segments)) or "none",
     }
+    if launch.unit and launch.unit.together:
+        found["what was drawn"] = f"{launch.unit.randomised}s, by column '{launch.cluster}'"
     if rule.poststratify:
         found["the post-stratification"] = f"by {', '.join(rule.poststratify)}"
     if rule.stage == "last":

@@ -76,7 +76,7 @@ def read(
         numbers describe them and compare no arms.
     """
     launch = data.launch
-    if reason := closed(checks):
+    if reason := closed(checks) or units.together(data, "what viewers do from episode to episode"):
         return NotEstimable(metric="episodes", reason=reason)
     if visits < 1:
         raise ParameterError(f"visits is {visits}, must be at least 1")

@@ -106,8 +106,8 @@ FAULTS = [
     ("R8", "W", ("metrics", "satisfaction", 0), {"metric": "survey_score", "equivalence": "±0.6%", "baseline": 4, "sd": 1.2}),
     ("R9", "E", ("unit", "analysed"), "session"),
     ("R9", "E", ("unit", "randomised"), "household"),
-    ("R9", "E", ("unit",), {"randomised": "region", "errors": "cluster"}),  # errors are over accounts all the same
-    ("R9", "W", ("unit",), {"randomised": "household", "errors": "cluster"}),
+    ("R9", "W", ("unit",), {"randomised": "region", "errors": "cluster"}),
+    ("R9", "W", ("unit",), {"randomised": "household", "errors": "delta"}),
     ("R10", "W", ("dates", "days"), 30),
     ("R10", "W", ("dates", "days"), 7),
     ("R10", "W", ("dates", "days"), 21),  # churn needs 28 days

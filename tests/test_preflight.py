@@ -288,18 +288,18 @@ def test_an_own_table_with_strata_and_weights_is_held_against_its_own_plan(playe
     [
         ("{randomised: account}", 1, "not asked", ""),
         ("{randomised: region, analysed: region}", 1, "not asked", ""),
-        ("{randomised: region, errors: cluster}", 1, False, "drew regions (2 of them)"),
+        ("{randomised: region, errors: cluster}", 1, False, "1 of 2 have accounts in several arms"),
         ("{randomised: household, errors: cluster}", 1, True, "one account stands for each"),
-        ("{randomised: household, errors: cluster}", 2, None, "at most 1.41"),  # pairs: the root of two
-        ("{randomised: household, errors: cluster}", 0, None, "not in the data"),
+        ("{randomised: household, errors: cluster}", 2, True, "households (4,000 of them), each whole in one arm"),
+        ("{randomised: household, errors: cluster}", 0, None, "no column 'household' says which accounts share one"),
     ],
 )
 def test_accounts_that_were_drawn_together_are_not_read_as_if_alone(tables, opened, unit, members, passed, said):
     accounts = tables["accounts"].assign(region=np.where(np.arange(8_000) % 2, "N", "S"))
     if members:
-        accounts = accounts.assign(household=[f"h{k // members}" for k in range(8_000)])
+        accounts = accounts.assign(household=[f"h{k // (4 * members) * 4 + k % 4}" for k in range(8_000)])
     data = opened(tables | {"accounts": accounts}, LAUNCH + f"unit: {unit}\n")
-    found = [c for c in preflight.checks(data) if c.name == "Drawn one by one"]
+    found = [c for c in preflight.checks(data) if c.name == "Drawn together"]
     assert [c.passed for c in found] == ([] if passed == "not asked" else [passed])
     assert all(said in c.detail for c in found)
 
@@ -308,9 +308,10 @@ def test_regions_of_an_own_table_are_counted_too(players):
     path, _ = players
     path.write_text(path.read_text().replace("segments:", "unit: {randomised: region}\nsegments:"))
     (asked,) = preflight.drawn_together(study.open(launch.load(path)))
-    assert asked.detail.startswith("The launch drew regions, and errors")
+    assert asked.passed is False
+    assert "no column 'region' says which accounts share one" in asked.detail
     named = path.read_text().replace("unit: {randomised: region}", "unit: {randomised: household}\n")
     named = named.replace("metrics:", "sampling: {n: {old: 1, new: 1}, household: country}\nmetrics:")
     path.write_text(named)
     (asked,) = preflight.drawn_together(study.open(launch.load(path)))
-    assert "households (2 of them)" in asked.detail  # accounts without one stand for themselves
+    assert "have accounts in several arms" in asked.detail  # nobody drew countries whole

@@ -204,16 +204,24 @@ def _by_account(data: Study, table: str, **numbers: ibis.Value) -> Moments:
 
 def _moments(data: Study, found: ibis.Table, pairs: Sequence[tuple[str, str]]) -> Moments:
     """Put a row for every assigned account beside what was found, zeros included, and give the moments of each arm."""
-    accounts, names = units.drawn(data).select("account", "arm"), [c for c in found.columns if c != "account"]
+    own = ["account", "arm", *(c for c in units.design(data) if c == units.CLUSTER)]
+    accounts, names = units.drawn(data).select(*own), [c for c in found.columns if c != "account"]
     rows = accounts.left_join(found.mutate(account=found.account.cast(accounts.account.type())), "account")
-    rows = rows.select("arm", **{name: rows[name].cast("float64").fill_null(0.0) for name in names})
-    return moments.from_table(rows, columns=names, pairs=pairs, by=["arm"])
+    cluster = [units.CLUSTER] * bool(units.clusters(data))
+    rows = rows.select("arm", *cluster, **{name: rows[name].cast("float64").fill_null(0.0) for name in names})
+    if not cluster:
+        return moments.from_table(rows, columns=names, pairs=pairs, by=["arm"])
+    columns = [*names, moments.WEIGHT]  # here the number of a cluster's accounts
+    pairs = [*pairs, *((name, moments.WEIGHT) for name in columns)]
+    return moments.from_table(rows, columns=columns, pairs=pairs, by=["arm"], cluster=units.CLUSTER)
 
 
 def _contrast(
     data: Study, read: Moments, treatment: str, top: str, bottom: str | None = None, *, level: float = 0.95
 ) -> Estimate | NotEstimable:
     """Compare a column, or the ratio of two, between the arms."""
+    if apart := units.together(data, "a question about events", few=True):
+        return NotEstimable(metric=top, reason=apart)
     metric = Metric(
         name=top,
         title="",

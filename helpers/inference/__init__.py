@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from scipy import stats
 
-from helpers.errors import DataError, ParameterError, did_you_mean
-from helpers.inference import limits
+from helpers.errors import ParameterError, did_you_mean
+from helpers.inference import clustered, limits
 from helpers.inference.adjusted import FEWEST, poststratified
+from helpers.inference.arms import asked, both_arms, check_ranges, pooled
 from helpers.inference.family import adjust_family, holm
 from helpers.inference.forms import UNTOLD, Form, Linear, covariates, form, needed
 from helpers.inference.limits import Relative, kish
@@ -61,6 +62,7 @@ def compare(
     arm: str = "arm",
     stratum: str | None = None,
     poststrata: Sequence[str] = (),
+    cluster: str | None = None,
     days: int,
     pre_days: int,
     adjust: bool = False,
@@ -101,6 +103,11 @@ def compare(
     differ much, and in small strata would be mostly noise. Shares are those of the accounts in the two arms, so that
     an effect that differs between strata adds no error: a mix of strata that differs elsewhere is another question.
 
+    Where the moments are of clusters (`Moments.held`), values are still those of accounts, errors those of clusters,
+    with one degree of freedom less than an arm has of them. Fewer than 40 of both arms together are read cluster by
+    cluster (`cluster`): p and interval are then those of the wild bootstrap (`clustered.Wild`), and where they are so
+    few that it rejects nothing, nothing is estimated.
+
     The number is the effect of being assigned, over all assigned accounts; it says nothing about those who used the
     feature. Its interval holds for one look at the planned end, not for a peek every day.
 
@@ -112,6 +119,7 @@ def compare(
         arm: the group column of the arms.
         stratum: the group column of the strata within which the arms were drawn; it is summed out.
         poststrata: group columns, known before the assignment, whose combinations are the post-strata; summed out.
+        cluster: the group column of few clusters, each in one arm; summed out, with strata as chance.
         days: length of the window after assignment, for metrics per week; at least 1.
         pre_days: length of the window before it; at least 1.
         adjust: whether to use the metric's covariates.
@@ -120,32 +128,37 @@ def compare(
         relative: which interval `rel_low` to `rel_high` is.
 
     Raises:
-        ParameterError: `level`, `power`, `days` or `pre_days` is out of range, or `relative` is neither of the two.
+        ParameterError: `level`, `power`, `days` or `pre_days` is out of range, `relative` is neither of the two, or
+            clusters come with post-strata.
         DataError: an arm does not occur, or the moments lack a column or a covariance.
     """
-    _check_ranges({"level": level, "power": power}, {"days": days, "pre_days": pre_days})
+    check_ranges({"level": level, "power": power}, {"days": days, "pre_days": pre_days})
     if relative not in get_args(Relative):
         raise ParameterError(f"relative is {relative!r}; {did_you_mean(relative, get_args(Relative))}")
-    names = (control, treatment)
+    if moments.held is not None and poststrata:
+        raise ParameterError("arms of clusters are not post-stratified: leave out 'poststrata'")
+    names, each = (control, treatment), moments
+    if cluster is not None:
+        moments, stratum = pooled(moments, cluster, stratum), None
     design = limits.design(moments, stratum, poststrata)
     if not metric.averaged:
         reason = UNTOLD[metric.kind]
-        arms = _pooled(moments, stratum, *poststrata).split(arm, names)
+        arms = pooled(moments, stratum, *poststrata).split(arm, names)
         return [not_estimable(metric, reason, row, counts) for row, counts in slices(arms)]
 
     weighted = WEIGHT in moments.columns
-    moments = _asked(moments, metric, adjust=adjust)
+    moments = asked(moments, metric, adjust=adjust)
     outcome = form(metric, days, weighted=weighted)
     before = covariates(metric, pre_days, weighted=weighted) if adjust else ()
     score = metric.kind == "proportion" and not before
     simple = not weighted and stratum is None
-    whole, arms, joined = _arms(moments, arm, names, stratum, poststrata, ddof=0 if score and simple else 1)
-    n = np.array([a.n for a in arms])
+    whole, arms, joined = both_arms(moments, arm, names, stratum, poststrata, ddof=0 if score and simple else 1)
+    n, accounts = np.array([a.n for a in arms]), np.array([a.accounts for a in arms])
     few = np.zeros(n.shape[1], dtype=bool)
 
     with np.errstate(divide="ignore", invalid="ignore"):  # `obstacles` finds what could not be divided
         if metric.kind == "proportion":
-            few = limits.rare(_read(arms, outcome)[0], n, outcome.scale)
+            few = limits.rare(_read(arms, outcome)[0], accounts, outcome.scale)
         value, weights, methods, notes = _adjusted(arms, metric, outcome, before)
         variance = _quadratic(weights, np.array([a.cov for a in arms]))
         if score:
@@ -153,6 +166,7 @@ def compare(
             worth = n.astype(np.float64)
             if poststrata or not simple:
                 worth = limits.worth(value / outcome.scale, variance / outcome.scale**2 / n, whole)
+                worth = worth if moments.held is None else clustered.fewer(worth, n, level)
             else:
                 variance = value * (outcome.scale - value)
             q, below, above, p = limits.score(value, worth, outcome.scale, level)
@@ -171,7 +185,8 @@ def compare(
         if score:
             se[silent] = ((high - low) / (2 * q))[silent]
         rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(variance / n), relative)
-    mde = (stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)) * se
+        df = np.inf if moments.held is None else clustered.degrees(variance, n)
+        mde = (stats.t.isf((1 - level) / 2, df) + stats.t.ppf(power, df)) * se
     for note, alone in zip(notes, lonely(moments, arm, names, stratum, poststrata), strict=False):
         note.extend(alone)
     for note, thin in zip(notes, joined, strict=False):
@@ -189,7 +204,8 @@ def compare(
         elif np.isnan(rel_low[i]):
             notes[i].append("no relative interval, because the control value cannot be told from 0")
         if spread is not None:
-            cost = ", with what unequal weights cost," * weighted
+            costs = "weights" if moments.held is None else "clusters"
+            cost = f", with what {'unequal ' * (moments.held is None)}{costs} cost," * weighted
             said = f"the variance between accounts{cost} is {spread[i]:.2g} times the mean; of a Poisson count it is 1"
             notes[i].append(said)
         answers.append(
@@ -214,12 +230,18 @@ def compare(
                 note="; ".join(notes[i]),
             )
         )
+    if cluster is not None:
+        laid = clustered.Laid(
+            each=each.only(moments.columns), cluster=cluster, arm=arm, names=names, arms=arms,
+            denominator=str(outcome.denominator), value=value, weights=weights,
+        )  # fmt: skip
+        answers = clustered.bootstrapped(answers, laid)
     if before and few.any():
         plain = compare(
-            moments, metric, control=control, treatment=treatment, arm=arm, stratum=stratum,
-            poststrata=poststrata, days=days, pre_days=pre_days, level=level, power=power, relative=relative,
+            each, metric, control=control, treatment=treatment, arm=arm, stratum=stratum, poststrata=poststrata,
+            cluster=cluster, days=days, pre_days=pre_days, level=level, power=power, relative=relative,
         )  # fmt: skip
-        return [exact if f else a for exact, a, f in zip(plain, answers, few, strict=True)]
+        answers = [exact if f else a for exact, a, f in zip(plain, answers, few, strict=True)]
     return answers
 
 
@@ -257,8 +279,8 @@ def joint(
         DataError: an arm does not occur, or the moments lack a column or a covariance.
     """
     weighted, names = WEIGHT in moments.columns, (control, treatment)
-    moments = _asked(moments, *metrics, adjust=adjust)
-    _, arms, _ = _arms(moments, arm, names, stratum, poststrata, ddof=1)
+    moments = asked(moments, *metrics, adjust=adjust)
+    _, arms, _ = both_arms(moments, arm, names, stratum, poststrata, ddof=1)
     n, cov = np.array([a.n for a in arms]), np.array([a.cov for a in arms])
     with np.errstate(divide="ignore", invalid="ignore"):
         read = [
@@ -288,8 +310,8 @@ def linear(
 ) -> Linear:
     """Say what each account adds to what `compare` finds of a metric, without slices; arguments as there."""
     weighted = WEIGHT in moments.columns
-    moments = _asked(moments, metric, adjust=adjust)
-    whole, arms, _ = _arms(moments, "arm", (control, treatment), stratum, poststrata, ddof=1)
+    moments = asked(moments, metric, adjust=adjust)
+    whole, arms, _ = both_arms(moments, "arm", (control, treatment), stratum, poststrata, ddof=1)
     before = covariates(metric, pre_days, weighted=weighted) if adjust else ()
     value, weights, _, _ = _adjusted(arms, metric, form(metric, days, weighted=weighted), before)
     return Linear(
@@ -336,12 +358,12 @@ def average(
         ParameterError: `level` or `days` is out of range, or `sampled_share` came without strata.
         DataError: the arm does not occur, or the moments lack a column or a covariance.
     """
-    _check_ranges({"level": level}, {"days": days})
+    check_ranges({"level": level}, {"days": days})
     if sampled_share is not None and stratum is None:
         raise ParameterError("sampled_share is given by stratum; name the column that holds the strata")
     weighted = WEIGHT in moments.columns
-    read = _asked(moments, metric, adjust=False).select(**{arm: of})
-    whole = _pooled(read, stratum)
+    read = asked(moments, metric, adjust=False).select(**{arm: of})
+    whole = pooled(read, stratum)
     drawn = whole if stratum is None else read.within(stratum, sampled_share=sampled_share)
     outcome = form(metric, days, weighted=weighted)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -413,6 +435,7 @@ def _dispersion(arms: Sequence[Moments], outcome: Form) -> Floats:
 
     A Poisson test takes its errors for smaller than they are, by the root of this.
     """
+    arms = [a.of_accounts() for a in arms]
     n = np.array([a.n for a in arms])
     with np.errstate(divide="ignore", invalid="ignore"):  # where nothing is counted
         value, weights = _read(arms, outcome)
@@ -454,45 +477,6 @@ def _quadratic(weights: Floats, cov: Floats) -> Floats:
     variance = np.einsum("...i,...ij,...j", weights, cov, weights)
     terms = np.einsum("...i,...ij,...j", np.abs(weights), np.abs(cov), np.abs(weights))
     return np.where(variance <= ROUNDING * terms, 0, variance)
-
-
-def _check_ranges(shares: Mapping[str, float], lengths: Mapping[str, int]) -> None:
-    for name, share in shares.items():
-        if not 0 < share < 1:
-            raise ParameterError(f"{name} is {share}, must lie between 0 and 1")
-    for name, length in lengths.items():
-        if length < 1:
-            raise ParameterError(f"{name} is {length}, must be at least 1")
-
-
-def _asked(moments: Moments, *metrics: Metric, adjust: bool) -> Moments:
-    """Keep what metrics read, and refuse moments that lack some of it."""
-    weighted = WEIGHT in moments.columns
-    columns = list(dict.fromkeys(c for m in metrics for c in needed(m, adjust=adjust, weighted=weighted)[0]))
-    moments = moments.only(columns)
-    if np.isnan(moments.scatter).any():
-        raise DataError(f"the moments lack a covariance among {', '.join(columns)}; ask for those that `needed` names")
-    return moments
-
-
-def _arms(
-    moments: Moments, arm: str, names: tuple[str, str], stratum: str | None, poststrata: Sequence[str], *, ddof: int
-) -> tuple[tuple[Moments, ...], tuple[Moments, ...], list[int]]:
-    """Give both arms as they are, and as design and post-strata demand; and how many strata were put together."""
-    joined: list[int] = []
-    if poststrata:
-        moments = moments.select(**{arm: names[0]}) + moments.select(**{arm: names[1]})
-    whole = _pooled(moments, stratum, *poststrata).split(arm, names)
-    if not poststrata and stratum is None:
-        return whole, whole, joined
-    if poststrata:
-        moments, joined = poststratified(moments, poststrata, arm=arm, stratum=stratum, ddof=ddof)
-    return whole, (moments if stratum is None else moments.within(stratum)).split(arm, names), joined
-
-
-def _pooled(moments: Moments, *summed: str | None) -> Moments:
-    kept = [str(c) for c in moments.groups if c not in summed]
-    return moments if len(kept) == len(moments.groups.columns) else moments.pool(kept)
 
 
 def _or_none(x: float) -> float | None:

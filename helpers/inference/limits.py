@@ -23,7 +23,8 @@ FEW = 5  # expected events of an arm, below which p is exact
 
 def design(moments: Moments, stratum: str | None, poststrata: Sequence[str] = ()) -> str:
     """Say what an estimate takes into account of how the accounts were drawn, and of the mix that came out."""
-    drawn = ", weighted to the population" * (WEIGHT in moments.columns) + ", within strata" * (stratum is not None)
+    whole = ", weighted to the population" if moments.held is None else ", over clusters of accounts"
+    drawn = whole * (WEIGHT in moments.columns) + ", within strata" * (stratum is not None)
     return drawn + f", post-stratified by {' and '.join(poststrata)}" * bool(poststrata)
 
 

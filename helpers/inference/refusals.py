@@ -30,13 +30,13 @@ def obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se:
 
     def of_arm(a: Moments, name: str, i: int) -> str:
         if a.n[i] < 2:
-            return f"{name} has {a.n[i]:.0f} accounts, at least 2 are needed"
+            return f"{name} has {a.n[i]:.0f} {'accounts' if a.held is None else 'clusters'}, at least 2 are needed"
         if denominator >= 0 and a.mean[i, denominator] == 0:
             return f"the denominator is 0 for all accounts of {name}"
         share = a.mean[i, 0]
         if metric.kind == "count" and share < 0:
             return f"{a.columns[0]} holds values below 0 in {name}, so it is no count"
-        if metric.kind == "proportion":
+        if metric.kind == "proportion" and a.held is None:  # sums of a cluster are no 0 and 1
             squares = a.scatter[i, 0, 0] + a.n[i] * share**2
             values = a.n[i] * share
             if weight is not None:
@@ -57,7 +57,7 @@ def slices(arms: Sequence[Moments]) -> list[tuple[Mapping[str, str], tuple[int, 
     labels = arms[0].groups.astype(str).to_dict("records") or [{}]
     return [
         ({str(k): v for k, v in row.items()}, (int(c), int(t)))
-        for row, c, t in zip(labels, arms[0].n, arms[1].n, strict=True)
+        for row, c, t in zip(labels, arms[0].accounts, arms[1].accounts, strict=True)
     ]
 
 

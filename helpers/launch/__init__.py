@@ -258,6 +258,14 @@ class Launch(Section):
                         "such as a device or a country",
                     )
 
+        if self.unit and self.unit.cluster:
+            fault = self.unfit(self.unit.cluster)
+            other = self.sampling.household if self.sampling and self.unit.randomised == "household" else None
+            if not fault and other not in (None, self.unit.cluster):
+                fault = f"but 'sampling.household' names '{other}'"
+            if fault:
+                raise PydanticCustomError("cluster", f"'unit.cluster' names '{self.unit.cluster}', {fault}")
+
     def _check_outliers(self) -> None:
         """Refuse rules about extreme accounts that contradict one another, or that nothing could be held against."""
         rule, planned = self.outliers or Outliers(rule="none"), {p.metric.name: p.metric for p in self.plan}
@@ -368,6 +376,14 @@ class Launch(Section):
     def error(self, metric: str = "") -> float:
         """Give the two-sided error rate of a metric's role, shared by nobody; that of success without such a metric."""
         return self.decision.alpha.of(next((p.role for p in self.plan if p.metric.name == metric), "north_star"))
+
+    @property
+    def cluster(self) -> str | None:
+        """Name the column that says which accounts were drawn together; None where each was drawn by itself."""
+        if self.unit is None or not self.unit.together:
+            return None
+        household = self.sampling.household if self.sampling and self.unit.randomised == "household" else None
+        return self.unit.cluster or household or self.unit.randomised
 
     @property
     def attributes(self) -> tuple[str, ...]:

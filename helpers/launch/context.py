@@ -60,11 +60,26 @@ class Event(Section):
 
 
 class Randomisation(Section):
-    """What was drawn into arms, what is analysed, and how the error is worked out where the two differ."""
+    """What was drawn into arms, what is analysed, and how the error is worked out where the two differ.
+
+    `cluster` is the column that says which accounts were drawn together, of the own table or of `accounts`; without it
+    that of the name of what was drawn, for households that of `sampling`.
+    """
 
     randomised: Unit
     analysed: Unit = "account"
     errors: Literal["", "cluster", "delta"] = ""
+    cluster: Column | None = None
+
+    @model_validator(mode="after")
+    def _something_to_cluster(self) -> Randomisation:
+        if self.cluster is not None and not self.together:
+            raise PydanticCustomError(
+                "cluster",
+                f"'cluster' names what was drawn together, but {self.randomised}s were drawn and {self.analysed}s are "
+                "analysed; leave it out",
+            )
+        return self
 
     @property
     def together(self) -> bool:

@@ -143,15 +143,19 @@ def _finer(s: Subject) -> Iterator[Hit]:
             f"{unit.randomised}s were drawn, {unit.analysed}s are analysed as if they had been",
             f"write 'errors: cluster' or 'errors: delta', or analyse {unit.randomised}s",
         )
-    elif unit and unit.together:
-        region = unit.randomised == "region"
+    elif unit and unit.together and unit.errors == "delta":
         yield Hit(
-            "E" if region else "W",
-            ("unit",),
-            f"{unit.randomised}s were drawn, and errors are worked out over accounts, whatever 'errors' says",
-            "give a table with a row per region under 'data: {units: …}' and analyse regions, or draw accounts"
-            if region
-            else "let one account stand for each household, as 'premiere draw' does",
+            "W",
+            ("unit", "errors"),
+            f"{unit.randomised}s were drawn; errors are worked out over them, whatever 'errors' says",
+            "write 'errors: cluster'",
+        )
+    if unit and unit.randomised == "region" and unit.together:
+        yield Hit(
+            "W",
+            ("unit", "randomised"),
+            "regions are few and unlike one another: only large effects show, and fewer than 4 in an arm show nothing",
+            "draw accounts or households, or say in 'overrides: {R9: …}' how many regions are drawn and why",
         )
 
 

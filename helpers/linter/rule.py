@@ -83,11 +83,15 @@ class Subject:
         return sizes if min(sizes) >= PARTS else None
 
     def spread(self, p: Planned) -> Spread | None:
-        """Work out level and error from the launch's planning numbers; what the data say where it has none."""
+        """Work out level and error from the launch's planning numbers; what the data say where it has none.
+
+        How alike the accounts of a cluster are is in no planning number: where clusters are drawn, the data say it.
+        """
         sd = p.sd
         if p.baseline is not None and sd is None and p.metric.kind == "proportion" and 0 < p.baseline < 1:
             sd = math.sqrt(p.baseline * (1 - p.baseline))
-        if p.baseline is None or sd is None or self.arms is None:
+        drawn = self.launch.unit  # of clusters, planning numbers say too little
+        if p.baseline is None or sd is None or self.arms is None or (drawn and drawn.together):
             return self.measured.get(p.metric.name)
         return Spread(baseline=p.baseline, se=sd * math.sqrt(sum(1 / n for n in self.arms)))
 

@@ -136,7 +136,7 @@ class _Arms(NamedTuple):
 
 
 def _read_arms(data: Study, treatment: str) -> _Arms:
-    """Read both arms' moments; within the strata of the draw, where it had some."""
+    """Read both arms' moments, of accounts: within the strata of the draw, with the spread that its clusters leave."""
     read, names = scorecard.pooled(data), (data.launch.arms.control, treatment)
     whole = [read.pool(by=["arm"]).select(arm=name) for name in names]
     if units.STRATUM in read.groups:
@@ -144,7 +144,9 @@ def _read_arms(data: Study, treatment: str) -> _Arms:
         control, treated = (within.select(arm=name) for name in names)
     else:
         control, treated = whole
-    n = np.array([m.n[0] for m in whole])
+    n = np.array([m.accounts[0] for m in whole])
+    if read.held is not None:
+        return _Arms(control.of_accounts(), treated.of_accounts(), n, np.ones(2))
     return _Arms(control, treated, n, n / np.array([inference.kish(m)[0] for m in whole]))
 
 
@@ -174,10 +176,17 @@ def _start(data: Study, p: Planned, arms: _Arms, treatment: str) -> Prospect:
         empty,
         outcome=known[0],
         design_effect=known[1],
-        basis=basis + (f"; the past explains {explained:.0%}" if explained >= 0.005 else ""),
+        basis=basis + (f"; the past explains {explained:.0%}" if explained >= 0.005 else "") + _drawn(data),
         explained=explained,
         lasting=outcome.lasting(metric, explained, days=launch.days, pre_days=pre_days),
     )
+
+
+def _drawn(data: Study) -> str:
+    """Say what was drawn where that were not accounts, and whether a design with so few is too hopeful."""
+    if not (n := units.clusters(data)):
+        return ""
+    return f"; {n:,} clusters drawn" + ", too few for these numbers not to be too hopeful" * units.scarce(data, n)
 
 
 def _before(arms: _Arms, metric: Metric, days: int) -> tuple[Outcome, float] | None:

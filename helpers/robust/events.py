@@ -16,7 +16,7 @@ from helpers.moments import WEIGHT
 from helpers.results import Estimate, NotEstimable
 from helpers.robust import quantiles
 from helpers.study import Study
-from helpers.units import STRATUM, query
+from helpers.units import CLUSTER, STRATUM, query
 
 if TYPE_CHECKING:
     import ibis
@@ -32,7 +32,7 @@ def compare(data: Study, metric: Metric, *, treatment: str, level: float | None 
     Of events, only those with a value are in it: a session in which nothing was ever played has no time to the
     first play, and a launch that makes slow sessions give up looks faster. Read the share that never played beside
     it. Where the accounts of an arm were drawn with unequal probabilities, it is the quantile of the population
-    (`quantiles.weighted`).
+    (`quantiles.weighted`). Where they were drawn together, errors are over clusters in the place of accounts.
 
     Raises:
         DataError: the data break the contract.
@@ -41,8 +41,10 @@ def compare(data: Study, metric: Metric, *, treatment: str, level: float | None 
         return NotEstimable(metric=metric.name, reason=f"a {metric.kind} is no quantile")
     if reason := units.why_not(data, metric):
         return NotEstimable(metric=metric.name, reason=reason)
+    if apart := units.together(data, "a quantile", few=True):
+        return NotEstimable(metric=metric.name, reason=apart)
     rows, arms = _rows(data, metric), (data.launch.arms.control, treatment)
-    rows = rows.drop("account") if metric.per_account else rows
+    rows = rows.drop("account") if metric.per_account and not units.clusters(data) else rows
     return _answer(data, metric, [rows.filter(_.arm == name).execute() for name in arms], level)
 
 
@@ -57,10 +59,12 @@ def within(
     table, names = units.load(data), (data.launch.arms.control, treatment)
     rows = _rows(data, metric).join(table.select("account", level=by), "account")
     found = rows.filter(_.arm.isin(names)).execute().drop(columns=STRATUM, errors="ignore")
+    apart = units.together(data, "a quantile", few=True)
     answers: list[Estimate | NotEstimable] = []
     for label in sorted(table.select(by).distinct().execute()[by]):
         arms = [found[(found["level"] == label) & (found["arm"] == name)] for name in names]
-        answers.append(replace(_answer(data, metric, arms, level), slice={by: label}))
+        answer = NotEstimable(metric=metric.name, reason=apart) if apart else _answer(data, metric, arms, level)
+        answers.append(replace(answer, slice={by: label}))
     return answers
 
 
@@ -78,6 +82,8 @@ def _answer(data: Study, metric: Metric, arms: Sequence[pd.DataFrame], level: fl
     """Compare the quantile of accounts, or of events with their accounts: control first."""
     rule, shares = data.launch.decision, [float(metric.quantile or 0)]
     level = level or 1 - data.launch.error(metric.name)
+    if units.clusters(data):
+        return _of_clusters(metric, arms, level=level, power=rule.power)
     if any(WEIGHT in rows and len(rows) and np.ptp(rows[WEIGHT]) > 1e-9 * rows[WEIGHT].max() for rows in arms):
         c, t = (_weighted(metric, rows) for rows in arms)
         return quantiles.weighted(c, t, shares, metric=metric.name, level=level, power=rule.power)[0]
@@ -86,6 +92,29 @@ def _answer(data: Study, metric: Metric, arms: Sequence[pd.DataFrame], level: fl
         return quantiles.difference(x, y, shares, metric=metric.name, level=level, power=rule.power)[0]
     control, treatment = zip((x, y), (rows["account"].to_numpy() for rows in arms), strict=True)
     return quantiles.of_events(control, treatment, shares, metric=metric.name, level=level, power=rule.power)[0]
+
+
+def _of_clusters(
+    metric: Metric, arms: Sequence[pd.DataFrame], *, level: float, power: float
+) -> Estimate | NotEstimable:
+    """Compare the quantile where accounts were drawn together; strata of the draw count as chance."""
+    control, treatment = (
+        quantiles.Weighted(
+            value=rows["value"].to_numpy(np.float64),
+            account=pd.factorize(rows[CLUSTER])[0],
+            weight=rows[WEIGHT].to_numpy(np.float64) if WEIGHT in rows else np.ones(len(rows)),
+            stratum=np.zeros(len(rows), np.int64),
+        )
+        for rows in arms
+    )
+    shares = [float(metric.quantile or 0)]
+    (found,) = quantiles.weighted(control, treatment, shares, metric=metric.name, level=level, power=power)
+    n = [rows["account"].nunique() for rows in arms]
+    found = replace(found, n_control=n[0], n_treatment=n[1])
+    if isinstance(found, NotEstimable):
+        return found
+    method = found.method.replace("weighted to the population", "over clusters of accounts")
+    return replace(found, method=method)
 
 
 def _weighted(metric: Metric, rows: pd.DataFrame) -> quantiles.Weighted:

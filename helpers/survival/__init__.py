@@ -48,6 +48,9 @@ def compare(
     Raises:
         DataError: the data break the contract.
     """
+    if apart := units.together(data, "a time with censoring"):
+        levels = units.load(data).select(*by).distinct().order_by(*by).execute().to_dict("records") if by else [{}]
+        return [NotEstimable(metric=metric.name, reason=apart, slice=row) for row in levels]
     slices, step = _tallies(data, metric, by)
     control, chance = data.launch.arms.control, data.launch.decision.power
     level = level or 1 - data.launch.error(metric.name)
@@ -121,6 +124,8 @@ def readings(
         adjustment), that in survival at the end, the ratio of hazards, and the log-rank test, which has a p only.
     """
     metric = metric or timed(data)
+    if apart := units.together(data, "a curve over time"):
+        return pd.DataFrame([{"reading": "not shown", "note": apart}], columns=READINGS)
     pair = _pair(data, metric, treatment, checks)
     if pair is None:
         return nothing(NO_TIMES, READINGS)
@@ -149,10 +154,10 @@ def _row(reading: str, found: Estimate | HazardRatio | LogRank | NotEstimable) -
 
 
 def _pair(data: Study, metric: Metric, treatment: str, checks: Iterable[Check]) -> dict[str, Tally] | None:
-    """Count both arms; None where a check failed or the data do not hold the metric."""
+    """Count both arms; None where a check failed, the data do not hold the metric, or accounts were drawn together."""
     named = data.launch.arms
     treatment = data.launch.judged(treatment)
-    if any(c.passed is False for c in checks) or units.why_not(data, metric):
+    if any(c.passed is False for c in checks) or units.why_not(data, metric) or units.clusters(data):
         return None
     arms = _tallies(data, metric, ())[0][()]
     return {name: arms[name] for name in (named.control, treatment)}

@@ -47,7 +47,8 @@ class Course:
 
     `starts` (w) are the periods' first days, counted from the clock's zero; before it they are negative. `mean` (2, w)
     holds control, then treatment; `cov` (2, w, w) the covariances of these means, because the same accounts are
-    in every period. `n` counts the accounts of each arm; `level` is that of all intervals made from it.
+    in every period. `n` counts what was drawn into each arm, accounts or clusters of so many `accounts`; `level` is
+    that of all intervals made from it.
 
     `window_days` is the metric's own window, 0 for all that is there; `adds_up` says that the metric is the sum of its
     periods over that window, such as hours, and not a rate or a ratio, of which a period has one of its own.
@@ -60,6 +61,7 @@ class Course:
     mean: Floats
     cov: Floats
     n: tuple[int, int]
+    accounts: tuple[int, int] | None = None
     method: str
     level: float = 0.95
     slice: Mapping[str, str] = field(default_factory=dict)
@@ -127,7 +129,7 @@ def measure(
         clock: from where periods count: each account's assignment, the calendar (the launch's first midnight), or its
             first visit after assignment. The first visit is the same event in both arms, and before it nothing new can
             have been seen; only accounts that come in the first seven days are read then, each for as many periods.
-        by: a segment of the launch whose levels are read too; ignored where the launch does not name it.
+        by: a segment of the launch whose levels are read too; ignored where no segment, or clusters drawn.
         adjust: whether to take out what the same metric before the launch explains, period by period (CUPED); the
             periods before it are then used up. Otherwise they come first, with negative days.
         checks: of the data; where one failed, no effect is read.
@@ -149,23 +151,20 @@ def measure(
     if reason:
         return {"all": NotEstimable(metric=metric.name, reason=reason)}
 
-    by = by if by in launch.segments else ""
+    by = by if by in launch.segments and not units.clusters(data) else ""
     past = pre > 0 and metric.covariates == "own"
     starts = [step_days * p for p in range(0 if adjust or not past or clock == "visit" else -pre, post)]
     columns = {m.name(): _columns(f"m{i}_", starts, step_days) for i, m in enumerate(metric.measures)}
     before = {m.name(): f"m{i}_pre" for i, m in enumerate(metric.measures)} if adjust and past else {}
     rows = _wide(data, metric, columns, before, clock=clock, step_days=step_days)
-    weighted = _weighted(data)
-    if more := [*([by] if by else []), *([WEIGHT] if weighted else [])]:
+    heavy, cluster = _weighted(data), units.CLUSTER if units.clusters(data) else None
+    weighted, groups = heavy or cluster is not None, ["arm", *([by] if by else [])]
+    if more := [*([by] if by else []), *([WEIGHT] * heavy), *([cluster] if cluster else [])]:
         rows = rows.join(units.load(data).select("account", *more), "account")
     rows = rows.filter(_.arm.isin(arms))
-    names = [
-        *(c for group in columns.values() for c in group.values()),
-        *before.values(),
-        *([WEIGHT] if weighted else []),
-    ]
+    names = [*(c for group in columns.values() for c in group.values()), *before.values(), *([WEIGHT] * weighted)]
     pairs = list(combinations_with_replacement(names, 2))
-    read = moments.from_table(rows, columns=names, pairs=pairs, by=["arm", *([by] if by else [])], weighted=weighted)
+    read = moments.from_table(rows, columns=names, pairs=pairs, by=groups, weighted=heavy, cluster=cluster)
     scale = 7 / step_days if metric.per_week else 1.0
     over = WEIGHT if weighted else None
     forms = [form(metric, [columns[m.name()][start] for m in metric.measures], scale, over) for start in starts]
@@ -257,8 +256,8 @@ def contrast(
         rel_low=rel_low,
         rel_high=rel_high,
         p=float(2 * special.stdtr(df, -abs(diff / se))),
-        n_control=course.n[0],
-        n_treatment=course.n[1],
+        n_control=(course.accounts or course.n)[0],
+        n_treatment=(course.accounts or course.n)[1],
         method=f"{'treated arm alone, ' if arm else ''}{course.method}",
         mde=float((special.ndtri((1 + course.level) / 2) + special.ndtri(0.8)) * se),
         level=course.level,
@@ -304,7 +303,7 @@ def obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
             "these data are one table with a row per account, without times; a course needs event tables, such as "
             "'plays' or 'sessions', in which every row says when it happened"
         )
-    if reason := units.why_not(data, replace(metric, window_days=None)):
+    if reason := units.why_not(data, replace(metric, window_days=None)) or units.together(data, "a course", few=True):
         return reason
     if any(m.agg == "any" for m in metric.measures):
         return (
@@ -425,6 +424,7 @@ def _courses(
         row = {} if part is read else {by: level}
         present = part.pool(by=["arm"])
         sizes = dict(zip(present.groups["arm"], present.n, strict=True))
+        held = dict(zip(present.groups["arm"], present.accounts.astype(int), strict=True))
         if min(sizes.get(arm, 0) for arm in arms) < 2:
             reason = "an arm has fewer than 2 accounts"
             found[level] = NotEstimable(metric=metric.name, reason=reason, slice=row)
@@ -445,7 +445,9 @@ def _courses(
             mean=mean,
             cov=cov,
             n=(int(n[0]), int(n[1])),
-            method=f"Welch t on periods of {step_days} days from {since}{adjusted}",
+            accounts=None if read.held is None else (held[arms[0]], held[arms[1]]),
+            method=f"Welch t on periods of {step_days} days from {since}{adjusted}"
+            + ", over clusters of accounts" * (read.held is not None),
             slice=row,
         )
     return found

@@ -23,12 +23,13 @@ from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
-from helpers.moments import WEIGHT
+from helpers.moments import FEW, WEIGHT
 from helpers.study import Study
 from helpers.units import query
-from helpers.units.query import STRATUM, Cell, anchor, design, drawn, flagged, impossible, limits, near, values
+from helpers.units.query import CLUSTER, STRATUM, Cell, anchor, design, drawn, flagged, impossible, limits, near, values
 
 __all__ = [
+    "CLUSTER",
     "MOST_LEVELS",
     "STRATUM",
     "Cell",
@@ -37,6 +38,7 @@ __all__ = [
     "capped_at",
     "cells",
     "check",
+    "clusters",
     "covariates",
     "daily",
     "design",
@@ -50,6 +52,8 @@ __all__ = [
     "load",
     "measurable",
     "near",
+    "scarce",
+    "together",
     "told",
     "values",
     "why_not",
@@ -162,6 +166,11 @@ def check(data: Study) -> pd.DataFrame:
         DataError: one sentence per fault, counted.
     """
     launch = data.launch
+    if launch.unit and launch.unit.cluster and CLUSTER not in design(data):
+        there = data.tables.get(UNITS_TABLE, data.tables.get("accounts"))
+        hint = "there is none" if there is None else did_you_mean(launch.unit.cluster, there.columns)
+        where = "the table with a row per account" if UNITS_TABLE in data.tables else "table 'accounts'"
+        raise DataError(f"{launch.name}: 'unit.cluster' names {launch.unit.cluster!r}, no column of {where}; {hint}")
     if UNITS_TABLE in data.tables:
         own = data.tables[UNITS_TABLE]
         given = (launch.data.account, launch.data.arm, launch.data.weight, launch.data.stratum, *launch.attributes)
@@ -287,6 +296,9 @@ def check_values(data: Study, table: ibis.Table) -> None:
             raise DataError(
                 f"{data.launch.name}: {where} gives {bad:,} accounts no weight above 0; correct or drop them"
             )
+    if CLUSTER in design(data) and (bad := int(table[CLUSTER].isnull().sum().execute())):
+        where = f"column {data.launch.cluster!r}, which says what was drawn together"
+        raise DataError(f"{data.launch.name}: {bad:,} accounts have no value in {where}; fill it or drop them")
     asked = {
         f"{name}|{what}": rule(table[name]).sum()
         for name, cell in wanted.items()
@@ -343,6 +355,32 @@ def _policy(data: Study, table: ibis.Table) -> ibis.Table:
     if data.launch.data.missing == "zero":
         return table.mutate(**{name: table[name].fill_null(0.0) for name in names})
     return table.drop_null(names)
+
+
+def clusters(data: Study) -> int:
+    """Count the clusters in which accounts came into the arms together; 0 where each account was drawn by itself."""
+    if CLUSTER not in design(data):
+        return 0
+    table = load(data)
+    accounts, found = table.aggregate(accounts=table.count(), found=table[CLUSTER].nunique()).execute().iloc[0]
+    return int(found) if found < accounts else 0
+
+
+def together(data: Study, what: str, *, few: bool = False) -> str:
+    """Say that `what` has no error for accounts that were drawn together; nothing where each was drawn by itself.
+
+    With `few`, only where the clusters are too few for an error that needs many of them.
+    """
+    n = clusters(data)
+    if not n or (few and not scarce(data, n)):
+        return ""
+    drawn = f"{data.launch.unit.randomised if data.launch.unit else 'cluster'}s"
+    return f"{n:,} {drawn} were drawn, and {what} has no error for {'so few' if few else 'accounts drawn together'}"
+
+
+def scarce(data: Study, n: int) -> bool:
+    """Say whether so many clusters are too few for errors that need many of them, two arms at a time."""
+    return 0 < 2 * n < FEW * len(data.launch.arms.names)
 
 
 def capped_at(data: Study, table: ibis.Table | None = None) -> dict[str, float]:

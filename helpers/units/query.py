@@ -22,6 +22,7 @@ DAY = 86_400  # seconds
 MOST_DAYS = 62  # that fit in the bits of one whole number
 _BIT = "bit of the day"
 STRATUM = "sampling_stratum"
+CLUSTER = "sampling_cluster"
 OF_DAYS = {"days", "days_but_last", "returns"}
 
 
@@ -77,16 +78,18 @@ def build(data: Study, wanted: Sequence[Cell]) -> ibis.Table:
 
 
 def design(data: Study) -> tuple[str, ...]:
-    """Name the columns that say how the accounts were drawn: their weight and stratum, or neither.
+    """Name the columns that say how the accounts were drawn: their weight, stratum and cluster, as far as there are.
 
     The weight is the inverse of the inclusion probability, 1 on average in each arm, so that sums stay numbers of
     accounts.
     """
+    beside = data.tables.get(UNITS_TABLE, data.tables.get("accounts"))
+    whole = (CLUSTER,) * (beside is not None and data.launch.cluster in beside.columns)
     if UNITS_TABLE in data.tables:
         own = data.launch.data
-        return (WEIGHT,) * (own.weight is not None) + (STRATUM,) * (own.stratum is not None)
+        return (WEIGHT,) * (own.weight is not None) + (STRATUM,) * (own.stratum is not None) + whole
     there = data.assignments.columns
-    return (WEIGHT,) * ("inclusion_probability" in there) + (STRATUM,) * ("stratum" in there)
+    return (WEIGHT,) * ("inclusion_probability" in there) + (STRATUM,) * ("stratum" in there) + whole
 
 
 def values(data: Study, metric: Metric) -> ibis.Table:
@@ -263,7 +266,10 @@ def flagged(data: Study) -> ibis.Table | None:
 
 
 def drawn(data: Study) -> ibis.Table:
-    """Open the assigned accounts, with weight and stratum, without the impossible and those that the launch removes."""
+    """Open the assigned accounts as drawn, without the impossible and those that the launch removes.
+
+    Beside them stand weight, stratum and cluster; who shares a household with nobody that is known was drawn alone.
+    """
     rows, columns = data.assignments, design(data)
     if (gone := flagged(data)) is not None:
         rows = rows.anti_join(gone.filter(~_.late), "account")
@@ -277,6 +283,15 @@ def drawn(data: Study) -> ibis.Table:
     if STRATUM in columns:
         stratum = _[data.launch.data.stratum] if own else _.stratum
         rows = rows.mutate(**{STRATUM: stratum.cast("string").fill_null(schema.UNKNOWN)})
+    if CLUSTER in columns:
+        name = str(data.launch.cluster)
+        if own:
+            rows = rows.mutate(**{CLUSTER: rows[name].cast("string")})
+        else:
+            labels = data.table("accounts").select(account=_.account.cast(rows.account.type()), cluster=_[name])
+            rows = _beside(rows, labels.select("account", **{CLUSTER: _.cluster.cast("string")}))
+        if data.launch.unit and data.launch.unit.randomised == "household":
+            rows = rows.mutate(**{CLUSTER: _[CLUSTER].fill_null(_.account.cast("string") + " alone")})
     return rows
 
 

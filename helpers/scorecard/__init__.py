@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict
+from typing import Literal
 
 from scipy import stats
 
@@ -17,7 +17,6 @@ from helpers import (
     diversity,
     inference,
     logs,
-    moments,
     preflight,
     sequential,
     study,
@@ -32,8 +31,26 @@ from helpers.moments import WEIGHT, Moments
 from helpers.power import outcome
 from helpers.results import SUCCESS, Check, Claim, Estimate, Look, NotEstimable, closed
 from helpers.robust import events
+from helpers.scorecard.reading import draw, grouping, pooled, sliced, weighted
 from helpers.study import Study
 from helpers.units import STRATUM
+
+__all__ = [
+    "Scorecard",
+    "arm_counts",
+    "draw",
+    "estimate",
+    "event_logs",
+    "grouping",
+    "measure",
+    "newest",
+    "noted",
+    "pooled",
+    "scale",
+    "sliced",
+    "weighted",
+    "within",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +76,6 @@ class Scorecard:
     spreads: tuple[adequacy.Spread, ...]
     look: Look
     so_far: Mapping[str, tuple[Estimate | NotEstimable, ...]]
-
-
-class _Asked(TypedDict):
-    columns: tuple[str, ...]
-    pairs: set[tuple[str, str]]
-    weighted: bool
 
 
 def measure(data: Study, *, treatment: str = "") -> Scorecard:
@@ -192,51 +203,6 @@ def _bounds(looks: tuple[int, ...], alpha: float) -> sequential.Looks:
     return sequential.plan_looks(looks, alpha=alpha)
 
 
-def pooled(data: Study, by: Sequence[str] = (), metrics: Sequence[Metric] | None = None) -> Moments:
-    """Read the moments of all measurable metrics by arm and slice, with only the covariances that they need.
-
-    `metrics` names others whose columns stand in the units table.
-
-    They are weighted where the accounts of an arm were drawn with unequal probabilities. Without slices the strata of
-    the draw and the post-strata are kept as groups, for `inference` to sum out; within slices they would be too thin.
-    """
-    groups = ("arm", *by) if by else grouping(data)
-    return moments.from_table(units.load(data), by=groups, **_asked(data, metrics))
-
-
-def sliced(data: Study, attributes: Sequence[str], metrics: Sequence[Metric] | None = None) -> dict[str, Moments]:
-    """Read what `pooled(data, by=[name])` gives for each attribute, all of them in one pass where memory allows."""
-    return moments.by_each(units.load(data), each=attributes, by=["arm"], **_asked(data, metrics))
-
-
-def _asked(data: Study, metrics: Sequence[Metric] | None) -> _Asked:
-    """List the columns and pairs that metrics need, those of the plan unless others are named."""
-    heavy = weighted(data)
-    columns: dict[str, None] = {}
-    pairs: set[tuple[str, str]] = set()
-    for metric in [p.metric for p in units.measurable(data)] if metrics is None else metrics:
-        if not metric.per_account:
-            continue
-        mine, together = inference.needed(metric, adjust=bool(units.covariates(data, metric)), weighted=heavy)
-        columns |= dict.fromkeys(mine)
-        pairs |= set(together)
-    return {"columns": tuple(columns), "pairs": pairs, "weighted": heavy and bool(columns)}
-
-
-def grouping(data: Study) -> tuple[str, ...]:
-    """Name the columns by which moments are read for `estimate`: arm, stratum of the draw, post-strata."""
-    return ("arm", *(s for s in units.design(data) if s == STRATUM), *data.launch.decision.poststratify)
-
-
-def weighted(data: Study) -> bool:
-    """Say whether the accounts of an arm have unequal weights."""
-    if WEIGHT not in units.design(data):
-        return False
-    table = units.load(data)
-    spread = table.aggregate(by="arm", ratio=table[WEIGHT].max() / table[WEIGHT].min()).execute()["ratio"]
-    return bool((spread > 1 + 1e-9).any())
-
-
 def estimate(
     data: Study, read: Moments, metric: Metric, *, treatment: str, adjust: bool, level: float | None = None
 ) -> Estimate | NotEstimable:
@@ -258,7 +224,9 @@ def estimate(
         mixed = adjust and data.launch.decision.poststratify
         return noted(answer, f"a {metric.kind.replace('_', ' ')} is not post-stratified") if mixed else answer
     past = data.launch.decision.adjust and bool(units.covariates(data, metric))
-    return _compare(data, read, metric, treatment=treatment, adjust=adjust and past, planned=adjust, level=level)
+    answer = _compare(data, read, metric, treatment=treatment, adjust=adjust and past, planned=adjust, level=level)
+    mixed = adjust and read.held is not None and data.launch.decision.poststratify
+    return noted(answer, "not post-stratified, because accounts were drawn together") if mixed else answer
 
 
 def _compare(
@@ -283,7 +251,8 @@ def _planned(data: Study, read: Moments, *, planned: bool = True) -> tuple[Momen
     """Keep the groups that a comparison over all accounts needs; name the strata of the draw and the post-strata."""
     stratum = STRATUM if STRATUM in read.groups else None
     poststrata = [c for c in data.launch.decision.poststratify if planned and c in read.groups]
-    return read.pool(by=["arm", *([stratum] if stratum else []), *poststrata]), stratum, poststrata
+    kept = [c for c in (STRATUM, units.CLUSTER) if c in read.groups]
+    return read.pool(by=["arm", *kept, *poststrata]), stratum, poststrata
 
 
 def noted(answer: Estimate | NotEstimable, note: str) -> Estimate | NotEstimable:
@@ -340,6 +309,7 @@ def _answers(
         treatment=treatment,
         stratum=stratum,
         poststrata=poststrata,
+        cluster=units.CLUSTER if units.CLUSTER in read.groups else None,
         days=metric.window_days or launch.days,
         pre_days=max(launch.pre_days, 1),
         level=level or 1 - launch.error(metric.name),
@@ -366,14 +336,16 @@ def event_logs(data: Study) -> tuple[Check, ...]:
 
 
 def arm_counts(data: Study, read: Moments) -> Check:
-    """Ask whether the arms are as large as planned.
+    """Ask whether the arms are as large as planned, in what was drawn: accounts, or clusters of them.
 
     Where the launch plans no numbers, equal arms pass as equal; unequal ones may have been meant so: nobody can say.
     """
     by_arm = read.pool(by=["arm"])
     counts = {str(arm): int(n) for arm, n in zip(by_arm.groups["arm"], by_arm.n, strict=True)}
     if data.launch.sampling:
-        return validity.srm(counts, data.launch.sampling.n)
+        found = validity.srm(counts, data.launch.sampling.n)
+        what = f" Counted are {data.launch.unit.randomised}s, which were drawn." if data.launch.unit else ""
+        return found if read.held is None else replace(found, detail=found.detail + what)
     equal = validity.srm(counts, dict.fromkeys(counts, 1))
     sizes = ", ".join(f"{arm} {n:,}" for arm, n in counts.items())
     if equal.passed is not False:
@@ -399,15 +371,22 @@ def _pasts(data: Study, metric: Metric) -> list[Metric]:
 
 def _basis(data: Study, read: Moments, treatment: str) -> str:
     arms = read.pool(by=["arm"])
-    n = dict(zip(arms.groups["arm"], arms.n, strict=True))
+    n = dict(zip(arms.groups["arm"], arms.accounts, strict=True))
+    drawn = dict(zip(arms.groups["arm"], arms.n, strict=True))
     control, launch = data.launch.arms.control, data.launch
     window = f" over {launch.days} days from {launch.dates.start}" if launch.dates else ""
     worth = dict(zip(arms.groups["arm"], inference.kish(arms), strict=True))
     told = (
         f" Weighted to the population: worth {worth[treatment]:,.0f} and {worth[control]:,.0f} of equal weight."
-        if WEIGHT in arms.columns and min(worth[arm] / n[arm] for arm in (control, treatment)) < 0.995
+        if WEIGHT in arms.columns
+        and arms.held is None
+        and min(worth[arm] / n[arm] for arm in (control, treatment)) < 0.995
         else ""
     )
+    if arms.held is not None and launch.unit:
+        what = f"{launch.unit.randomised}s"
+        told = f" Drawn were {drawn[treatment]:,.0f} and {drawn[control]:,.0f} {what}, and errors are over {what}."
+        told += " Weighted to the population." * weighted(data)
     if len(launch.looks) > 1:
         window += f", look {launch.looks.index(launch.days) + 1} of {len(launch.looks)}"
     return (
@@ -420,6 +399,8 @@ def _any_arm(data: Study, read: Moments) -> str:
     launch, star = data.launch, data.launch.plan[0].metric
     if len(launch.arms.names) < 3 or not star.averaged or units.why_not(data, star):
         return ""
+    if units.scarce(data, units.clusters(data)):  # too few for a chi-square
+        return ""
     days = star.window_days or launch.days
     p = inference.differ(read.pool(by=["arm"]), star, arms=launch.arms.names, days=days)
     shown = p is not None and p < launch.error(star.name)
@@ -429,7 +410,7 @@ def _any_arm(data: Study, read: Moments) -> str:
 def _claim(data: Study, read: Moments, p: Planned, answer: Estimate | NotEstimable) -> Claim:
     """Read an estimate against what the plan asks of its metric; guardrails must all pass at once."""
     together = [q for q in data.launch.plan if q.role == "guardrail" and units.why_not(data, q.metric) is None]
-    return decision.read(
+    claim = decision.read(
         p.metric,
         answer,
         role=p.role,
@@ -443,6 +424,7 @@ def _claim(data: Study, read: Moments, p: Planned, answer: Estimate | NotEstimab
         together=max(1, len(together)) if p.role == "guardrail" else 1,
         longer=lambda more: _days(data, read, p.metric, more),
     )
+    return claim if read.held is None else replace(claim, more=None)  # more accounts of the same clusters would not do
 
 
 def _days(data: Study, read: Moments, metric: Metric, more: float) -> int | None:

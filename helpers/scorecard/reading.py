@@ -1,0 +1,96 @@
+"""How the moments of a launch are read: with the weights, within the strata and of the clusters of its draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from helpers import inference, moments, units
+from helpers.metrics import Metric
+from helpers.moments import WEIGHT, Moments
+from helpers.study import Study
+from helpers.units import STRATUM
+
+
+class Draw(TypedDict):
+    """How moments are read, as the accounts were drawn: by which groups, with weights, of which clusters."""
+
+    by: tuple[str, ...]
+    weighted: bool
+    cluster: str | None
+
+
+class _Asked(TypedDict):
+    columns: tuple[str, ...]
+    pairs: set[tuple[str, str]]
+
+
+def pooled(data: Study, by: Sequence[str] = (), metrics: Sequence[Metric] | None = None) -> Moments:
+    """Read the moments of all measurable metrics by arm and slice, with only the covariances that they need.
+
+    `metrics` names others whose columns stand in the units table.
+
+    They are weighted where the accounts of an arm were drawn with unequal probabilities. Without slices the strata of
+    the draw and the post-strata are kept as groups, for `inference` to sum out; within slices they would be too thin.
+    """
+    how = draw(data, by)
+    return moments.from_table(units.load(data), **how, **_asked(data, metrics, how))
+
+
+def sliced(data: Study, attributes: Sequence[str], metrics: Sequence[Metric] | None = None) -> dict[str, Moments]:
+    """Read what `pooled(data, by=[name])` gives for each attribute, all of them in one pass where memory allows."""
+    how = draw(data, by=[""])
+    how["by"] = tuple(filter(None, how["by"]))
+    return moments.by_each(units.load(data), each=attributes, **how, **_asked(data, metrics, how))
+
+
+def draw(data: Study, by: Sequence[str] = ()) -> Draw:
+    """Say how moments are read for `estimate`, or in slices; few clusters are kept as groups, for `inference`.
+
+    Who gives `cluster` to `moments.from_table` asks `inference.needed` for weighted columns.
+    """
+    n = units.clusters(data)
+    groups = (*(("arm", *by) if by else grouping(data)), *[units.CLUSTER] * units.scarce(data, n))
+    heavy = weighted(data)
+    if not n:
+        return {"by": groups, "weighted": heavy, "cluster": None}
+    return {"by": groups, "weighted": heavy, "cluster": units.CLUSTER}
+
+
+def _asked(data: Study, metrics: Sequence[Metric] | None, how: Draw) -> _Asked:
+    """List the columns and pairs that metrics need, those of the plan unless others are named."""
+    heavy = how["weighted"] or how["cluster"] is not None
+    columns: dict[str, None] = {}
+    pairs: set[tuple[str, str]] = set()
+    for metric in [p.metric for p in units.measurable(data)] if metrics is None else metrics:
+        if not metric.per_account:
+            continue
+        mine, together = inference.needed(metric, adjust=bool(units.covariates(data, metric)), weighted=heavy)
+        columns |= dict.fromkeys(mine)
+        pairs |= set(together)
+    if heavy and not columns:  # arms are counted all the same
+        columns, pairs = {WEIGHT: None}, {(WEIGHT, WEIGHT)}
+    return {"columns": tuple(columns), "pairs": pairs}
+
+
+def grouping(data: Study) -> tuple[str, ...]:
+    """Name the columns by which moments are read for `estimate`: arm, stratum of the draw, post-strata.
+
+    Accounts of a cluster may be in several post-strata, so that arms of clusters are not brought to the same mix; and
+    where a cluster has accounts in several strata, it was not drawn within one.
+    """
+    whole, strata = units.clusters(data) > 0, [s for s in units.design(data) if s == STRATUM]
+    if whole and strata:
+        table = units.load(data)
+        most = table.aggregate(by=units.CLUSTER, strata=table[STRATUM].nunique()).strata.max().execute()
+        strata = strata * (most == 1)
+    return ("arm", *strata, *(() if whole else data.launch.decision.poststratify))
+
+
+def weighted(data: Study) -> bool:
+    """Say whether the accounts of an arm have unequal weights."""
+    if WEIGHT not in units.design(data):
+        return False
+    table = units.load(data)
+    spread = table.aggregate(by="arm", ratio=table[WEIGHT].max() / table[WEIGHT].min()).execute()["ratio"]
+    return bool((spread > 1 + 1e-9).any())
