@@ -56,13 +56,12 @@ def _asked(data: Study) -> tuple[Check, ...]:
         validity.srm_by(slices(data), planned=data.launch.sampling is not None),
         validity.returned(seen, control),
         validity.missing(nulls, control),
-        *treated(data),
-        *strangers(data),
         *nobody(data),
         *removed(data),
         *excluded(data),
     )
-    return (one_arm_each(data), *drawn_together(data), *_of_accounts(data, counted))
+    told = (*treated(data), *strangers(data))
+    return (one_arm_each(data), *drawn_together(data), *_of_accounts(data, counted), *told)
 
 
 def filling(data: Study) -> tuple[Check, ...]:

@@ -55,8 +55,7 @@ class Attribute:
     `p` is that of Welch's test over the levels, `p_adjusted` after Holm's correction for all that was looked at
     together; None where fewer than two levels could be compared. A large p does not show that the effect is the same
     for all. `beyond` is what a gain has to exceed, in the metric's unit: 0, or the target where the control arm can
-    have none of it. Nothing is claimed of an attribute that was not `declared` before the data were seen;
-    `untested` says why its levels are neither tested against one another nor drawn together, where they are not.
+    have none of it. Nothing is claimed of one not `declared` before the data were seen, or `untested`, which says why.
     """
 
     name: str
@@ -166,14 +165,12 @@ def _effects(
     closed = {m.name: failed or units.why_not(data, m) for m in metrics}
     read = scorecard.sliced(data, attributes, known) if (known := [m for m in metrics if not closed[m.name]]) else {}
     planned = {p.metric.name: p for p in data.launch.plan}
-    apart = units.together(data, "a test between levels") if read else ""  # a cluster may have accounts in several
-    found = []
+    apart, found = units.together(data, "a test between levels") if read else "", []  # a cluster may be in several
     for metric in metrics:
         for name in attributes:
             if reason := closed[metric.name]:
-                missing = NotEstimable(metric=metric.name, reason=reason)
-                segments: tuple[Segment, ...] = (Segment(level="all", estimate=missing),)
-                found.append(Attribute(name=name, metric=metric.name, segments=segments))
+                missing = Segment(level="all", estimate=NotEstimable(metric=metric.name, reason=reason))
+                found.append(Attribute(name=name, metric=metric.name, segments=(missing,)))
                 continue
 
             def at(
@@ -191,8 +188,9 @@ def _effects(
                 Attribute(
                     name=name,
                     metric=metric.name,
-                    segments=shrunken(answers, name, at=at),
-                    p=differ(answers),
+                    segments=shrunken(answers, name, at=at, apart=apart),
+                    p=None if apart else differ(answers),
+                    untested=apart,
                     better=metric.better,
                     beyond=_beyond(answers, target),
                 )
@@ -231,14 +229,15 @@ def shrunken(
     name: str,
     *,
     at: Callable[[float], Sequence[Estimate | NotEstimable]] | None = None,
+    apart: str = "",
 ) -> tuple[Segment, ...]:
     """Pair each level's estimate with what is left of it after shrinkage, where three or more compare.
 
     From two nothing can be learned about how effects spread; with `at`, which estimates the same levels at another
-    confidence level, they get their own intervals instead, wide enough to hold for both.
+    confidence level, they get their own intervals instead, wide enough for both; where `apart` says why not, nothing.
     """
     answers = list(answers)
-    read = [e for e in answers if isinstance(e, Estimate)]
+    read = [e for e in answers if isinstance(e, Estimate) and not apart]
     levels = [a.slice[name] for a in answers]
     if len(read) >= FEWEST:
         effect, low, high = shrink([e.diff for e in read], [e.se for e in read], level=read[0].level)
@@ -366,8 +365,8 @@ def put_together(attributes: Iterable[Attribute]) -> pd.DataFrame:
     """Set the effects over each attribute's levels beside one another: attribute, weights, effect, low, high, p."""
     import pandas as pd
 
-    each = [(a, by) for a in attributes if not a.untested for by in WEIGHTINGS]
-    found = [(a.name, by, overall([s.estimate for s in a.segments], by)) for a, by in each]
+    tested = [a for a in attributes if not a.untested]
+    found = [(a.name, by, overall([s.estimate for s in a.segments], by)) for a in tested for by in WEIGHTINGS]
     rows = [
         {"attribute": name, "weights": by, "effect": e.diff, "low": e.low, "high": e.high, "p": e.p}
         for name, by, e in found
@@ -400,8 +399,7 @@ def standing_out(attributes: Sequence[Attribute], metric: Metric, *, alpha: floa
         why = missing.pop() if len(missing) == 1 else why
         if apart := next((a.untested for a in attributes if a.untested), ""):
             return Check(name=name, passed=None, detail=f"Of no group may a gain be claimed: {apart}.")
-        detail = f"The launch shows no effects by group: {why}."
-        return Check(name=name, passed=None, detail=detail)
+        return Check(name=name, passed=None, detail=f"The launch shows no effects by group: {why}.")
     worst = min(asked, key=lambda a: a.p_adjusted or 0.0)
     levels = sum(isinstance(s.estimate, Estimate) for a in asked for s in a.segments)
     if won := gaining(attributes, alpha=alpha):

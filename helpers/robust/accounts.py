@@ -174,6 +174,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         shares=chosen.kind == "proportion",
         cap=chosen.cap,
         limit=None if chosen.cap is None else scale * units.capped_at(data)[chosen.name],
+        closed=units.together(data, "what this chapter compares"),
         poststrata=tuple(data.launch.decision.poststratify),
         closed=units.together(data, "what this chapter compares"),
         weights=weights,

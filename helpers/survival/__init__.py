@@ -49,7 +49,8 @@ def compare(
         DataError: the data break the contract.
     """
     if apart := units.together(data, "a time with censoring"):
-        return [NotEstimable(metric=metric.name, reason=apart)]
+        levels = units.load(data).select(*by).distinct().order_by(*by).execute().to_dict("records") if by else [{}]
+        return [NotEstimable(metric=metric.name, reason=apart, slice=row) for row in levels]
     slices, step = _tallies(data, metric, by)
     control, chance = data.launch.arms.control, data.launch.decision.power
     level = level or 1 - data.launch.error(metric.name)

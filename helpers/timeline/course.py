@@ -47,7 +47,8 @@ class Course:
 
     `starts` (w) are the periods' first days, counted from the clock's zero; before it they are negative. `mean` (2, w)
     holds control, then treatment; `cov` (2, w, w) the covariances of these means, because the same accounts are
-    in every period. `n` counts the accounts of each arm; `level` is that of all intervals made from it.
+    in every period. `n` counts what was drawn into each arm, accounts or clusters of so many `accounts`; `level` is
+    that of all intervals made from it.
 
     `window_days` is the metric's own window, 0 for all that is there; `adds_up` says that the metric is the sum of its
     periods over that window, such as hours, and not a rate or a ratio, of which a period has one of its own.
@@ -60,6 +61,7 @@ class Course:
     mean: Floats
     cov: Floats
     n: tuple[int, int]
+    accounts: tuple[int, int] | None = None
     method: str
     level: float = 0.95
     slice: Mapping[str, str] = field(default_factory=dict)
@@ -254,8 +256,8 @@ def contrast(
         rel_low=rel_low,
         rel_high=rel_high,
         p=float(2 * special.stdtr(df, -abs(diff / se))),
-        n_control=course.n[0],
-        n_treatment=course.n[1],
+        n_control=(course.accounts or course.n)[0],
+        n_treatment=(course.accounts or course.n)[1],
         method=f"{'treated arm alone, ' if arm else ''}{course.method}",
         mde=float((special.ndtri((1 + course.level) / 2) + special.ndtri(0.8)) * se),
         level=course.level,
@@ -422,6 +424,7 @@ def _courses(
         row = {} if part is read else {by: level}
         present = part.pool(by=["arm"])
         sizes = dict(zip(present.groups["arm"], present.n, strict=True))
+        held = dict(zip(present.groups["arm"], present.accounts.astype(int), strict=True))
         if min(sizes.get(arm, 0) for arm in arms) < 2:
             reason = "an arm has fewer than 2 accounts"
             found[level] = NotEstimable(metric=metric.name, reason=reason, slice=row)
@@ -442,7 +445,9 @@ def _courses(
             mean=mean,
             cov=cov,
             n=(int(n[0]), int(n[1])),
-            method=f"Welch t on periods of {step_days} days from {since}{adjusted}",
+            accounts=None if read.held is None else (held[arms[0]], held[arms[1]]),
+            method=f"Welch t on periods of {step_days} days from {since}{adjusted}"
+            + ", over clusters of accounts" * (read.held is not None),
             slice=row,
         )
     return found

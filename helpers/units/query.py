@@ -266,9 +266,9 @@ def flagged(data: Study) -> ibis.Table | None:
 
 
 def drawn(data: Study) -> ibis.Table:
-    """Open the assigned accounts, with weight, stratum and cluster of the draw, without impossible and removed ones.
+    """Open the assigned accounts as drawn, without the impossible and those that the launch removes.
 
-    Who shares a household with nobody that is known was drawn alone.
+    Beside them stand weight, stratum and cluster; who shares a household with nobody that is known was drawn alone.
     """
     rows, columns = data.assignments, design(data)
     if (gone := flagged(data)) is not None:
