@@ -456,7 +456,7 @@ def _coefficients(
     x, weights = map(np.array, zip(*(f.read(total) for f in before), strict=True))
     sd = np.sqrt(_quadratic(weights, cov)).T
     used = sd > ROUNDING * np.abs(x.T)
-    unit = np.where(used, 1 / sd, 0)
+    unit = np.divide(1.0, sd, out=np.zeros_like(sd), where=used)
     weights = np.where(used.T[:, :, None], weights * unit.T[:, :, None], 0)
     cov = np.where(used.any(axis=1)[:, None, None], cov, 0)  # NaN where an arm is empty
     correlation = np.einsum("agi,gij,bgj->gab", weights, cov, weights)
