@@ -24,7 +24,7 @@ from helpers import (
 )
 from helpers.errors import DataError, LaunchError, PremiereError
 from helpers.results import Estimate, NotEstimable
-from helpers.timeline import course, seasons
+from helpers.timeline import course, levels, seasons
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
 LAUNCH = """\
@@ -617,7 +617,7 @@ def chapters(data):
     return {
         "weeks": course.frame(course.measure(data, metric, adjust=False)["all"]),
         "since the first visit": course.frame(course.measure(data, metric, clock="visit", step_days=3)["all"]),
-        "days": course.levels(data, metric),
+        "days": levels.measure(data, metric),
         "weekdays": seasons.week(data, metric),
         "viewers": viewers.counts,
         "hours of the show": viewers.weeks,

@@ -176,7 +176,6 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         limit=None if chosen.cap is None else scale * units.capped_at(data)[chosen.name],
         closed=units.together(data, "what this chapter compares"),
         poststrata=tuple(data.launch.decision.poststratify),
-        closed=units.together(data, "what this chapter compares"),
         weights=weights,
         strata=strata,
         control=scale * control[:, 0],
