@@ -34,7 +34,7 @@ STEPS: dict[
     "started": ("started it", "shown"),
     "pilot": ("watched the first episode", "started"),
     "second": ("began the second", "pilot"),
-    "finished": ("watched the last", "pilot"),
+    "finished": ("watched the last", "started"),
 }
 
 

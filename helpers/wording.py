@@ -10,8 +10,14 @@ from helpers.results import Claim
 FIRST_SCREEN_WORDS = 120  # at most, verdict included
 _SAME = r"(?:about |exactly |much )?(?:flat|stable|steady|constant|identical|neutral)"
 _HARM = r"(?:harm|loss(?:es)?|damage|deterioration|increase|decrease|decline)"
+_LIKE = r"(?:similar|comparable|equal|equivalent)"
+_MOVE = (
+    r"(?:rise|rose|risen|increased?|grow|grew|grown|(?:go|gone|went) (?:up|down)|fall|fell|fallen|drop(?:ped)?|"
+    r"decreased?|declined?|climb(?:ed)?|budged?|shift(?:ed)?|changed?|moved?|differ(?:ed|ent)?)"
+)
 ABSENCE = re.compile(
     r"\b(no (?!relative )(?:\w+ )?(?:effect|effects (?:was|were|are)|changes?|impacts?|differences?|influence)|"
+    r"no (?:\w+ )?movements?|"
     rf"no (?:\w+ )?{_HARM}(?! (?:beyond [^.,;]* )?(?:is|was|are|were) (?:shown|established))|makes? no|made no|"
     r"(?:no|without|lacks?) (?:\w+ )?(?:evidence|signs?|indication) (?:of|for|that)|"
     rf"without (?:any )?(?:effect|change|impact|{_HARM})|"
@@ -19,16 +25,25 @@ ABSENCE = re.compile(
     rf"(?:is|are|was|were) {_SAME}|(?:stay|remain|keep|kept|hold|held)(?:s|ed)? (?:the same|{_SAME})|"
     r"(?:stay|remain)(?:s|ed)? at|(?:was|were) (?:about |exactly )?the same|"
     r"(?:is|are) the same (?:in|across|for|between) (?:both|all|the two)|"
-    r"(?:not|\w+n't) (?:\w+ly )?(?:changed?|moved?|differ(?:ed|ent)?|harm(?:ed)?|worsen(?:ed)?|suffer(?:ed)?)|"
+    rf"(?:not|\w+n't) (?:\w+ly )?(?:{_MOVE}(?! for certain)|harm(?:ed)?|worsen(?:ed)?|suffer(?:ed)?)|"
+    rf"(?:barely|hardly|scarcely) {_MOVE}|in line with|neutral (?:result|outcome|finding|test)s?|"
+    rf"(?:is|are|was|were|look|seem|stay|remain)(?:s|ed)? (?:(?!not |less )\w+ )?{_LIKE}(?! titles)|"
+    rf"{_LIKE} (?:in|across|between|for) (?:both|all|the two|the arms)|"
+    r"(?:is|are|was|were|stay|remain)(?:s|ed)? (?:just |much )?as (?:it was |they were )?before|"
+    rf"{_HARM} (?:is|was|are|were|has been|can be) ruled out|"
+    rf"rul(?:e|es|ed|ing) out (?:any |all )?{_HARM}(?! beyond| of)|"
     r"nothing (?:has |was )?(?:changed|happened|moved|broken)(?! was not)|on (?:a )?par with)\b",
     re.IGNORECASE,
 )
 JARGON = re.compile(
     r"[\u0370-\u03ff]|\bp[- ]values?\b|\bp ?[=<>\u2264\u2265] ?[01]?\.\d|\b(?:in)?significan\w*|\bnull hypothes[ie]s\b|"
     r"\bstatistical\w*|\bconfidence (?:intervals?|levels?|limits?|sequences?)\b|\bcredible (?:intervals?|sets?)\b|"
-    r"\d ?% ?CI\b|\bstandard (?:error|deviation)s?\b|\bdegrees of freedom\b|\b[tzF]-(?:tests?|scores?|statistics?)\b|"
-    r"\bchi-?squared?\b|\btype (?:I|II|1|2)\b|\balpha\b|\b(?:co)?varian(?:ce|ces)\b|\bbootstrap\w*|\bposteriors?\b|"
-    r"\bBayes\w*|\bnon-?inferior\w*|\bBonferroni\b|\bWelch\b|(?-i:\b(?:SRM|MDE|ITT|CUPED|FDR|FWER|ANOVA)\b)",
+    r"\d ?% (?:CI|confidence)\b|\d ?%CI\b|(?-i:\bCIs? (?:exclude|include|contain|cover|cross|overlap|of|from)\w*)|"
+    r"\bstandard (?:error|deviation)s?\b|(?-i:\d ?S[ED]s?\b|\bS[ED]s? (?:of|=))|\bdegrees of freedom\b|"
+    r"\b[tzF]-(?:tests?|scores?|statistics?|values?)\b|\b[tzF] ?[=<>] ?[\u2212-]?\d|\bstats?[ .-]*sig\b|"
+    r"\bhazard ratios?\b|\b(?:log-?)?odds(?: ratios?)?\b|\bdelta method\b|\bFieller\b|"
+    r"\bchi-?squared?\b|\btype[ -](?:I|II|1|2)\b|\balpha\b|\b(?:co)?varian(?:ce|ces)\b|\bbootstrap\w*|\bposteriors?\b|"
+    r"\bBayes\w*|\bnon-?inferior\w*|\bBonferroni\b|\bWelch\b|(?-i:\b(?:SRM|MDE|ITT|CUPED|FDR|FPR|FWER|ANOVA)\b)",
     re.IGNORECASE,
 )
 _NO_CLAIM = re.compile(  # that something is not shown, and what would follow if it were so

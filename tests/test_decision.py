@@ -637,7 +637,7 @@ def steady(low, high, *, role="guardrail", better="higher", bound=WITHIN, **more
     ("low", "high", "status", "meaning"),
     [
         (-0.015, 0.01, "passed", "unchanged within ±2%"),
-        (0.005, 0.015, "passed", "unchanged within ±2%"),
+        (0.005, 0.015, "passed", "higher, and within ±2%"),
         (-0.02, 0.01, "cannot tell", "a change beyond ±2% is neither shown nor ruled out"),
         (-0.03, 0.03, "cannot tell", "a change beyond ±2% is neither shown nor ruled out"),
         (0.01, 0.03, "cannot tell", "a change beyond ±2% is neither shown nor ruled out"),
@@ -646,8 +646,11 @@ def steady(low, high, *, role="guardrail", better="higher", bound=WITHIN, **more
     ],
 )
 def test_equivalence_passes_when_the_whole_interval_lies_between_both_margins(low, high, status, meaning):
-    for mirrored in (steady(low, high), steady(-high, -low, better="lower")):
-        assert (mirrored.status, mirrored.meaning, mirrored.aim) == (status, meaning, "equivalence")
+    for mirrored, said in (
+        (steady(low, high), meaning),
+        (steady(-high, -low, better="lower"), meaning.replace("higher", "lower")),
+    ):
+        assert (mirrored.status, mirrored.meaning, mirrored.aim) == (status, said, "equivalence")
         assert mirrored.bound == pytest.approx(0.2)
 
 

@@ -210,8 +210,8 @@ def test_a_level_without_a_comparison_is_left_out_and_named_and_too_many_are_no_
     assert ("Weighting country alike" in found.detail) is bool(passed)
 
 
-@pytest.mark.parametrize(("harm", "passed"), [(0.25, False), (0.0, True)])
-def test_harm_in_one_group_is_found_though_the_mean_passes(gate, harm, passed):
+@pytest.mark.parametrize(("harm", "margin", "passed"), [(0.25, "-5%", False), (0.0, "-5%", None), (0.0, "-20%", True)])
+def test_harm_in_one_group_is_found_though_the_mean_passes(gate, harm, margin, passed):
     rng = np.random.default_rng(5)
     new = np.repeat([False, True], 20_000)
     country = rng.choice(["NO", "SE", "DK", "FI"], len(new), p=[0.03, 0.47, 0.25, 0.25])
@@ -221,8 +221,8 @@ def test_harm_in_one_group_is_found_though_the_mean_passes(gate, harm, passed):
     )
     plan = (
         "  north_star: {name: hours, kind: mean, column: hours, better: higher}\n"
-        "  guardrails: [{name: kept, kind: proportion, column: kept, better: higher, margin: -5%, on_breach: roll back, owner: growth}]\n"
-    )
+        "  guardrails: [{name: kept, kind: proportion, column: kept, better: higher, margin: MARGIN, on_breach: roll back, owner: growth}]\n"
+    ).replace("MARGIN", margin)
     data, card = gate(table, plan)
     assert next(c for c in card.claims if c.metric == "kept").status == "passed"
     found = detectors.tail_harm(data, card)
@@ -237,9 +237,10 @@ def test_harm_in_one_group_is_found_though_the_mean_passes(gate, harm, passed):
     wanted = decision.read(replace(data.launch.plan[1].metric, title="Kept in country NO"), e, role="guardrail",
                            margin=data.launch.plan[1].margin)  # fmt: skip
     assert found.detail.endswith(wanted.words)
-    assert ("harm beyond the margin of -5% is established" in found.detail) is (not passed)
-    assert (found.on_breach, found.owner) == (("", "") if passed else ("roll back", "growth"))
-    wanted = {True: "HOLD", False: "ROLL BACK"}[passed]  # the hours of both arms are alike: nothing is won
+    assert ("harm beyond the margin of -5% is established" in found.detail) is (passed is False)
+    assert ("it remains possible. The worst: Kept in country NO" in found.detail) is (passed is None)
+    assert (found.on_breach, found.owner) == (("roll back", "growth") if passed is False else ("", ""))
+    wanted = "ROLL BACK" if passed is False else "HOLD"  # the hours of both arms are alike: nothing is won
     assert decision.decide([], card.claims, harm=[found]).decision == wanted
 
 
@@ -321,10 +322,11 @@ def test_on_an_own_table_every_detector_answers_in_words(players):
     found = detectors.inspect(data, scorecard.measure(data), register.read(data.launch))
     assert len(found) == 12
     assert all(c.detail.endswith(".") for c in found)
-    assert set(detectors.INFORMING) < {c.name for c in found}
+    informing = set(detectors.INFORMING[:3])  # the others are asked of the calendar, in `trust`
+    assert informing < {c.name for c in found}
     assert [c.name for c in detectors.of_harm(found)] == ["Harm in a group"]
     apart = {*detectors.of_trust(found), *detectors.of_harm(found)}
-    assert {c.name for c in set(found) - apart} == set(detectors.INFORMING)
+    assert {c.name for c in set(found) - apart} == informing
 
 
 def test_a_win_of_many_errors_is_not_said_to_exaggerate():

@@ -36,10 +36,11 @@ def read(
     A relative bound is compared with the relative interval, an absolute one with that of the difference. An interval at
     95 % thus tests each side at 2.5 %.
 
-    - Equivalence, in any role but success: *passed*, and only then called unchanged, if the whole interval lies between
-      minus and plus the margin, *breached* if it is wholly beyond either, else *cannot tell*. These are two one-sided
-      tests (Schuirmann 1987) at 2.5 % each. Textbooks that test each at 5 % read the 90 % interval; the 95 % interval
-      is what the page shows, so the claim errs less often and needs more accounts.
+    - Equivalence, in any role but success: *passed* if the whole interval lies between minus and plus the margin,
+      *breached* if it is wholly beyond either, else *cannot tell*. Only what passed is called unchanged, and not where
+      the interval excludes 0: that is higher, or lower, and within the margin. These are two one-sided tests
+      (Schuirmann 1987) at 2.5 % each. Textbooks that test each at 5 % read the 90 % interval; the 95 % interval is what
+      the page shows, so the claim errs less often and needs more accounts.
 
     - Guardrail: *passed* if the whole interval is on the good side of the margin, *breached* if it is wholly beyond it,
       else *cannot tell*. Without a margin it is read like a metric without a target.
@@ -231,7 +232,8 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
         return f"{bound.text} cannot be checked, {e.note or 'for want of a relative interval'}"
     if bound is not None and aim == "equivalence":
         if status == "passed":
-            return f"unchanged within {bound.text}"
+            moved = "higher, and" if e.low > 0 else "lower, and" if e.high < 0 else "unchanged"
+            return f"{moved} within {bound.text}"
         if status == "breached":
             return f"a change beyond {bound.text} is established"
         return f"a change beyond {bound.text} is neither shown nor ruled out"

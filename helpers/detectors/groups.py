@@ -70,7 +70,8 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
 
     The worst pair of a group and a guardrail is named with its interval: the one that reaches farthest into harm, in
     parts of its margin, or where it breaks it, one that was planned to be taken back for. The intervals hold for all
-    pairs, and all planned looks, together (Bonferroni). The check says what its guardrails plan, and who decides.
+    pairs, and all planned looks, together (Bonferroni). The check says what its guardrails plan, and who decides. It
+    passes only where every pair does: where harm beyond a margin is neither certain nor ruled out, that is not known.
     """
     name = "Harm in a group"
     if closed := _closed(card, name):
@@ -110,8 +111,12 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
         more = f" Besides: {', '.join(c.title for _, c in breached if c is not worst)}." if len(breached) > 1 else ""
         detail = worst.words + more
         return Check(name=name, passed=False, detail=detail, owner=worst.owner, on_breach=worst.on_breach)
-    detail = f"In none of {len(found)} pairs of a group and a guardrail is harm beyond the margin certain. The worst: "
-    return Check(name=name, passed=True, detail=detail + worst.words)
+    left = groups - sum(claim.status == "passed" for _, claim in found)
+    detail = f"In none of {groups} pairs of a group and a guardrail is harm beyond the margin certain"
+    detail += (
+        f", and in {left} it remains possible. The worst: " if left else ", and in all it is ruled out. The worst: "
+    )
+    return Check(name=name, passed=None if left else True, detail=detail + worst.words)
 
 
 def _slices(
