@@ -13,6 +13,7 @@ from scipy import stats
 from helpers import inference, units
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT, Moments
+from helpers.results import nothing
 from helpers.study import Study
 
 if TYPE_CHECKING:
@@ -181,4 +182,5 @@ def frame(found: Iterable[Spread], arms: tuple[str, str]) -> pd.DataFrame:
         "misses below",
         "misses above",
     )
-    return pd.DataFrame(rows, columns=list(columns))
+    why = "no metric that could be estimated is a mean of accounts that were drawn one by one"
+    return pd.DataFrame(rows, columns=list(columns)) if rows else nothing(why, columns)

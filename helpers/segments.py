@@ -361,19 +361,19 @@ def overall(answers: Iterable[Estimate | NotEstimable], by: Weighting = "account
     )
 
 
-def put_together(attributes: Iterable[Attribute]) -> pd.DataFrame:
+def put_together(attributes: Sequence[Attribute]) -> pd.DataFrame:
     """Set the effects over each attribute's levels beside one another: attribute, weights, effect, low, high, p."""
     import pandas as pd
 
-    tested = [a for a in attributes if not a.untested]
-    found = [(a.name, by, overall([s.estimate for s in a.segments], by)) for a in tested for by in WEIGHTINGS]
+    found = [(a, by, overall([s.estimate for s in a.segments], by)) for a in attributes for by in WEIGHTINGS]
     rows = [
-        {"attribute": name, "weights": by, "effect": e.diff, "low": e.low, "high": e.high, "p": e.p}
-        for name, by, e in found
-        if isinstance(e, Estimate)
+        {"attribute": a.name, "weights": by, "effect": e.diff, "low": e.low, "high": e.high, "p": e.p}
+        for a, by, e in found
+        if isinstance(e, Estimate) and not a.untested
     ]
     columns = ["attribute", "weights", "effect", "low", "high", "p"]
-    return pd.DataFrame(rows, columns=columns) if rows else nothing(NO_GROUPS, columns)
+    why = next((a.untested for a in attributes if a.untested), NO_GROUPS)
+    return pd.DataFrame(rows, columns=columns) if rows else nothing(why, columns)
 
 
 def gaining(attributes: Iterable[Attribute], *, alpha: float = 0.05) -> list[tuple[Attribute, Segment]]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import decision, inference, launch, moments, monitor, prospect, scorecard, segments, study, trust
+from helpers import adequacy, decision, inference, launch, moments, monitor, prospect, scorecard, segments, study, trust
 from helpers.errors import DataError, LaunchError, ParameterError
 from helpers.inference.clustered import Wild, multipliers
 from helpers.metrics import UNITS_TABLE, Measure, Metric
@@ -335,6 +335,13 @@ def test_what_cannot_be_read_of_accounts_drawn_together_says_so(opened):
     assert all(isinstance(s.estimate, Estimate) and s.low is None for a in groups for s in a.segments)
     assert "60 regions were drawn" in segments.standing_out(groups, star).detail
     asked = {c.name: c for c in trust.questions(data, card)}
+    assert "60 regions" in segments.put_together(groups).attrs["why"]
+    assert "one by one" in adequacy.frame(card.spreads, ("old", "new")).attrs["why"]
+    (late,) = scorecard.within(
+        data, scorecard.sliced(data, ["device"])["device"], data.launch.plan[3].metric, "device"
+    )[:1]
+    assert late.slice == {"device": "tv"}
+    assert "time with censoring" in late.reason
     assert asked["Concentration: Hours"].passed is None
     seen = {p.planned.metric.name: p for p in prospect.measure(data)}
     assert "60 clusters drawn" in seen["left"].basis

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "moments": {"errors"},
     "inference": {"errors", "metrics", "moments", "results"},
     "weighting": {"errors", "results"},
-    "adequacy": {"inference", "metrics", "moments", "study", "units"},
+    "adequacy": {"inference", "metrics", "moments", "results", "study", "units"},
     "causal": {"errors", "inference", "metrics", "moments", "results", "scorecard", "study", "units"},
     "sequential": {"errors", "results"},
     "anytime": {"errors", "results"},

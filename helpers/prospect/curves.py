@@ -18,7 +18,7 @@ from helpers.power.design import Design, error_gain
 from helpers.power.replay import Replay, replay
 from helpers.prospect import Prospect, words
 from helpers.report.readout import percent
-from helpers.results import Power
+from helpers.results import Power, nothing
 from helpers.study import Study
 
 
@@ -129,6 +129,8 @@ def replayed(
     """
     metric, launch = prospect.planned.metric, data.launch
     columns = ["accounts", "planted", "formula", "replayed", "low", "high", "overstated", "agree"]
+    if apart := units.together(data, "a replay, which draws single accounts,"):
+        return nothing(apart, columns)
     if prospect.outcome is None or prospect.design is None:
         return pd.DataFrame(columns=columns)
     days, pre_days = metric.window_days or launch.days, max(launch.pre_days, 1)

@@ -103,7 +103,7 @@ def curves(
         raise ParameterError(f"metric {metric.name!r} is a {metric.kind}; a curve is drawn of kind time_to_event")
     pair = _pair(data, metric, treatment, checks)
     if pair is None:
-        return nothing(NO_TIMES, CURVE)
+        return nothing(units.together(data, "a curve over time") or NO_TIMES, CURVE)
     times = np.unique(np.concatenate([a.time for a in pair.values()]))
     if metric.event is None:
         at = metric.numerator.scale * np.arange((metric.window_days or data.launch.days) + 1.0)
@@ -124,11 +124,9 @@ def readings(
         adjustment), that in survival at the end, the ratio of hazards, and the log-rank test, which has a p only.
     """
     metric = metric or timed(data)
-    if apart := units.together(data, "a curve over time"):
-        return pd.DataFrame([{"reading": "not shown", "note": apart}], columns=READINGS)
     pair = _pair(data, metric, treatment, checks)
     if pair is None:
-        return nothing(NO_TIMES, READINGS)
+        return nothing(units.together(data, "a curve over time") or NO_TIMES, READINGS)
     control, treated = pair.values()
     level, end = 1 - data.launch.error(metric.name), metric.horizon or watched([control, treated])
     mean = restricted_mean(control, treated, horizon=end, level=level)
