@@ -78,7 +78,7 @@ def watch(data: Study, metric: Metric, *, treatment: str = "", checks: Iterable[
     """
     launch = data.launch
     arms = (launch.arms.control, launch.judged(treatment))
-    reason = closed(checks) or units.why_not(data, metric)
+    reason = closed(checks) or units.why_not(data, metric) or units.together(data, "a course by day", few=True)
     if not reason and not metric.per_account:
         reason = f"a {metric.kind.replace('_', ' ')} is no number of each account"
     if reason:

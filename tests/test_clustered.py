@@ -370,7 +370,7 @@ def test_a_launch_of_few_regions_is_read_by_the_wild_bootstrap(opened):
     assert by_name["hours"].method.startswith("wild cluster bootstrap (Rademacher) of 6 and 6 clusters, adjusted for")
     assert "has no error for so few" in by_name["middle"].reason
     claim = next(c for c in card.claims if c.metric == "left")
-    assert claim.more is None
+    assert claim.more is None  # more accounts of the same regions would not settle it
 
 
 def test_a_launch_of_six_regions_shows_nothing(opened):

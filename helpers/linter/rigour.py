@@ -96,7 +96,9 @@ def _powered(s: Subject) -> Iterator[Hit]:
             "W",
             at,
             "the power of the primary metric is not known before data",
-            "give 'baseline:' and 'sd:' from earlier weeks, or lint with --data",
+            "lint with --data: no planning number tells how alike the accounts of a cluster are"
+            if s.launch.cluster
+            else "give 'baseline:' and 'sd:' from earlier weeks, or lint with --data",
         )
     else:
         chance = power(size(asked, spread.baseline), spread.se, s.launch.alpha(star))
@@ -154,7 +156,7 @@ def _finer(s: Subject) -> Iterator[Hit]:
         yield Hit(
             "W",
             ("unit", "randomised"),
-            "regions are few and unlike one another: only large effects show, and fewer than 4 in an arm show nothing",
+            "regions are few and unlike one another: only large effects show, and of 3 and 4 nothing",
             "draw accounts or households, or say in 'overrides: {R9: …}' how many regions are drawn and why",
         )
 

@@ -436,7 +436,7 @@ def answer(
             f"by this measure {way} stands out from chance."
         )
     if found.passed is None and isinstance(e, NotEstimable):
-        act = "There is nothing to quote, and more accounts of the same kind would not change that."
+        act = "There is nothing to quote, and more accounts of the same kind are no remedy."
     elif found.passed is None:
         act = "Quote the plain mean and the capped mean together, and say that more accounts are needed to tell."
     elif arms.shares:

@@ -94,7 +94,9 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
     pasts = {past.name: past for p in units.measurable(data) for past in _pasts(data, p.metric)}
     before = [_compare(data, read, past, treatment=treatment) for past in pasts.values()]
     checks = (arm_counts(data, read), *preflight.checks(data), validity.pre_period(before), *event_logs(data))
-    reason = closed(checks)
+    reason = closed(checks) or (
+        units.together(data, "a reading at several looks", few=True) if len(launch.looks) > 1 else ""
+    )
     earlier = [study.at(data, day) for day in launch.looks if day < launch.days and not reason]
     looks = [*((one, pooled(one)) for one in earlier), (data, read)]
 
