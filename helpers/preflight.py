@@ -60,7 +60,7 @@ def _asked(data: Study) -> tuple[Check, ...]:
         *removed(data),
         *excluded(data),
     )
-    told = (*treated(data), *strangers(data))
+    told = (*treated(data), *strangers(data), *arms_alone(data))
     return (one_arm_each(data), *drawn_together(data), *_of_accounts(data, counted), *told)
 
 
@@ -131,6 +131,19 @@ def treated(data: Study) -> tuple[Check, ...]:
     lead = "Missing values" if policy == "zero" else "Accounts with a missing value"
     detail = f"{lead} ({columns}) {done}, as the launch says: {arms}."
     return (Check(name="Missing values treated", passed=True, detail=detail),)
+
+
+def arms_alone(data: Study) -> tuple[Check, ...]:
+    """Say of a launch with several treatments that each is judged as if it were the only one; nothing of one."""
+    k, error = len(data.launch.arms.treatment), data.launch.error() / 2
+    if k < 2:
+        return ()
+    detail = (
+        f"Each of {k} treatments is judged against {data.launch.arms.control} at the full error rate: if none of them "
+        f"does anything, at least one looks like a gain in up to {k * error:.1%} of launches, where a single one would "
+        f"in {error:.1%}. Name beforehand which one decides, or divide 'alpha' by {k}."
+    )
+    return (Check(name="Several treatments", passed=None, detail=detail),)
 
 
 def strangers(data: Study) -> tuple[Check, ...]:

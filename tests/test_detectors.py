@@ -85,6 +85,20 @@ def test_what_the_plan_asked_for_is_no_surprise_and_twice_as_much_is(target, rel
     assert ("twice the target where the plan asked for more" in found.detail) == (target != "+5%")
 
 
+@pytest.mark.parametrize(("hours", "wanted"), [(0.177, "PROCEED"), (0.5, "HOLD")])
+def test_a_launch_that_meets_its_targets_proceeds_and_one_that_does_wonders_is_held(hours, wanted):
+    """As the preset homepage_optimistic comes out: sessions of +12 %, +5 % more of them, and so hours of +17.7 %."""
+    bound = Bound(value=0.15, relative=True, text="+15%")
+    claims = [
+        claim(HOURS, hours, 0.011, "north_star"),
+        decision.read(CHOSEN, estimate(CHOSEN, 0.156, 0.0025), role="supporting", target=bound),
+        claim(CHURN, -0.05, 0.05, "guardrail"),
+    ]
+    assert claims[1].status == "met"
+    asked = detectors.twyman(claims, prior=0.03 / stats.norm.isf(0.05))
+    assert decision.decide([], claims, trust=[asked]).decision == wanted
+
+
 @pytest.mark.parametrize("leaked", [0, 1, 60])
 def test_what_the_control_cannot_have_is_neither_too_good_nor_shrunk(leaked):
     control = leaked / 6_000

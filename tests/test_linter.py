@@ -179,6 +179,13 @@ def test_a_rule_fires_on_its_fault(write, rule, severity, at, value):
     assert (rule, severity) in found(write(changed(at, value)))
 
 
+def test_several_treatments_each_judged_at_the_full_alpha_are_said(write):
+    plan = changed(("arms", "treatment"), ["new", "newer"])
+    plan["sampling"]["n"]["newer"] = plan["sampling"]["n"]["new"]
+    assert ("R3", "W") in found(write(plan))
+    assert not any(rule == "R3" for rule, _ in found(write(changed(("name",), "sound"))))
+
+
 def test_every_rule_has_a_fault_that_it_is_tested_with():
     assert {f[0] for f in FAULTS} | {"O2"} == set(linter.RULES)
 

@@ -236,6 +236,17 @@ def test_where_no_value_is_missing_nothing_is_said_to_be_treated(players):
     assert "Missing values treated" not in without_values(players, "zero", np.zeros(4_000, bool))
 
 
+def test_of_several_treatments_it_is_said_how_much_more_often_one_looks_like_a_gain(players):
+    path, table = players
+    arm = table["version"].where(np.arange(len(table)) % 4 != 0, "newer")
+    table.assign(version=arm).to_csv(path.parent / "players.csv", index=False)
+    assert "Several treatments" not in {c.name for c in preflight.checks(study.open(launch.load(path)))}
+    path.write_text(path.read_text().replace("treatment: new", "treatment: [new, newer]"))
+    (said,) = (c for c in preflight.checks(study.open(launch.load(path))) if c.name == "Several treatments")
+    assert "Each of 2 treatments is judged against old at the full error rate" in said.detail
+    assert "up to 5.0% of launches, where a single one would in 2.5%" in said.detail
+
+
 def test_accounts_in_no_arm_of_the_launch_are_counted(players):
     path, table = players
     arm = table["version"].where(np.arange(len(table)) % 20 != 0).mask(np.arange(len(table)) % 50 == 1, "newer")

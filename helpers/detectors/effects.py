@@ -98,16 +98,19 @@ def twyman(claims: Sequence[Claim], prior: float) -> Check:
     """Ask whether a gain is too large to be believed at first sight (H9: Twyman's law).
 
     The limit is four times the usual spread of relative lifts. Where the plan itself asked for more, twice its target
-    is the limit instead: what was expected is no surprise. Only success metrics that won are asked, and not what the
-    control arm cannot have, of which there is no lift.
+    is the limit instead: what was expected is no surprise. A north star without a target, which the supporting metrics
+    move, has the largest of their relative targets. Only success metrics that won are asked, and not what the control
+    arm cannot have, of which there is no lift.
     """
     name = "Too good to be true"
     read = [(c, e) for c in decision.won(claims) if (e := _lift(c))]
     if not read:
         return Check(name=name, passed=None, detail="Not asked: no success metric has won by a relative lift.")
+    asked = {c.metric: abs(c.bound / e.control) for c in claims if c.role in SUCCESS and c.bound and (e := _lift(c))}
+    driven = max((asked[c.metric] for c in claims if c.metric in asked and c.bound_text.endswith("%")), default=0.0)
     big, raised = [], []
     for c, e in read:
-        most, target = TWYMAN * prior, abs(c.bound / e.control) if c.bound else 0.0
+        most, target = TWYMAN * prior, asked.get(c.metric, driven if c.role == "north_star" else 0.0)
         if target > most:
             most = 2 * target
             raised.append(f"{c.title} ({percent(most, digits=0)})")

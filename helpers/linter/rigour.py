@@ -54,6 +54,9 @@ def _correction(s: Subject) -> Iterator[Hit]:
             f"{len(_success(s))} success metrics and no correction",
             "write 'correction: holm' under 'decision'",
         )
+    if (k := len(s.launch.arms.treatment)) > 1:
+        said = f"{k} treatments, each judged at the full alpha"
+        yield Hit("W", ("arms",), said, f"divide 'alpha' by {k}, or say in 'stopping' which of them decides")
 
 
 def _novelty(s: Subject) -> Iterator[Hit]:
