@@ -95,14 +95,9 @@ def _powered(s: Subject) -> Iterator[Hit]:
             "write under 'detect' which change would be worth acting on",
         )
     elif (spread := s.spread(star)) is None:
-        yield Hit(
-            "W",
-            at,
-            "the power of the primary metric is not known before data",
-            "lint with --data: no planning number tells how alike the accounts of a cluster are"
-            if s.launch.cluster
-            else "give 'baseline:' and 'sd:' from earlier weeks, or lint with --data",
-        )
+        alike = "lint with --data: no planning number tells how alike the accounts of a cluster are"
+        needed = alike if s.launch.cluster else "give 'baseline:' and 'sd:' from earlier weeks, or lint with --data"
+        yield Hit("W", at, "the power of the primary metric is not known before data", needed)
     else:
         chance = power(size(asked, spread.baseline), spread.se, s.launch.alpha(star))
         if chance < 0.8:
