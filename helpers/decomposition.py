@@ -36,9 +36,9 @@ def measure(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -
         checks: of the data; where one failed, nothing is read.
     """
     treatment = data.launch.judged(treatment)
-    star, name = data.launch.plan[0].metric, FACTORS[0].name
+    star, name, whole = data.launch.plan[0].metric, FACTORS[0].name, FACTORS[0].title.lower()
     if star.name != name:
-        return NotEstimable(metric=star.name, reason=f"only {name} is taken apart, and the north star is another")
+        return NotEstimable(metric=star.name, reason=f"only {whole} are taken apart, and the north star is another")
     if reason := closed(checks) or next(filter(None, (units.why_not(data, factor) for factor in FACTORS)), ""):
         return NotEstimable(metric=name, reason=reason)
     read = scorecard.pooled(data, metrics=FACTORS)

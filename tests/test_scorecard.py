@@ -255,7 +255,7 @@ def test_what_is_to_stay_as_it_is_is_read_drawn_and_shown_with_both_margins(play
     path.write_text(path.read_text().replace("margin: -10%", "equivalence: ±20%"))
     data = study.open(launch.load(path))
     claim = scorecard.measure(data).claims[2]
-    assert (claim.status, claim.aim, claim.meaning) == ("passed", "equivalence", "unchanged within ±20%")
+    assert (claim.status, claim.aim, claim.meaning) == ("passed", "equivalence", "higher, and within ±20%")
     ticks = [x for line in plots.forest([claim]).axes[0].lines if line.get_marker() == "|" for x in line.get_xdata()]
     assert sorted(ticks) == pytest.approx([-20, 20])
     html = Readout(headline="One.", answer=("Two.",), claims=(claim,)).to_html()
