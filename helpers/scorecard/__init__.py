@@ -31,7 +31,7 @@ from helpers.moments import WEIGHT, Moments
 from helpers.power import outcome
 from helpers.results import SUCCESS, Check, Claim, Estimate, Look, NotEstimable, closed
 from helpers.robust import events
-from helpers.scorecard.reading import draw, grouping, pooled, sliced, weighted
+from helpers.scorecard.reading import draw, grouping, pooled, sliced
 from helpers.study import Study
 from helpers.units import STRATUM
 
@@ -48,7 +48,6 @@ __all__ = [
     "pooled",
     "scale",
     "sliced",
-    "weighted",
     "within",
 ]
 
@@ -388,7 +387,7 @@ def _basis(data: Study, read: Moments, treatment: str) -> str:
     if arms.held is not None and launch.unit:
         what = f"{launch.unit.randomised}s"
         told = f" Drawn were {drawn[treatment]:,.0f} and {drawn[control]:,.0f} {what}, and errors are over {what}."
-        told += " Weighted to the population." * weighted(data)
+        told += " Weighted to the population." * units.weighted(data)
     if len(launch.looks) > 1:
         window += f", look {launch.looks.index(launch.days) + 1} of {len(launch.looks)}"
     return (

@@ -51,7 +51,7 @@ def draw(data: Study, by: Sequence[str] = ()) -> Draw:
     """
     n = units.clusters(data)
     groups = (*(("arm", *by) if by else grouping(data)), *[units.CLUSTER] * units.scarce(data, n))
-    heavy = weighted(data)
+    heavy = units.weighted(data)
     if not n:
         return {"by": groups, "weighted": heavy, "cluster": None}
     return {"by": groups, "weighted": heavy, "cluster": units.CLUSTER}
@@ -85,12 +85,3 @@ def grouping(data: Study) -> tuple[str, ...]:
         most = table.aggregate(by=units.CLUSTER, strata=table[STRATUM].nunique()).strata.max().execute()
         strata = strata * (most == 1)
     return ("arm", *strata, *(() if whole else data.launch.decision.poststratify))
-
-
-def weighted(data: Study) -> bool:
-    """Say whether the accounts of an arm have unequal weights."""
-    if WEIGHT not in units.design(data):
-        return False
-    table = units.load(data)
-    spread = table.aggregate(by="arm", ratio=table[WEIGHT].max() / table[WEIGHT].min()).execute()["ratio"]
-    return bool((spread > 1 + 1e-9).any())

@@ -157,7 +157,7 @@ def measure(
     columns = {m.name(): _columns(f"m{i}_", starts, step_days) for i, m in enumerate(metric.measures)}
     before = {m.name(): f"m{i}_pre" for i, m in enumerate(metric.measures)} if adjust and past else {}
     rows = _wide(data, metric, columns, before, clock=clock, step_days=step_days)
-    heavy, cluster = _weighted(data), units.CLUSTER if units.clusters(data) else None
+    heavy, cluster = units.weighted(data), units.CLUSTER if units.clusters(data) else None
     weighted, groups = heavy or cluster is not None, ["arm", *([by] if by else [])]
     if more := [*([by] if by else []), *([WEIGHT] * heavy), *([cluster] if cluster else [])]:
         rows = rows.join(units.load(data).select("account", *more), "account")
@@ -321,15 +321,6 @@ def obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
 def _columns(prefix: str, starts: Sequence[int], step_days: int) -> dict[int, str]:
     """Name a column for each period, by its first day."""
     return {start: f"{prefix}{start // step_days}".replace("-", "b") for start in starts}
-
-
-def _weighted(data: Study) -> bool:
-    """Say whether the accounts of an arm were drawn with unequal probabilities."""
-    if WEIGHT not in units.design(data):
-        return False
-    table = units.load(data)
-    ratio = table.aggregate(by="arm", ratio=table[WEIGHT].max() / table[WEIGHT].min()).execute()["ratio"]
-    return bool((ratio > 1 + 1e-9).any())
 
 
 def form(metric: Metric, columns: Sequence[str], scale: float, weight: str | None = None) -> Form:

@@ -56,18 +56,14 @@ __all__ = [
     "together",
     "told",
     "values",
+    "weighted",
     "why_not",
 ]
 
 MOST = sys.float_info.max  # an amount that nobody passes
 MOST_LEVELS = 100  # of an attribute: one with more is a number or an id
-HOURS = {
-    "h": 1.0,
-    "h/week": 1.0,
-    "hours": 1.0,
-    "min": 1 / 60,
-    "minutes": 1 / 60,
-}  # units of time on own tables, in hours
+# Units of time on own tables, in hours.
+HOURS = dict.fromkeys(("h", "h/week", "hours"), 1.0) | dict.fromkeys(("min", "minutes"), 1 / 60)
 
 
 def measurable(data: Study) -> list[Planned]:
@@ -473,6 +469,15 @@ def kept(data: Study, what: str, table: ibis.Table, *facts: object, code: Iterab
         return table.cache()
     path = _place(data, what, *facts, code=code)
     return data.connection.read_parquet(str(cache.kept(path, lambda partial: table.to_parquet(str(partial)))))
+
+
+def weighted(data: Study) -> bool:
+    """Say whether the accounts of an arm have unequal weights."""
+    if WEIGHT not in design(data):
+        return False
+    table = load(data)
+    spread = table.aggregate(by="arm", ratio=table[WEIGHT].max() / table[WEIGHT].min()).execute()["ratio"]
+    return bool((spread > 1 + 1e-9).any())
 
 
 def told(data: Study, what: str, tell: Callable[[], Any], *, code: Iterable[ModuleType] = ()) -> Any:
