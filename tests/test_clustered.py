@@ -5,6 +5,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 import pytest
+import reference
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,6 @@ from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import FEW, WEIGHT
 from helpers.results import Estimate, NotEstimable
 from helpers.timeline import clusters as on_rows
-from tests import reference
 
 
 def own(column):
