@@ -169,9 +169,10 @@ class Moments:
         """
         _known([column], self.groups, "group column")
         code, groups = _codes(self.groups[[c for c in self.groups if c != column]])
+        labelled = self.groups[column].to_numpy()
 
         def aligned(label: object) -> Moments:
-            mine = np.flatnonzero(self.groups[column] == label)
+            mine = np.flatnonzero(labelled == label)
             if not mine.size:
                 self.select(**{column: label})  # says what does occur
             parts = (self.n, self.accounts, self.mean, self.scatter)
@@ -243,8 +244,8 @@ def from_table(
     asked = {f"mean{i}": rows[f"x{i}"].mean() for i in where.values()}
     asked |= {} if cluster is None else {"held": rows["held"].sum()}
     nulls = [rows[c].isnull() for c in x]
-    missing = {f"missing{i}": rows.count(where=reduce(or_, nulls[i : i + 16])) for i in range(0, len(nulls), 16)}
-    asked |= missing
+    missing = {f"missing{i}": reduce(or_, nulls[i : i + 16]).any() for i in range(0, len(nulls), 16)}
+    asked |= missing  # where the engine knows that there are none, these cost nothing; a count would
     for i, j in wanted:
         one, other = rows[f"x{i}"], rows[f"x{j}"]
         asked[f"cov{i}_{j}"] = one.var(how="pop") if i == j else one.cov(other, how="pop")
@@ -262,7 +263,7 @@ def from_table(
         if unlabelled := n[frame[f"g{i}"].isna()].sum():
             raise DataError(f"group column {c!r} is missing in {unlabelled:,.0f} rows; fill it or drop them first")
     told = frame[list(asked)].to_numpy(np.float64)
-    if not np.isfinite(told).all() or frame[list(missing)].to_numpy().any():
+    if not np.isfinite(told).all() or frame[list(missing)].to_numpy(bool).any():
         _refuse_values(single, where)
     k = len(where)
     scatter = np.full((len(n), k, k), np.nan)
@@ -431,19 +432,19 @@ def _codes(labels: pd.DataFrame) -> tuple[Integers, pd.DataFrame]:
     """Number the distinct rows of labels in sorted order; without columns all rows are the same."""
     if labels.columns.empty:
         return np.zeros(len(labels), dtype=np.intp), pd.DataFrame(index=range(1), columns=labels.columns)
+    code: Integers
     if labels.shape[1] == 1:  # the usual case, ten times as fast
-        code: Integers = pd.factorize(labels.iloc[:, 0], sort=True, use_na_sentinel=False)[0]
-    else:
-        code = labels.groupby(list(labels), observed=True, dropna=False).ngroup().to_numpy()
+        code, distinct = pd.factorize(labels.iloc[:, 0], sort=True, use_na_sentinel=False)
+        return code, pd.DataFrame({labels.columns[0]: distinct})
+    code = labels.groupby(list(labels), observed=True, dropna=False).ngroup().to_numpy()
     _, first = np.unique(code, return_index=True)
     return code, labels.iloc[first].reset_index(drop=True)
 
 
 def _total(code: Integers, parts: Floats) -> Floats:
-    """Sum the parts of each group."""
-    out = np.zeros((code.max() + 1, *parts.shape[1:]))
-    np.add.at(out, code, parts)
-    return out
+    """Sum the parts of each group; every code up to the highest occurs."""
+    order = np.argsort(code, kind="stable")
+    return np.add.reduceat(parts[order], np.flatnonzero(np.diff(code[order], prepend=-1)))
 
 
 def _merge(

@@ -54,9 +54,10 @@ def obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se:
 
 def slices(arms: Sequence[Moments]) -> list[tuple[Mapping[str, str], tuple[int, int]]]:
     """Label each group, with its number of accounts in control and treatment."""
-    labels = arms[0].groups.astype(str).to_dict("records") or [{}]
+    groups = arms[0].groups
+    names, labels = [str(c) for c in groups], groups.astype(str).to_numpy()
     return [
-        ({str(k): v for k, v in row.items()}, (int(c), int(t)))
+        (dict(zip(names, row, strict=True)), (int(c), int(t)))
         for row, c, t in zip(labels, arms[0].accounts, arms[1].accounts, strict=True)
     ]
 
