@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from helpers import moments, units
+from helpers import inference, moments, units
 from helpers.inference import limits
 from helpers.metrics import Aggregation, Condition, Measure
+from helpers.moments import WEIGHT
 from helpers.results import Check, closed
 from helpers.study import Study
 from helpers.units import query
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from helpers.moments import Moments
 
     Floats = npt.NDArray[np.float64]
 
@@ -31,8 +34,8 @@ def split(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -> 
     Two rows for each: sessions with a crash over sessions, and accounts that ever crashed there over all assigned
     accounts, which are the same people whatever they used. The device and the version of a session are chosen after the
     assignment, so that sessions in them are not: a difference says where to look, not what the launch did. Intervals
-    are for one row alone, and rows of fewer accounts than the launch's privacy limit are left out. Each account counts
-    once, whatever its weight.
+    are for one row alone, and rows of fewer accounts than the launch's privacy limit are left out. Shares are weighted
+    as the launch's metrics are; n and crashed count what is in the data.
 
     Args:
         data: the study.
@@ -56,32 +59,37 @@ def split(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -> 
         places += [] if known else [(by, "not in the data", None)]
     wanted = {i: _cells(where) for i, (_, _, where) in enumerate(places) if where is not None}
     names = {i: [cell.name for cell in cells] for i, cells in wanted.items()}
-    pairs = {
-        (a, b) for _, _, sessions, crashes in names.values() for a in (sessions, crashes) for b in (sessions, crashes)
-    }
     table = query.build(data, [cell for cells in wanted.values() for cell in cells])
-    read = moments.from_table(
-        table, columns=sorted({n for one in names.values() for n in one}), pairs=pairs, by=["arm"]
-    )
-    both, level = read.split("arm", arms), 1 - data.launch.error("crash_rate")
+    weight = (WEIGHT,) * (WEIGHT in units.design(data))
+    columns = sorted({n for one in names.values() for n in one} | set(weight))
+    pairs = {(a, b) for one in names.values() for a in (*one, *weight) for b in (*one, *weight)}
+
+    def read(*, weighted: bool) -> Sequence[Moments]:
+        found = moments.from_table(table, columns=columns, pairs=pairs, by=["arm"], weighted=weighted)
+        return found.split("arm", arms)
+
+    counted = read(weighted=False)
+    both = read(weighted=True) if weight else counted
+    n, worth = np.array([a.n[0] for a in both]), np.array([inference.kish(a)[0] for a in both])
+    level = 1 - data.launch.error("crash_rate")
     rows: list[dict[str, object]] = []
     for i, (by, where, asked) in enumerate(places):
         label: dict[str, object] = {"by": by, "where": where}
         if asked is None:
             rows.append(label)
             continue
-        at = [both[0].columns.index(name) for name in names[i]]
-        n, (seen, ever, sessions, crashes) = np.array([a.n[0] for a in both]), np.array([a.mean[0][at] for a in both]).T
-        cov = np.array([a.cov[0][np.ix_(at[2:], at[2:])] for a in both])
-        if (n * seen).sum() < data.launch.privacy.k or not sessions.all():
+        seen, ever, sessions, crashes = names[i]
+        users, crashed_users, visits, crashed_visits = (float(n @ _of(counted, column)[0]) for column in names[i])
+        each = _of(both, sessions)[0]  # sessions of an account
+        if users < data.launch.privacy.k or not each.all():
             continue
-        share = crashes / sessions
-        gradient = np.array([-share, np.ones(2)]) / sessions
-        variance = np.einsum("ia,aij,ja->a", gradient, cov, gradient) / n
-        of_sessions = difference(share, sessions=n * sessions, accounts=n * seen, variance=variance, level=level)
-        of_accounts = difference(ever, sessions=n, accounts=n, level=level)
-        rows.append(label | _row("session", n * sessions, share, of_sessions))
-        rows.append(label | _row("account", n, ever, of_accounts))
+        share, variance = _of(both, crashes, sessions)
+        there = worth * _of(both, seen)[0]
+        ends = difference(share, sessions=n * each, accounts=there, variance=variance, level=level)
+        rows.append(label | _row("session", visits, crashed_visits, share, ends))
+        share, variance = _of(both, ever, *weight)
+        ends = difference(share, sessions=n, accounts=worth, variance=variance if weight else None, level=level)
+        rows.append(label | _row("account", n.sum(), crashed_users, share, ends))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -133,8 +141,15 @@ def _cells(where: tuple[Condition, ...]) -> list[units.Cell]:
     return [units.Cell(Measure(table=TABLE, agg=agg, where=rule), "post", None) for agg, rule in asked]
 
 
-def _row(per: str, n: Floats, share: Floats, ends: tuple[float, float]) -> dict[str, object]:
+def _of(arms: Sequence[Moments], column: str, over: str | None = None) -> tuple[Floats, Floats]:
+    """Give both arms' mean of a column, or its ratio to another, and the squared error of that."""
+    form = inference.Form(numerator=column, denominator=over)
+    read = [(a, *form.read(a)) for a in arms]
+    variance = [float(w[0] @ np.nan_to_num(a.cov[0]) @ w[0] / a.n[0]) for a, _, w in read]  # NaN: of no account here
+    return np.array([value[0] for _, value, _ in read]), np.array(variance)
+
+
+def _row(per: str, n: float, crashed: float, share: Floats, ends: tuple[float, float]) -> dict[str, object]:
     """Lay out one comparison."""
-    counts = {"n": round(n.sum()), "crashed": round((n * share).sum())}
     values = {"control": share[0], "treatment": share[1], "change": share[1] - share[0]}
-    return {"per": per, **counts, **values, "low": ends[0], "high": ends[1]}
+    return {"per": per, "n": round(n), "crashed": round(crashed), **values, "low": ends[0], "high": ends[1]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from helpers import crashes, launch, study
@@ -24,10 +25,12 @@ metrics: {north_star: hours_per_account_week}
 def opened(tmp_path):
     """Write 3,000 accounts with about five sessions each, half of them before the launch; give study and sessions."""
 
-    def write(*dropped):
+    def write(*dropped, chance=None):
         rng, n = np.random.default_rng(4), 3_000
         (tmp_path / "tables").mkdir(exist_ok=True)
         accounts = pd.DataFrame({"account": np.arange(n), "arm": np.where(np.arange(n) % 2, "early", "control")})
+        if chance is not None:
+            accounts["inclusion_probability"] = chance(np.arange(n))
         s = pd.DataFrame({"account": rng.integers(0, n, 5 * n), "session": np.arange(5 * n)})
         s["started_at"] = START + pd.to_timedelta(rng.uniform(-7, 6.9, len(s)), unit="D")
         s["device"] = rng.choice(["tv", "phone", None], len(s), p=[0.7, 0.2, 0.1])
@@ -68,6 +71,37 @@ def test_crashes_are_split_by_device_and_version_and_counted_as_by_hand(opened):
     low, high = confint_proportions_2indep(x[1], n[1], x[0], n[0], method="newcomb")
     assert (row["low"], row["high"]) == pytest.approx((low, high), rel=0.05)
     assert got.loc[("device", "phone", "session"), "low"] > 0 < got.loc[("app_version", "9.2", "account"), "low"]
+
+
+def test_shares_are_those_of_the_population_where_accounts_were_drawn_unequally(opened):
+    data, sessions = opened(chance=lambda i: np.where(i % 6 < 2, 0.5, 0.1))
+    got = crashes.split(data).set_index(["by", "where", "per"])
+    w, arm = 1 / np.where(np.arange(3_000) % 6 < 2, 0.5, 0.1), np.arange(3_000) % 2
+    phone = sessions[sessions["device"] == "phone"]
+    total, bad = (
+        rows.groupby("account").size().reindex(range(3_000), fill_value=0).to_numpy()
+        for rows in (phone, phone[phone["crashed"]])
+    )
+    for mine, name in ((arm == 0, "control"), (arm == 1, "treatment")):
+        share = np.average(bad[mine] / np.maximum(total[mine], 1), weights=w[mine] * total[mine])
+        assert got.loc[("device", "phone", "session"), name] == pytest.approx(share)
+        ever = np.average(bad[mine] > 0, weights=w[mine])
+        assert got.loc[("device", "phone", "account"), name] == pytest.approx(ever)
+    assert got.loc[("device", "phone", "session"), ["n", "crashed"]].tolist() == [total.sum(), bad.sum()]
+    # The errors are those of weighted least squares with robust (HC1) errors: for a share, of 0 and 1 on the arm; for
+    # one of sessions, of an account's share, weighted by its sessions. With 100 crashes the score interval is close.
+    for per, y, weight in (("account", bad > 0, w), ("session", bad / np.maximum(total, 1), w * total)):
+        fit = sm.WLS(y.astype(float), sm.add_constant(arm), weights=weight).fit(cov_type="HC1")
+        row = got.loc[("device", "phone", per)]
+        assert row["change"] == pytest.approx(fit.params[1])
+        assert (row["high"] - row["low"]) / (2 * 1.96) == pytest.approx(fit.bse[1], rel=0.03)
+
+
+def test_equal_weights_change_nothing(opened):
+    plain, equal = (crashes.split(opened(chance=chance)[0]) for chance in (None, lambda i: np.full(len(i), 0.2)))
+    sessions = plain["per"] == "session"
+    pd.testing.assert_frame_equal(plain[sessions], equal[sessions])
+    pd.testing.assert_frame_equal(plain, equal, rtol=5e-3)  # of accounts: an error over n - 1, not n
 
 
 def test_what_the_data_lack_is_said(opened):
