@@ -37,6 +37,7 @@ _DAY = 86_400
 _LARGE = 0.2  # spread of the regions' effects against their mean, from which an average hides too much
 _WORTH = 0.05  # of control's level: the least effect that a spread is held against
 _CHANGED = 0.25  # relative change of a region's daily spend that is called a campaign
+_ODD_WEEK = 0.5  # of a single week against the region's usual one
 
 
 def typical(data: Study) -> tuple[Check, Check, Check]:
@@ -85,31 +86,45 @@ def _events(data: Study) -> Check:
 
 
 def _campaigns(data: Study) -> Check:
-    """Compare each region's daily spend since the launch with that before it; a day without a row has none."""
+    """Compare each region's daily spend since the launch with that before it; where it is alike, each week of it.
+
+    A day without a row has none. A week is held against the region's median of whole weeks, counted from the launch, in
+    both windows; where that is nothing, only the windows are compared.
+    """
     launch, name, windows = data.launch, CAMPAIGNS, _windows(data)
     if windows is None or "marketing" not in data.tables or not launch.pre_days:
         missing = "the data have no table 'marketing'" if windows else "the launch has no dates"
         missing = missing if launch.pre_days or "marketing" not in data.tables else "the launch names no days before it"
         return Check(name=name, passed=None, detail=f"Could not be asked: {missing}.")
     first, start, end = windows
-    rows = data.table("marketing").filter((_.day >= first) & (_.day < end))
-    spent = rows.group_by("region").agg(
-        before=_.spend.sum(where=_.day < start).fill_null(0.0) / launch.pre_days,
-        since=_.spend.sum(where=_.day >= start).fill_null(0.0) / launch.days,
-    )
-    frame = spent.order_by("region").execute()
-    if frame.empty:
+    rows = data.table("marketing").filter((_.day >= first) & (_.day < end)).select("region", "day", "spend").execute()
+    if rows.empty:
         return Check(name=name, passed=None, detail="Could not be asked: no spend is recorded in the windows.")
-    told = [
-        f"{region} {since / before:.1f} times what it was" if before else f"{region} from nothing to {since:,.4g}"
-        for region, before, since in frame.itertuples(index=False)
-        if abs(since - before) > _CHANGED * before
-    ]
-    if not told:
-        return Check(
-            name=name, passed=True, detail="Daily spend since the launch was about what it was before, everywhere."
-        )
-    detail = f"Daily spend changed with the launch: {', '.join(told)}. Read the effect by region, campaign included."
+    day = np.array([(dt.date(d.year, d.month, d.day) - start).days for d in rows["day"]])
+    daily = rows.assign(day=day).pivot_table(index="region", columns="day", values="spend", aggfunc="sum")
+    daily = daily.reindex(columns=range(-launch.pre_days, launch.days)).fillna(0.0)
+    changed, odd = [], []
+    for region, spend in daily.astype(float).iterrows():
+        before, since = (float(part.mean()) for part in (spend[spend.index < 0], spend[spend.index >= 0]))
+        if abs(since - before) > _CHANGED * before:
+            times = f"{since / before:.1f} times what it was" if before else f"from nothing to {since:,.4g}"
+            changed.append(f"{region} {times}")
+            continue
+        weeks = spend.groupby(spend.index // 7).agg(["sum", "size"]).query("size == 7")["sum"]
+        usual = float(weeks.median())
+        odd += [
+            f"{region} from {start + dt.timedelta(days=7 * week):%Y-%m-%d} on {of / usual:.1f} times its usual week"
+            for week, of in weeks.items()
+            if usual and abs(of - usual) > _ODD_WEEK * usual
+        ]
+    if not changed and not odd:
+        detail = "Daily spend since the launch was about what it was before, everywhere and in every week."
+        return Check(name=name, passed=True, detail=detail)
+    found = [f"Daily spend changed with the launch: {', '.join(changed)}."] if changed else []
+    if odd:
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        found.append(f"Single weeks had a campaign: {', '.join(odd[:3])}{more}.")
+    detail = f"{' '.join(found)} Read the effect by region, campaign included."
     return Check(name=name, passed=False, detail=detail)
 
 
