@@ -143,7 +143,7 @@ def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, pl
         ({"N": [100.0] * 28 + [None] * 14}, False, "launch: N 0.0 times what it was. Read"),
         ({"N": [700.0 if day % 7 == 0 else None for day in range(42)]}, True, "about what it was"),
         ({"N": [None] * 42}, None, "no spend is recorded"),
-        ({"N": [100.0] * 35 + [195.0] * 7}, False, "N from 2026-09-14 on 1.9 times its usual week. Read"),
+        ({"N": [100.0] * 14 + [190.0] * 7 + [100.0] * 21}, False, "N from 2026-08-24 on 1.9 times its usual week. Read"),
         ({"N": [100.0] * 7 + [20.0] * 7 + [100.0] * 28}, False, "N from 2026-08-17 on 0.2 times its usual week"),
         ({"N": [100.0, 130.0] * 21}, True, "and in every week"),
     ],
