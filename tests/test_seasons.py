@@ -143,7 +143,11 @@ def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, pl
         ({"N": [100.0] * 28 + [None] * 14}, False, "launch: N 0.0 times what it was. Read"),
         ({"N": [700.0 if day % 7 == 0 else None for day in range(42)]}, True, "about what it was"),
         ({"N": [None] * 42}, None, "no spend is recorded"),
-        ({"N": [100.0] * 14 + [190.0] * 7 + [100.0] * 21}, False, "N from 2026-08-24 on 1.9 times its usual week. Read"),
+        (
+            {"N": [100.0] * 14 + [190.0] * 7 + [100.0] * 21},
+            False,
+            "N from 2026-08-24 on 1.9 times its usual week. Read",
+        ),
         ({"N": [100.0] * 7 + [20.0] * 7 + [100.0] * 28}, False, "N from 2026-08-17 on 0.2 times its usual week"),
         ({"N": [100.0, 130.0] * 21}, True, "and in every week"),
     ],
@@ -329,6 +333,36 @@ def test_the_effect_beside_the_spend_of_regions_is_that_of_a_regression_on_rows(
         (made, {}, metrics.get("session_minutes"), "no mean over accounts"),
     ):
         assert said in marketing_.adjusted(opened(tables, **plan), metric)["reason"].item()
+
+
+@pytest.mark.parametrize("markets", [60, 12])
+def test_beside_the_spend_of_regions_whole_markets_are_what_was_drawn(markets):
+    """Accounts of a market share an hour a week of luck; the oracle is statsmodels, clustered, on rows made by hand."""
+    rng, each = np.random.default_rng(8), 5
+    market = np.repeat(np.arange(markets), each)
+    accounts = pd.DataFrame({"account": [f"a{k}" for k in range(len(market))], "market": market, "region": "N"})
+    accounts.loc[market % 3 == 0, "region"] = "S"
+    treated = (market % 2).astype(float)
+    minutes = 600 + 120 * rng.normal(size=markets)[market] + 30 * rng.normal(size=len(market))
+    plays = accounts[["account"]].assign(
+        started_at=START + pd.Timedelta(days=3), watch_minutes=minutes, session="s", title="x"
+    )
+    late = plays.iloc[:1].assign(account="z", started_at=START + pd.Timedelta(days=20))
+    made = {
+        "assignments": accounts[["account"]].assign(arm=np.where(treated, "early", "control")),
+        "plays": pd.concat([plays, late], ignore_index=True),
+        "accounts": accounts,
+        "marketing": pd.DataFrame({"region": ["N"], "day": [START.tz_localize(None).date()], "spend": [140.0]}),
+    }
+    unit = {"randomised": "region", "errors": "cluster", "cluster": "market"}
+    found = marketing_.adjusted(opened(made, unit=unit), HOURS).set_index("model")
+    if markets == 12:
+        assert "12 regions were drawn" in found["reason"].item()
+        return
+    x = pd.DataFrame({"one": 1.0, "treated": treated, "spend": np.where(accounts["region"] == "N", 10.0, 0.0)})
+    for model, columns in (("treatment alone", ["one", "treated"]), ("with spend", ["one", "treated", "spend"])):
+        oracle = sm.OLS(minutes / 60 / 2, x[columns]).fit(cov_type="cluster", cov_kwds={"groups": market})
+        assert found.loc[model, ["value", "se"]].tolist() == pytest.approx([oracle.params.iloc[1], oracle.bse.iloc[1]])
 
 
 def test_what_is_suspect_has_no_number_to_defend():

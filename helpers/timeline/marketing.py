@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ibis import _
@@ -42,8 +42,8 @@ def adjusted(
         checks: of the data; where one failed, no effect is read.
 
     Returns:
-        A row per model: model, value (the effect, in the metric's unit over its window), se (HC2), low, high, p, note;
-        or a row with the reason why there is none.
+        A row per model: model, value (the effect, in the metric's unit over its window), se (HC2; over clusters where
+        accounts were drawn together), low, high, p, note; or a row with the reason why there is none.
     """
     import pandas as pd
 
@@ -51,8 +51,9 @@ def adjusted(
     if reason := closed(checks) or _obstacle(data, metric, region):
         return pd.DataFrame([{"model": "with spend", "reason": reason}], columns=columns)
     arms, column = (launch.arms.control, launch.judged(treatment)), metric.column(metric.numerator)
-    weight = [WEIGHT] if WEIGHT in units.design(data) else []
-    rows = units.load(data).filter(_.arm.isin(arms)).select("arm", region, column, *weight).execute()
+    beside = [c for c in (WEIGHT, units.CLUSTER) if c in units.design(data)]
+    rows = units.load(data).filter(_.arm.isin(arms)).select("arm", region, column, *beside).execute()
+    drawn: dict[str, Any] = {"errors": "cluster", "clusters": rows[units.CLUSTER]} if units.clusters(data) else {}
     value = rows[column].to_numpy(dtype=float) * inference.form(metric, metric.window_days or launch.days).scale
     known = {"treated": (rows["arm"] == arms[1]).to_numpy(dtype=float)}
     met, found = _daily(data), []
@@ -62,8 +63,8 @@ def adjusted(
         if name and np.ptp(x[name]) == 0:
             found.append(row | {"reason": f"{name} was the same in all regions, and then explains nothing"})
             continue
-        weights = rows[WEIGHT].to_numpy(dtype=float) if weight else None
-        fitted = regress(value, x, weights=weights, level=1 - launch.error(metric.name))
+        weights = rows[WEIGHT].to_numpy(dtype=float) if WEIGHT in beside else None
+        fitted = regress(value, x, weights=weights, level=1 - launch.error(metric.name), **drawn)
         told = fitted.set_index("term").loc["treated"]
         found.append(
             row
@@ -81,7 +82,7 @@ def _obstacle(data: Study, metric: Metric, region: str) -> str:
         return f"the launch names no segment '{region}', so that accounts cannot be given the spend of theirs"
     if metric.denominator is not None or not (metric.per_account and metric.averaged):
         return "the metric is no mean over accounts, each of which has a number to regress"
-    return units.why_not(data, metric) or ""
+    return units.why_not(data, metric) or units.together(data, "a regression with the spend", few=True)
 
 
 def _daily(data: Study) -> pd.DataFrame:
