@@ -285,6 +285,8 @@ def test_before_and_after_is_called_misleading_when_the_calendar_failed():
         assert told.sentences[1].endswith("chapter 04: +6.4 pp (+1.0 to +12.0).")
         assert ways[-1].metric == "as planned (chapter 04)"
         assert not any(wording.unplain(sentence) for sentence in told.sentences)
+    capped = [e.note for e in seasons.compared(did.three_ways(path), planned, [], cap=0.99)]
+    assert [note.rpartition("; ")[2] for note in capped] == ["nothing is capped"] * 3 + ["capped as planned"]
     none = seasons.compared(did.three_ways(GONE), GONE, [])
     assert [e.reason for e in none] == ["no times"] * 4
     assert seasons.told(verdict(GONE), none, [], did.pre_trend(GONE), [], [HOURS]).sentences == (

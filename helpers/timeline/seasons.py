@@ -258,7 +258,11 @@ def tests(places: Sequence[Attribute]) -> pd.DataFrame:
 
 
 def compared(
-    ways: Sequence[Estimate | NotEstimable], planned: Estimate | NotEstimable, typical: Sequence[Check]
+    ways: Sequence[Estimate | NotEstimable],
+    planned: Estimate | NotEstimable,
+    typical: Sequence[Check],
+    *,
+    cap: float | None = None,
 ) -> list[Estimate | NotEstimable]:
     """Set the number of chapter 04 under the three ways, and say of each what is in it.
 
@@ -266,12 +270,14 @@ def compared(
         ways: as `did.three_ways` gives them.
         planned: the estimate that the launch planned, as the scorecard has it.
         typical: whether it was a typical time; where not, before/after is called misleading.
+        cap: the metric's own, which is of the whole window: the three ways know none.
     """
     spoilt = [c.name.lower() for c in typical if c.passed is False]
     since = "the launch and all else since" + (f"; misleading here ({', '.join(spoilt)})" if spoilt else "")
     holds = (since, "the launch, and what differed before", "the launch, if the arms would have moved alike")
     named = [*ways, replace(planned, metric=PLANNED)]
-    notes = (*holds, "the launch; the number to defend")
+    capped = ("; nothing is capped", "; capped as planned") if cap else ("", "")
+    notes = (*(note + capped[0] for note in holds), "the launch; the number to defend" + capped[1])
     return [replace(e, note=n) if isinstance(e, Estimate) else e for e, n in zip(named, notes, strict=True)]
 
 
