@@ -165,7 +165,7 @@ def _extent(data: Study) -> str:
 
 
 def _left_out(data: Study) -> str:
-    """Count the accounts in arms that the launch does not name, or in none, and those whom it leaves out of its arms."""
+    """Count the accounts in arms that the launch does not name, or in none, and those whom it leaves out of its own."""
     named = list(data.launch.arms.names)
     others = data.everyone.filter(_.arm.isnull() | _.arm.notin(named)).aggregate(by="arm", n=_.count()).execute()
     found = [f"{n:,} in {'no arm' if arm is None or arm != arm else arm}" for arm, n in others.itertuples(index=False)]
