@@ -26,7 +26,8 @@ def facts(data: Study) -> pd.DataFrame:
         "Question": launch.question or "not stated",
         "Decided by": launch.decision_owner or "not stated",
         "Accounts": ", ".join(
-            f"{arm} {n:,}" + (f" of {sizes[arm]:,}" if n < sizes[arm] else "") for arm, n in read.items()
+            f"{arm} {n:,}" + (f" of {everyone:,}" if n < everyone else "")
+            for (arm, everyone), n in zip(sizes.items(), read, strict=True)
         ),
         "Left out": _left_out(data),
         "Judged": _judged(data),
