@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ibis
 import numpy as np
 import pandas as pd
 from ibis import _
@@ -19,12 +20,15 @@ from helpers.study import Study
 
 def facts(data: Study) -> pd.DataFrame:
     """Lay out what was asked, of whom, when and by whom."""
-    launch, sizes = data.launch, _sizes(data)
+    launch, sizes, read = data.launch, _sizes(data), _read(data)
     rows = {
         "Launch": launch.title or launch.name,
         "Question": launch.question or "not stated",
         "Decided by": launch.decision_owner or "not stated",
-        "Accounts": ", ".join(f"{arm} {n:,}" for arm, n in sizes.items()),
+        "Accounts": ", ".join(
+            f"{arm} {n:,}" + (f" of {everyone:,}" if n < everyone else "")
+            for (arm, everyone), n in zip(sizes.items(), read, strict=True)
+        ),
         "Left out": _left_out(data),
         "Judged": _judged(data),
         "Window": f"{launch.days} days from {launch.dates.start}" if launch.dates else "one window, dates not stated",
@@ -156,15 +160,24 @@ def describe(data: Study) -> str:
 
 def _extent(data: Study) -> str:
     measured, asked = len(units.measurable(data)), len(data.launch.plan)
-    arms = len(data.launch.arms.names)
-    return f"{sum(_sizes(data)):,} accounts in {arms} arms; {measured} of {asked} metrics can be measured."
+    arms, n, read = len(data.launch.arms.names), sum(_sizes(data)), sum(_read(data))
+    without = f", {n - read:,} of them left out" if read < n else ""
+    return f"{n:,} accounts in {arms} arms{without}; {measured} of {asked} metrics can be measured."
 
 
 def _left_out(data: Study) -> str:
-    """Count the accounts in arms that the launch does not name, or in none."""
+    """Count the accounts in arms that the launch does not name, or in none, and those whom it leaves out of its own."""
     named = list(data.launch.arms.names)
     others = data.everyone.filter(_.arm.isnull() | _.arm.notin(named)).aggregate(by="arm", n=_.count()).execute()
     found = [f"{n:,} in {'no arm' if arm is None or arm != arm else arm}" for arm, n in others.itertuples(index=False)]
+    flags, drawn = units.flagged(data), int(units.drawn(data).count().execute())
+    flagged = 0 if flags is None else int(flags.filter(~_.late).account.nunique().execute())
+    lost = {
+        "removed by a flag": flagged,
+        "with more than is possible": sum(_sizes(data)) - flagged - drawn,
+        "with a missing value, from every metric": drawn - sum(_read(data)),
+    }
+    found += [f"{n:,} {why}" for why, n in lost.items() if n]
     return f"accounts: {', '.join(found)}" if found else "nobody"
 
 
@@ -187,8 +200,18 @@ def _judged(data: Study) -> str:
 
 
 def _sizes(data: Study) -> pd.Series:
-    counted = data.assignments.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
-    return counted.reindex(list(data.launch.arms.names)).astype(int)
+    """Count the assigned accounts of each arm."""
+    return _by_arm(data, data.assignments)
+
+
+def _read(data: Study) -> pd.Series:
+    """Count the accounts of each arm that are read: those that the launch does not leave out."""
+    return _by_arm(data, units.load(data))
+
+
+def _by_arm(data: Study, rows: ibis.Table) -> pd.Series:
+    counted = rows.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
+    return counted.reindex(list(data.launch.arms.names), fill_value=0).astype(int)
 
 
 def _words(measure: Measure) -> str:

@@ -19,7 +19,7 @@ from helpers.moments import WEIGHT, Moments
 from helpers.results import Check, Estimate, NotEstimable, closed
 from helpers.study import Study
 from helpers.units import STRATUM
-from helpers.units.query import Cell, build
+from helpers.units.query import Cell
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -463,14 +463,14 @@ def _moved(data: Study, read: Moments, metric: Metric, of: Metric, arm: str) -> 
 
 
 def _read(data: Study, asked: Sequence[Metric], flags: Sequence[Metric] = ()) -> Moments:
-    """Read the moments of metrics and of who did what, by all of it, in one query over the events."""
+    """Read the moments of metrics and of who did what, by all of it, with at most one query over the events."""
     how, past = scorecard.draw(data), {m: units.covariates(data, m) for m in asked}
     heavy = how["weighted"] or how["cluster"] is not None
     cells = [Cell(m, "post", one.window_days) for one in (*asked, *flags) for m in one.measures]
     cells += [Cell(m, "pre", None) for measures in past.values() for m in measures]
     own = [c for m in asked for c in inference.needed(m, adjust=bool(past[m]), weighted=heavy)[0]]
     columns = tuple(dict.fromkeys([*own, *(c for f in flags for c in inference.needed(f, adjust=False)[0])]))
-    rows = build(data, list({cell.name: cell for cell in cells}.values()))
+    rows = units.rows(data, list({cell.name: cell for cell in cells}.values()))
     rows = rows.mutate(**{_flag(f): rows[f.column(f.numerator)] for f in flags}).cache()
     if how["cluster"] is None:  # a cluster has accounts of every kind
         how["by"] = (*how["by"], *(_flag(f) for f in flags))

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.errors import ParameterError, PremiereError
+from helpers.errors import ParameterError, PremiereError, hush
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+UNHEARD = 141  # what a shell gives for a program that writes to a pipe which nobody reads
 EPILOG = "Exit codes: 0 done, 1 a notebook, check or rule failed, 2 the input needs mending (one sentence says what)."
 
 
@@ -20,14 +21,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         code: int = args.run(args)
+        sys.stdout.flush()
     except PremiereError as error:
-        for sentence in str(error).splitlines():
-            print(f"premiere: {sentence}", file=sys.stderr)
-        return 2
+        return _refuse(error)
+    except BrokenPipeError:
+        hush()
+        return UNHEARD
     except KeyboardInterrupt:
         print("premiere: interrupted; what was finished is published, nothing is half written", file=sys.stderr)
         return 130
     return code
+
+
+def _refuse(error: PremiereError) -> int:
+    for sentence in str(error).splitlines():
+        print(f"premiere: {sentence}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -186,12 +195,15 @@ def _check(args: argparse.Namespace) -> int:
         return 0 if check.passed else 1
     if args.frame:
         raise ParameterError("--frame goes with --assignment: it is what the file was drawn from")
-    passed = True
-    for one in [launch.load(path) for path in args.launch]:
-        data = study.open(one)
-        print(brief.describe(data))
-        passed &= brief.arm_counts(data).passed is not False
-    return 0 if passed else 1
+    code = 0
+    for path in args.launch:
+        try:
+            data = study.open(launch.load(path))
+            print(brief.describe(data), flush=True)
+            code = max(code, int(brief.arm_counts(data).passed is False))
+        except PremiereError as error:
+            code = _refuse(error)
+    return code
 
 
 def _draw(args: argparse.Namespace) -> int:

@@ -14,7 +14,6 @@ from helpers.metrics import Aggregation, Condition, Measure
 from helpers.moments import WEIGHT
 from helpers.results import Check, closed
 from helpers.study import Study
-from helpers.units import query
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -59,7 +58,7 @@ def split(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -> 
         places += [] if known else [(by, "not in the data", None)]
     wanted = {i: _cells(where) for i, (_, _, where) in enumerate(places) if where is not None}
     names = {i: [cell.name for cell in cells] for i, cells in wanted.items()}
-    table = query.build(data, [cell for cells in wanted.values() for cell in cells])
+    table = units.rows(data, [cell for cells in wanted.values() for cell in cells])
     weight = (WEIGHT,) * (WEIGHT in units.design(data))
     columns = sorted({n for one in names.values() for n in one} | set(weight))
     pairs = {(a, b) for one in names.values() for a in (*one, *weight) for b in (*one, *weight)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable
 
 
@@ -24,6 +26,13 @@ class ParameterError(PremiereError, ValueError):
 
 class ReportError(PremiereError, RuntimeError):
     """A report cannot be written where or how it was asked for."""
+
+
+def hush() -> None:
+    """Write to nowhere from here on, because whoever read the output, such as `head -1`, has read enough."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.results import Check, Estimate, NotEstimable, Replay, closed, nothing
 from helpers.scorecard import Scorecard
 from helpers.study import Study
-from helpers.units.query import Cell, build, design, near
+from helpers.units.query import Cell, design, near
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -113,9 +113,8 @@ def _daily(data: Study, metric: Metric, asked: Sequence[Metric]) -> pd.DataFrame
     past = [Cell(m, "pre", None) for m in units.covariates(data, metric)]
     plain = [m for m in metric.measures if _adds_up(m)]
     other = [Cell(m, "post", one.window_days) for one in asked for m in one.measures if m not in plain]
-    wanted, table = {cell.name: cell for cell in (*past, *other)}, units.load(data)
-    if metric.cap is not None or not set(wanted) <= set(table.columns):
-        table = build(data, list(wanted.values()))
+    wanted = {cell.name: cell for cell in (*past, *other)}
+    table = units.rows(data, list(wanted.values()))
     names = dict.fromkeys(["account", *scorecard.grouping(data), *design(data), *wanted])
     rows = table.select(*names).order_by("account").execute()
     columns: dict[str, Floats] = {}

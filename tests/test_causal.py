@@ -252,7 +252,7 @@ name: flagged
 data: {units: players.csv, account: user, arm: arm}
 arms: {control: control, treatment: early}
 metrics:
-  north_star: {name: y, kind: mean, column: y, better: higher, unit: h, covariates: [before]}
+  north_star: {name: y, kind: mean, column: y, better: higher, unit: points, covariates: [before]}
 """
 
 
@@ -301,6 +301,21 @@ def test_four_readings_side_by_side(flagged):
     assert table["diff"].notna().all()
     assert "No effect" not in " ".join(table["words"])
     assert "no effect of anything" in table["words"].iloc[-1]
+
+
+@pytest.mark.parametrize("policy", ["zero", "drop"])
+def test_missing_values_are_treated_as_the_launch_says(flagged, tmp_path, policy):
+    frame, _ = flagged
+    frame.loc[::50, "y"], frame.loc[7::300, "seen"] = np.nan, np.nan
+    frame.to_csv(tmp_path / "players.csv", index=False)
+    (tmp_path / "gaps.yaml").write_text(FLAGGED.replace("arm: arm}", f"arm: arm, missing: {policy}}}"))
+    data = study.open(launch.load(tmp_path / "gaps.yaml"))
+    sharp, taken, seen = metric("y", covariates=["before"]), metric("taken", "proportion"), metric("seen", "proportion")
+    found = causal.readings(data, data.launch.plan[0].metric, taken=taken, seen=seen)
+    treated = frame.fillna(0.0) if policy == "zero" else frame.dropna()  # by pandas
+    want = complier(treated, sharp)
+    assert (found[2].answer.diff, found[2].answer.low) == pytest.approx((want.diff, want.low), rel=1e-8)
+    assert not isinstance(found[1].answer, NotEstimable)
 
 
 def test_a_trigger_that_the_assignment_moves_or_control_does_not_log_is_refused(flagged):

@@ -1,7 +1,11 @@
 """The command line: what it says, what it returns, and that a fault leaves nothing behind."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 import reference
@@ -18,6 +22,27 @@ def test_check_says_what_can_be_measured_and_what_cannot(players, capsys):
     assert "4,000 accounts in 2 arms; 3 of 4 metrics can be measured" in said
     assert "survey_score" in said
     assert "cannot: it needs the event table 'surveys'" in said
+
+
+def test_check_goes_on_after_a_bad_file_and_remembers_it(players, capsys):
+    path, _ = players
+    bad = path.with_name("bad.yaml")
+    bad.write_text(path.read_text().replace("column: kept", "column: kep"))
+    for order in ([bad, path], [path, bad]):
+        assert cli.main(["check", *map(str, order)]) == 2
+        said = capsys.readouterr()
+        assert "gate (" in said.out
+        assert "needs column 'kep'" in said.err
+
+
+def test_a_reader_that_leaves_early_ends_no_command_in_a_traceback(players):
+    path, _ = players
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "helpers.cli", "check", str(path)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_check_fails_where_the_arms_are_not_as_planned(players, capsys):

@@ -419,8 +419,8 @@ def test_one_scan_of_each_event_table_serves_all_metrics(tmp_path):
 
     def scans(text):
         data = opened(tmp_path, text.replace("source: tables", "source: all.duckdb"))
-        query = "EXPLAIN (FORMAT json) " + ibis.to_sql(units.build(data), dialect="duckdb")
-        nodes = json.loads(data.connection.raw_sql(query).fetchone()[1])
+        asked = "EXPLAIN (FORMAT json) " + ibis.to_sql(query.build(data, units.cells(data)), dialect="duckdb")
+        nodes = json.loads(data.connection.raw_sql(asked).fetchone()[1])
         tables = []
         while nodes:
             node = nodes.pop()

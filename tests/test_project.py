@@ -128,6 +128,22 @@ def test_every_module_is_on_the_map():
     assert not [m for m in modules() if f"`{m}`" not in text]
 
 
+def test_rows_of_accounts_come_from_units_alone():
+    """What is compiled past `units.rows` would not treat missing values as the launch says."""
+    found = [
+        f"{path.relative_to(HELPERS)}:{node.lineno}"
+        for name, paths in modules().items()
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if name != "units"
+        and (
+            (isinstance(node, ast.ImportFrom) and any(a.name == "build" for a in node.names))
+            or (isinstance(node, ast.Attribute) and ast.unparse(node) in ("query.build", "units.query.build"))
+        )
+    ]
+    assert not found
+
+
 def test_planted_truth_is_opened_by_no_helper():
     callers = [
         f"{path.name}:{node.lineno}"

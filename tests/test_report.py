@@ -378,6 +378,18 @@ def test_a_folder_without_notebooks_and_a_broken_one_are_told(tmp_path):
         runner.plan([subject(tmp_path)], tmp_path, {})
 
 
+def test_progress_goes_on_where_nobody_reads_it_any_more(tmp_path, monkeypatch):
+    jobs = runner.plan([subject(tmp_path)], save(tmp_path / "n", n01_a=notebook(END)), {})
+    ended = record.Record(**dict.fromkeys(record.Record.__dataclass_fields__, ""))  # a record of nothing
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        progress = runner._Progress(jobs)
+        for _ in range(2):
+            progress.finish(jobs[0], replace(ended, seconds=1.5), "HOLD")
+
+
 def test_progress_is_live_on_a_terminal_and_one_line_each_elsewhere(tmp_path, monkeypatch):
     books = save(tmp_path / "n", n01_a=notebook(END), n02_b=notebook(END))
     jobs = runner.plan([subject(tmp_path)], books, {})

@@ -150,6 +150,31 @@ def test_what_can_be_seen_is_the_same_before_and_after_and_on_the_plan(card, pla
     assert launch.load(path).alpha(again.plan[0]) == 0.05
 
 
+def test_the_brief_counts_whom_the_launch_leaves_out(players):
+    path, table = players
+    table.loc[:6, "hours"] = np.nan
+    table["bot"] = table.index.isin([5, 6, 7, 8])
+    table.loc[11, "version"], table.loc[12, "hours"] = None, 1e7
+    table.to_csv(path.parent / "players.csv", index=False)
+    plain = path.read_text()
+    path.write_text(
+        plain.replace("arm: version}", "arm: version, missing: drop}")
+        + "outliers: {rule: bots go, remove: [bot], impossible_above: {hours: 1e6}}\n"
+    )
+    data = study.open(launch.load(path))
+    sizes = table.groupby("version")["user"].count()  # by pandas, as is what follows
+    left = table[(table["hours"] < 1e6) & ~table["bot"]].groupby("version")["user"].count()
+    told = brief.facts(data).set_index("what")["this launch"]
+    assert told["Accounts"] == f"old {left['old']:,} of {sizes['old']:,}, new {left['new']:,} of {sizes['new']:,}"
+    want = "accounts: 1 in no arm, 4 removed by a flag, 1 with more than is possible, 5 with a missing value, from every metric"
+    assert told["Left out"] == want
+    assert f"{sizes.sum():,} accounts in 2 arms, 10 of them left out; " in brief.describe(data)
+    assert want in brief.describe(data)
+    path.write_text(plain)
+    table.fillna({"hours": 1.0, "version": "old"}).to_csv(path.parent / "players.csv", index=False)
+    assert brief.facts(study.open(launch.load(path))).set_index("what").loc["Left out", "this launch"] == "nobody"
+
+
 def test_the_brief_shows_no_effect(card):
     data, _, got = card
     text = brief.sensitivity(data).to_string() + brief.plan(data).to_string() + " ".join(brief.answer(data))

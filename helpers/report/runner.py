@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.errors import ParameterError, ReportError, did_you_mean
+from helpers.errors import ParameterError, ReportError, did_you_mean, hush
 from helpers.report import index, page, params, record
 from helpers.report.record import Record, Setting, Subject
 
@@ -395,9 +395,12 @@ class _Progress:
                 sys.stdout.write(f"\x1b[{len(self._running)}A\x1b[J")
             change()
             columns = shutil.get_terminal_size().columns
-            for text in [line] * bool(line) + list(self._running.values()) * self._live:
-                sys.stdout.write((text[: columns - 1] if self._live else text) + "\n")
-            sys.stdout.flush()
+            try:
+                for text in [line] * bool(line) + list(self._running.values()) * self._live:
+                    sys.stdout.write((text[: columns - 1] if self._live else text) + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:  # the pages are written all the same
+                hush()
 
     @staticmethod
     def _label(job: Job) -> str:

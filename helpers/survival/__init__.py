@@ -23,7 +23,7 @@ from helpers.moments import WEIGHT
 from helpers.results import Check, Estimate, NotEstimable, nothing
 from helpers.survival.hazards import HazardRatio, LogRank, hazard_ratio, log_rank
 from helpers.survival.kaplan_meier import Tally, counted, curve, restricted_mean, surviving, watched
-from helpers.units import STRATUM, Cell, query
+from helpers.units import STRATUM, Cell
 
 if TYPE_CHECKING:
     from helpers.study import Study
@@ -163,10 +163,8 @@ def _pair(data: Study, metric: Metric, treatment: str, checks: Iterable[Check]) 
 
 def _tallies(data: Study, metric: Metric, by: Sequence[str]) -> tuple[dict[tuple[str, ...], dict[str, Tally]], str]:
     """Count accounts by slice, arm, time and event in the engine, and say to what step the times were rounded."""
-    table, measure = units.load(data), metric.numerator
-    if (column := metric.column(measure)) not in table.columns:
-        table = query.build(data, [Cell(measure, "post", metric.window_days)])
-    time, scale = table[column], measure.scale
+    measure, table = metric.numerator, units.rows(data, [Cell(m, "post", metric.window_days) for m in metric.measures])
+    time, scale = table[metric.column(measure)], measure.scale
     if metric.event is None:
         event = time < (metric.window_days or data.launch.days)
     else:
