@@ -29,7 +29,9 @@ TOLERATED = 0.3  # of a side's error rate: 2.5 % within 1.75 and 3.25 %, so that
 class Spread:
     """What the error of a difference is made of, control first: se^2 = sum of variance / n.
 
-    `mean` and `variance` are in the metric's unit: adjusted, weighted, stratified and linearised as the estimate is.
+    `mean` and `variance` are in the metric's unit: adjusted, weighted, stratified and linearised as the estimate is. Of
+    a `ratio` the variance is that of an account's part in it, (numerator - ratio * denominator) / mean denominator:
+    `n` counts all accounts, and one without a denominator (nobody asked it) has the part 0.
     `skewness` is that of the accounts' own parts in it, without post-strata and strata of the draw. A sample's skewness
     is at most the root of n and falls short where the tail goes on beyond its largest accounts: a warning is to be
     believed, and the want of one says only that these accounts show no reason for it.
@@ -41,6 +43,7 @@ class Spread:
     variance: tuple[float, float]
     skewness: tuple[float, float]
     level: float
+    ratio: bool = False
 
     @property
     def misses(self) -> tuple[float, float]:
@@ -135,6 +138,7 @@ def measure(
             )
             standard = (part - float(line.centre[i])) / (float(line.spread[i]) or 1.0)
             cubes[f"{metric.name}|{i}"] = (standard**3).mean(where=table["arm"] == name)
+    ratios = {m.name for m in asked if m.denominator is not None}
     told = table.aggregate(**cubes).execute().iloc[0] if cubes else {}
     return [
         Spread(
@@ -144,6 +148,7 @@ def measure(
             variance=(float(line.variance[0]), float(line.variance[1])),
             skewness=(float(told[f"{name}|0"]), float(told[f"{name}|1"])),
             level=1 - launch.error(name),
+            ratio=name in ratios,
         )
         for name, line in found.items()
     ]
@@ -153,8 +158,8 @@ def frame(found: Iterable[Spread], arms: tuple[str, str]) -> pd.DataFrame:
     """Lay the arms out, two rows for each metric.
 
     Returns:
-        metric, arm, n, mean, variance, skewness, `asked by the rule` (355 skewness^2), and of the difference `misses
-        below` and `misses above`.
+        metric, arm, n, mean, variance, `variance of` (an account's value, or its part in a ratio), skewness, `asked by
+        the rule` (355 skewness^2), and of the difference `misses below` and `misses above`.
     """
     rows = [
         {
@@ -163,6 +168,7 @@ def frame(found: Iterable[Spread], arms: tuple[str, str]) -> pd.DataFrame:
             "n": s.n[i],
             "mean": s.mean[i],
             "variance": s.variance[i],
+            "variance of": "an account's part in the ratio" if s.ratio else "an account's value",
             "skewness": s.skewness[i],
             "asked by the rule": int(np.ceil(RULE * s.skewness[i] ** 2)),
             "misses below": f"{s.misses[0]:.1%}",
@@ -177,6 +183,7 @@ def frame(found: Iterable[Spread], arms: tuple[str, str]) -> pd.DataFrame:
         "n",
         "mean",
         "variance",
+        "variance of",
         "skewness",
         "asked by the rule",
         "misses below",

@@ -32,7 +32,8 @@ def questions(data: Study, card: Scorecard) -> tuple[Check, ...]:
     found = detectors.inspect(data, card, register.read(data.launch))
     if any(c.passed is False for c in card.checks):
         return found
-    stands = seasons.ask(data, treatment=card.treatment, checks=card.checks)
+    planned = next(c.estimate for c in card.claims if c.metric == data.launch.plan[0].metric.name)
+    stands = seasons.ask(data, treatment=card.treatment, checks=card.checks, planned=planned)
     return (*carried(data, card), *lasting(data, card), stands, *seasons.typical(data), *usable(data, card), *found)
 
 
@@ -85,7 +86,8 @@ def lasting(data: Study, card: Scorecard) -> tuple[Check, ...]:
     def ask(metric: Metric) -> Check:
         weekly = course.relative(course.measure(data, metric, treatment=arm, checks=card.checks)["all"])
         early, late = fading.early_minus_late(weekly), fading.late(weekly)
-        return fading.verdict(early, late, better=metric.better, viewers=honeymoon, finishing=finishing)
+        whole = next(c.estimate for c in card.claims if c.metric == metric.name)
+        return fading.verdict(early, late, better=metric.better, viewers=honeymoon, finishing=finishing, whole=whole)
 
     return tuple(_about(m, ask(m)) for m in _won(card, [p.metric for p in units.measurable(data)]) or [star])
 

@@ -53,6 +53,7 @@ def test_the_table_holds_both_arms_and_their_variances_give_the_error(players):
     shown = adequacy.frame(card.spreads, ("old", "new"))
     assert shown[["metric", "arm", "n"]].to_numpy().tolist()[:2] == [["hours", "old", 2_000], ["hours", "new", 2_000]]
     assert shown["variance"][0] == card.spreads[0].variance[0]
+    assert [s.split()[-1] for s in shown["variance of"][:4]] == ["value", "value", "ratio", "ratio"]
     assert shown["asked by the rule"][2] == np.ceil(355 * ratio.skewness[0] ** 2)
 
 

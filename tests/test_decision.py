@@ -586,7 +586,12 @@ def test_accounts_that_leak_into_control_do_not_change_what_its_target_decides(l
     read = decision.read(metric("higher", "Started", "share"), started, role="supporting", target=bound)
     verdict = decision.decide([], [read])
     assert verdict.decision == expected
-    assert "percentage points higher" in verdict.sentence or expected != "PROCEED"
+    none = "none, and 20%" if not leaked else "next to none, and +20pp"
+    told = f"Started reached 30.0% in the treated arm (29.0 to 31.0%); control has {none} was asked."
+    assert told in verdict.headline or expected != "PROCEED"
+    assert read.words.startswith(
+        f"Started reached 30.0% in the treated arm (29.0 to 31.0%), and control has {none[:4]}"
+    )
 
 
 def test_a_control_that_has_a_fifth_of_it_is_no_leak_and_a_gain_over_it_is_one():
@@ -799,8 +804,26 @@ def test_what_control_cannot_have_is_no_open_gain_without_a_target():
     only = replace(estimate(0.02, 0.08), **none, rel=None, rel_low=None, rel_high=None)
     free = decision.read(metric(title="Starts"), only, role="north_star")
     said = decision.decide([], [free]).sentence
+    assert (
+        free.words == "Starts reached 0.200 h in the treated arm (0.190 to 0.210 h), and control has none: no target "
+        "says what is enough."
+    )
     assert "Starts moved as it had to, for control cannot have it; no target says what is enough." in said
     assert "neither shown nor ruled out" not in said
+
+
+def test_what_control_cannot_have_never_improved_it_met_its_target():
+    only = {"control": 0.0, "treatment": 0.2, "diff": 0.2, "low": 0.19, "high": 0.21}
+    only = replace(estimate(0.02, 0.08), **only, rel=None, rel_low=None, rel_high=None)
+    enough = Bound(value=0.1, relative=False, text="+0.1")
+    starts = decision.read(metric(title="Starts"), only, role="supporting", target=enough)
+    worse, star = claim("satisfaction", -0.08, -0.02, title="Thumbs"), claim("north_star", 0.02, 0.08)
+    assert (
+        decision.decide([], [starts, worse]).headline
+        == "Hold: Starts met the target, but Thumbs got worse: hollow engagement."
+    )
+    assert "Hold: Hours watched improved, but" in decision.decide([], [star, starts, worse]).headline
+    assert "Starts met the target." in decision.decide([], [star, starts]).rest
 
 
 def test_a_change_of_nothing_points_nowhere():
@@ -843,8 +866,10 @@ def test_use_of_what_the_control_cannot_have_also_says_what_is_ruled_out_for_the
     verdict = decision.decide([], [star, used])
     assert verdict.decision == "PROCEED"
     assert verdict.sentence.endswith("Still open: Hours watched (above +3.0% ruled out).")
-    lower = claim("north_star", -0.03, 0.01, better="lower", bound=DOWN10)
+    lower = claim("north_star", -0.03, 0.01, better="lower")
     assert decision.decide([], [lower, used]).sentence.endswith("Hours watched (below −3.0% ruled out).")
+    missed = claim("north_star", -0.01, 0.03, bound=UP10)  # its own sentence gives its ceiling, below the verdict
+    assert decision.decide([], [missed, used]).sentence.endswith("Short of what was asked: Hours watched.")
     assert "ruled out" not in decision.decide([], [claim("north_star", 0.02, 0.08), used]).sentence
 
 

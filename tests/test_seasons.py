@@ -223,6 +223,30 @@ def test_the_verdict_is_one_word_with_its_reason(drift, placebos, p, word, passe
     assert answer.passed is passed
 
 
+@pytest.mark.parametrize(
+    ("effect", "low", "high", "word", "but"),
+    [
+        (0.15, -0.01, 0.32, "Cannot tell", "but the effect itself cannot be told from chance."),
+        (0.3, 0.2, 0.4, "Cannot tell", "but a drift as large as the effect itself would probably not have been seen."),
+        (0.5, 0.3, 0.7, "Stands", "(the weeks before; placebo in time)."),
+    ],
+)
+def test_only_an_effect_that_is_there_and_larger_than_an_unseen_drift_stands(effect, low, high, word, but):
+    """The placebo in time is two weeks against two; an hour a week has the deviation 13 h, of 20,000 accounts an arm."""
+    path = known(1.0)
+    fake = did.placebo_in_time(path)
+    assert fake.mde == pytest.approx(2.8 * 13 * np.sqrt(2 / 20_000), rel=0.01)  # 0.364: two weeks against two
+    planned = dataclasses.replace(did.three_ways(path)[1], diff=effect, low=low, high=high)
+    ways = seasons.compared(did.three_ways(path), planned, [])
+    alike = did.pre_trend(did.event_study(path))
+    answer = seasons.verdict(ways, alike, [fake], [], known=[HOURS])
+    assert answer.detail.startswith(f"{word}: control lived through the same days")
+    assert answer.detail.endswith(but)
+    assert answer.passed is (True if word == "Stands" else None)  # neither holds a verdict up
+    said = seasons.told(answer, ways, [], alike, [], [HOURS]).sentences[1]
+    assert said.startswith("The number to defend" if word == "Stands" else "It is that of chapter 04: ")
+
+
 def test_regions_are_told_by_their_own_effects_in_the_metric_that_differs():
     alike, apart = places(HOURS.name, (1.0, 1.01), p=1e-9), places(STARTED.name, (0.459, 0.326, 0.4), p=1e-6)
     answer = verdict(known(1.0), regions=[alike, apart], known=[HOURS, STARTED])

@@ -290,8 +290,8 @@ def test_the_surrogate_index_predicts_what_goes_through_early_weeks_and_shows_wh
         ([-3, -1, 0, 0], {}, "The loss fades", None),
         ([2, 0.5, 0, 0], {"better": "lower"}, "The loss fades", None),
         ([-3, -2, -1.5, -1.2], {"better": "lower"}, "Settles lower", True),
-        ([0.27, 0.27, 0.27, 0.27], {}, "Cannot tell: late in the window the gain", None),
-        ([-0.27, -0.27, -0.27, -0.27], {}, "Cannot tell: late in the window the loss", None),
+        ([0.27, 0.27, 0.27, 0.27], {}, "Cannot tell: in the late weeks alone the gain", None),
+        ([-0.27, -0.27, -0.27, -0.27], {}, "Cannot tell: in the late weeks alone the loss", None),
     ],
 )
 def test_the_verdict_is_one_word_with_its_reason(effect, options, word, passed):
@@ -301,6 +301,16 @@ def test_the_verdict_is_one_word_with_its_reason(effect, options, word, passed):
         word + (":" if word in ("Fades", "Falls short", "Ends", "Runs out", "Settles lower", "Grows") else "")
     )
     assert answer.passed is passed
+
+
+@pytest.mark.parametrize(("p", "open_"), [(0.2, True), (0.001, False)])
+def test_late_weeks_that_stand_out_do_not_hide_that_the_whole_window_does_not(p, open_):
+    for effect, told in (([0.27] * 4, open_), ([1] * 4, open_), ([0] * 4, False)):
+        found = weekly(effect)
+        moved, remains = fading.early_minus_late(found), fading.late(found)
+        whole = dataclasses.replace(remains, p=0.001, p_adjusted=p)
+        answer = fading.verdict(moved, remains, better="higher", whole=whole)
+        assert answer.detail.endswith("Over the whole window (chapter 04) it cannot be told from chance.") is told
 
 
 def test_later_viewers_who_go_on_less_are_a_fading_whatever_the_weeks_say():

@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 
 from helpers import wording
 from helpers.decision import settling
-from helpers.decision.claims import in_unit, out_of_reach, read, scaled, short, side, size, span
+from helpers.decision.claims import in_unit, out_of_reach, own_level, read, scaled, short, side, size, span
 from helpers.results import SUCCESS, Check, Claim, Decision, Estimate, Look, NotEstimable, Verdict
 
 __all__ = ["answer", "at_look", "decide", "read", "rolls_back", "won"]
@@ -95,10 +95,10 @@ def decide(
         return _verdict("HOLD", *_undecided(open_, lost), reasons)
     if gained and lost:
         hollow = ": hollow engagement" if any(c.role == "satisfaction" for c in lost) else ""
-        text = f"Hold: {_names(gained, 46)} improved, but {_names(lost, 46)} got worse{hollow}."
+        text = f"Hold: {_improved(gained, 46)}, but {_names(lost, 46)} got worse{hollow}."
         return _verdict("HOLD", text, "Find out why before going on.", reasons)
     if gained and doubts:
-        text = f"Hold and replicate: {_names(gained, 46)} improved, but to be cleared up first: "
+        text = f"Hold and replicate: {_improved(gained, 46)}, but to be cleared up first: "
         text += f"{short(doubts[0].name, 45)}."
         rest = "" if wording.unplain(doubts[0].detail) else _told(doubts)
         return _verdict("HOLD", text, rest, [c.detail for c in doubts] + reasons)
@@ -159,7 +159,7 @@ def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look, harm: Sequenc
         else:
             head, rest = verdict.headline or verdict.sentence, verdict.rest
         return _verdict(verdict.decision, head, f"Stop at {look}. {rest}", verdict.reasons)
-    gained = [c for c in sure if side(c) == "better"]
+    gained = [c for c in won(claims) if c in sure]
     worse = [c for c in _lost(claims) if c not in lost]
     but = (
         f"{_names(worse)} looks worse"
@@ -168,7 +168,7 @@ def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look, harm: Sequenc
         if _doubted(verdict)
         else "the rest is still open"
     )
-    now = f"{_names(gained)} improved, but {but}." if gained else "no bound is crossed."
+    now = f"{_improved(gained)}, but {but}." if gained else "no bound is crossed."
     head = f"Hold: go on to the next look, after day {look.following}."
     return _verdict("HOLD", head, f"At {look}, {now}", verdict.reasons)
 
@@ -264,7 +264,10 @@ def _undecided(open_: Sequence[Claim], lost: Sequence[Claim]) -> tuple[str, str]
 def _gain(gained: Sequence[Claim], claims: Sequence[Claim], by_region: Mapping[str, str]) -> tuple[str, str]:
     """Say what was gained, or from where to where if regions differ; the state of guardrails, and what is open."""
     first, effect = next((c, c.estimate) for c in gained if isinstance(c.estimate, Estimate))
-    more = f"{len(gained) - 1} more improved. " if len(gained) > 1 else ""
+    others = [c for c in gained if c is not first and not out_of_reach(c)]
+    more = f"{len(others)} more improved. " if others else ""
+    met = [c for c in gained if c is not first and out_of_reach(c)]
+    more += f"{_names(met, 45)} met the target. " if met else ""
     missed = [c for c in claims if c.role in SUCCESS and c.missed and (c not in gained or c.status == "not met")]
     unsure = [c for c in claims if c.role in SUCCESS and c.status == "cannot tell" and c not in missed]
     rest = f" Still open: {_names(unsure, 45)}{_ceiling(unsure)}." if unsure else ""
@@ -272,9 +275,25 @@ def _gain(gained: Sequence[Claim], claims: Sequence[Claim], by_region: Mapping[s
     safe = _safe([c for c in claims if c.role == "guardrail"])
     came = re.sub(r"(between \S+ and [\d.,]+%?)[^)]*\)$", r"\1)", span(effect, first.unit))  # the unit stands before
     head = f"{_names([first], 60)} came out {came}."
+    if out_of_reach(first):
+        head = f"{_names([first], 45)} {own_level(effect, first.unit)}; {_level_asked(first, effect)} asked."
     if first.metric in by_region:
         head = f"{_names([first], 60)}: {by_region[first.metric]}."
     return head, f"{more}{safe}.{rest}"
+
+
+def _level_asked(claim: Claim, e: Estimate) -> str:
+    """Write the level that a target asks the treated arm to have, where control has none."""
+    if e.control or claim.bound is None:
+        return f"control has next to none, and {claim.bound_text} was"
+    level = f"{100 * claim.bound:,.3g}%" if claim.unit == "share" else in_unit(f"{claim.bound:,.3g}", claim.unit)
+    return f"control has none, and {level} was"
+
+
+def _improved(gained: Sequence[Claim], most: int = 80) -> str:
+    """Name what improved, or where nothing did that the control arm can have, what met its target."""
+    lifts = [c for c in gained if not out_of_reach(c)]
+    return f"{_names(lifts, most)} improved" if lifts else f"{_names(gained, most)} met the target"
 
 
 def _ruled_out(claims: Sequence[Claim]) -> tuple[str, str]:
@@ -318,15 +337,18 @@ def _safe(guardrails: Sequence[Claim]) -> str:
 
 
 def _ceiling(claims: Sequence[Claim]) -> str:
-    """Say beyond which gain of the north star, should it be the first of these, its interval leaves nothing."""
+    """Say beyond which gain of the north star, should it be the first of these, its interval leaves nothing.
+
+    Where what it was to reach is ruled out, its own sentence says so, with another number.
+    """
     e, claim = claims[0].estimate, claims[0]
-    if claim.role != "north_star" or not isinstance(e, Estimate) or side(claim) == "better":
+    if claim.role != "north_star" or not isinstance(e, Estimate) or side(claim) == "better" or claim.missed:
         return ""
     _, low, high, relative = scaled(e, None)
     best = high if claim.better == "higher" else -low
     found = in_unit(*size(best, claim.unit, half=(high - low) / 2, relative=relative))
-    where = " for the first" if len(claims) > 1 else ""
-    return f" ({'above +' if claim.better == 'higher' else 'below −'}{found} ruled out{where})"
+    where = "of the north star, " if len(claims) > 1 else ""
+    return f" ({where}{'above +' if claim.better == 'higher' else 'below −'}{found} ruled out)"
 
 
 def _told(failed: Sequence[Check]) -> str:

@@ -87,6 +87,9 @@ def read(
             ruled_out = f"{missed.lstrip('+-')} is ruled out"
             meaning += f", though one of {ruled_out}" if status == "better" else f", and a gain of {ruled_out}"
         words = f"{title} came out {span(estimate, metric.unit, bound)}: {meaning}."
+        if role in SUCCESS and estimate.low > 0 and negligible(estimate.control, estimate.treatment):
+            has = "none" if estimate.control == 0 else "next to none"
+            words = f"{title} {own_level(estimate, metric.unit)}, and control has {has}: {meaning}."
         absolute = None if bound is None else _absolute(bound, estimate)
         wanted = bound or worth
         if status == "cannot tell" and not missed and wanted and (reach := _absolute(wanted, estimate)):
@@ -173,6 +176,17 @@ def negligible(control: float, treatment: float) -> bool:
     return abs(control) <= LEAKED * abs(treatment)
 
 
+def own_level(e: Estimate, unit: str) -> str:
+    """Tell what the control arm has next to nothing of by the treatment's own level: of a share it is no lift.
+
+    The interval is that of the difference, put upon the control's level, which is at most a tenth of the treatment's.
+    """
+    reach = (e.treatment, e.low + e.control, e.high + e.control)
+    number, low, high = (size(x, unit, half=(e.high - e.low) / 2, relative=False)[0] for x in reach)
+    unit = "%" if unit == "share" else unit
+    return f"reached {in_unit(number, unit)} in the treated arm ({low} to {in_unit(high, unit)})"
+
+
 def good_way(better: str) -> int:
     """Give the sign of an improvement."""
     return 1 if better == "higher" else -1
@@ -223,6 +237,8 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
     """Say what the interval means for the bound."""
     good = good_way(metric.better)
     lies = against_zero(e, good)
+    if bound is None and role in SUCCESS and lies == "better" and e.low > 0 and negligible(e.control, e.treatment):
+        return "no target says what is enough"
     if bound is None and role != "guardrail":
         found = {"better": "an improvement", "worse": "a deterioration"}
         alone = "a gain on its own, but with so many metrics it may be chance"

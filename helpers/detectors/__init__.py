@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from helpers.detectors.effects import curse, denominators, divergence, prior_sd, twyman
+from helpers.detectors.effects import curse, denominators, divergence, prior_sd, prior_source, twyman
 from helpers.detectors.groups import composition, tail_harm
 from helpers.detectors.past import forking, proxy_decay, regime_change
 from helpers.detectors.viewing import autoplay, bunching, displacement
@@ -31,6 +31,7 @@ __all__ = [
     "of_harm",
     "of_trust",
     "prior_sd",
+    "prior_source",
     "proxy_decay",
     "regime_change",
     "tail_harm",
@@ -57,7 +58,7 @@ def inspect(data: Study, card: Scorecard, openings: Sequence[Opening] = ()) -> t
         openings: the register's lines, for the looks and plans that were tried.
     """
     launch = data.launch
-    prior = prior_sd(launch)
+    prior, source = prior_sd(launch), prior_source(launch)
     if any(c.passed is False for c in card.checks):
         return (
             Check(name="Suspicious patterns", passed=None, detail="Not asked, because a check of the data failed."),
@@ -69,8 +70,8 @@ def inspect(data: Study, card: Scorecard, openings: Sequence[Opening] = ()) -> t
         bunching(data, card),
         displacement(data, card),
         composition(data, card),
-        twyman(card.claims, prior),
-        curse(card.claims, prior),
+        twyman(card.claims, prior, source),
+        curse(card.claims, prior, source),
         tail_harm(data, card),
         proxy_decay(launch),
         regime_change(data),

@@ -21,6 +21,7 @@ from helpers.study import Study
 PAST_LIFT = 0.05  # the 95th percentile of past lifts, where the launch does not say it
 TWYMAN = 4.0  # prior standard deviations
 WORKING = 0.1  # of ideas, in mature services (Kohavi, Deng and Vermeer 2022: 8 to 33 % of tests succeed)
+TELLING = 0.005  # a least risk below it says nothing
 MOVED = 0.5  # a change of an effect by so much of itself is more than rounding
 
 
@@ -28,6 +29,15 @@ def prior_sd(launch: Launch) -> float:
     """Give the spread of true relative lifts around zero that the 95th percentile of past lifts suggests."""
     past = launch.decision.past_lifts
     return (abs(past.value) if past and past.relative else PAST_LIFT) / float(stats.norm.isf(0.05))
+
+
+def prior_source(launch: Launch) -> str:
+    """Say where `prior_sd` comes from."""
+    past = launch.decision.past_lifts
+    if past and past.relative:
+        return f"from 'decision: {{past_lifts: {past.text}}}'"
+    top = percent(PAST_LIFT, digits=0)
+    return f"assumed, for want of 'decision: {{past_lifts: …}}': one past lift in twenty above {top}"
 
 
 def divergence(claims: Sequence[Claim], plan: Sequence[Planned]) -> Check:
@@ -94,13 +104,13 @@ def denominators(data: Study, card: Scorecard) -> Check:
     return Check(name=name, passed=not told, detail=detail)
 
 
-def twyman(claims: Sequence[Claim], prior: float) -> Check:
+def twyman(claims: Sequence[Claim], prior: float, source: str = "") -> Check:
     """Ask whether a gain is too large to be believed at first sight (H9: Twyman's law).
 
     The limit is four times the usual spread of relative lifts. Where the plan itself asked for more, twice its target
     is the limit instead: what was expected is no surprise. A north star without a target, which the supporting metrics
     move, has the largest of their relative targets. Only success metrics that won are asked, and not what the control
-    arm cannot have, of which there is no lift.
+    arm cannot have, of which there is no lift. `source` says where `prior` comes from (`prior_source`).
     """
     name = "Too good to be true"
     read = [(c, e) for c in decision.won(claims) if (e := _lift(c))]
@@ -116,7 +126,7 @@ def twyman(claims: Sequence[Claim], prior: float) -> Check:
             raised.append(f"{c.title} ({percent(most, digits=0)})")
         if e.rel is not None and abs(e.rel) > most:
             big.append(f"{c.title} ({percent(e.rel, signed=True)})")
-    usual = f"{percent(prior, digits=0)}, from 'decision: {{past_lifts: …}}' or assumed"
+    usual = ", ".join(filter(None, (percent(prior, digits=0), source)))
     limit = f"{percent(TWYMAN * prior, digits=0)}, four times the usual spread of lifts ({usual})"
     limit += f", or twice the target where the plan asked for more: {', '.join(raised)}" if raised else ""
     if big:
@@ -125,15 +135,17 @@ def twyman(claims: Sequence[Claim], prior: float) -> Check:
     return Check(name=name, passed=True, detail=f"No gain is beyond {limit}.")
 
 
-def curse(claims: Sequence[Claim], prior: float) -> Check:
+def curse(claims: Sequence[Claim], prior: float, source: str = "") -> Check:
     """Say what is likely to be left of each win (H10): the estimate drawn towards zero, and the usual exaggeration.
 
     What the control arm cannot have has no relative lift, and is not among them. With true relative lifts spread by
     `prior` around zero, the best guess is `rel * prior**2 / (prior**2 + se**2)`.
-    The factor is by how much a significant estimate would exaggerate a true effect of that size (type M error:
-    Gelman and Carlin 2014, Beyond power calculations). The last number is the least risk that this win is false, by its
+    What launches like this would find on average, if that were the truth and only significant ones were told, is larger
+    by the type M error (Gelman and Carlin 2014, Beyond power calculations); this very estimate may lie further off than
+    that average. The last number is the least risk that this win is false, by its
     own p, if one idea in ten works (`belief.least_risk`); the risk over all wins that pass the threshold, which
-    `belief.false_positive_risk` gives, is smaller for a weak win and larger for a strong one.
+    `belief.false_positive_risk` gives, is smaller for a weak win and larger for a strong one. A bound below half a per
+    cent says nothing, and is not told. `source` says where `prior` comes from (`prior_source`).
     """
     name = "What is likely to be left of a win"
     told = []
@@ -144,15 +156,17 @@ def curse(claims: Sequence[Claim], prior: float) -> Check:
         se = e.se / abs(e.control)
         left = e.rel * prior**2 / (prior**2 + se**2)
         factor = belief.exaggeration_of(abs(left) / se, alpha=1 - e.level)
+        risk = belief.least_risk(WORKING, p=e.p)
         told.append(
             f"{c.title}: {percent(e.rel, signed=True)} found, {percent(left, signed=True)} expected in a repetition "
-            f"(a significant result at this size exaggerates by {factor:.1f}), false in at least "
-            f"{percent(belief.least_risk(WORKING, p=e.p), digits=0)} of cases with such a p"
+            f"(were that the truth, launches whose gain stands out from chance would show "
+            f"{percent(factor * left, signed=True)} on average)"
+            + (f", false in at least {percent(risk, digits=0)} of cases with such a p" if risk >= TELLING else "")
         )
     if not told:
         return Check(name=name, passed=None, detail="No success metric has won by a relative lift.")
-    usual = f"if {percent(WORKING, digits=0)} of ideas work and lifts spread by {percent(prior)}"
-    return Check(name=name, passed=True, detail=f"{'; '.join(told)}, {usual}.")
+    usual = f"if {percent(WORKING, digits=0)} of ideas work and lifts spread by {percent(prior)} around zero"
+    return Check(name=name, passed=True, detail=f"{'; '.join(told)}, {usual}{f' ({source})' if source else ''}.")
 
 
 def _lift(claim: Claim) -> Estimate | None:

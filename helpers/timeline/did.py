@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+IN_TIME = "placebo in time"
 _NO_PAST = "the data hold no whole period before the launch"
 _PRE_TREND = 0.01  # how rarely arms that were drawn by chance may fail
 
@@ -132,11 +133,11 @@ def placebo_in_time(course: Course | NotEstimable) -> Estimate | NotEstimable:
     Of an amount that adds up over the metric's window, it is the effect over such a window.
     """
     if isinstance(course, NotEstimable):
-        return replace(course, metric="placebo in time")
+        return replace(course, metric=IN_TIME)
     n = int((~course.after).sum())
     if n < 2:
         reason = "it needs two whole periods before the launch"
-        return NotEstimable(metric="placebo in time", reason=reason)
+        return NotEstimable(metric=IN_TIME, reason=reason)
     order = np.arange(len(course.starts))
     step = mean_of((order >= n // 2) & (order < n)) - mean_of(order < n // 2)
-    return contrast(course, course.periods * step, name="placebo in time")
+    return contrast(course, course.periods * step, name=IN_TIME)

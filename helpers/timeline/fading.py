@@ -330,6 +330,7 @@ def verdict(
     better: Literal["higher", "lower"],
     viewers: Check | None = None,
     finishing: Check | None = None,
+    whole: Estimate | NotEstimable | None = None,
 ) -> Check:
     """Say whether an effect fades, holds, grows, or whether it cannot be told.
 
@@ -347,6 +348,8 @@ def verdict(
         better: which direction of the metric is good.
         viewers: for a show, whether later starters go on like the first ones (`retention.honeymoon`).
         finishing: for a limited series alone, whether as many finish as of others (`retention.finishing`).
+        whole: the effect over the whole window as chapter 04 has it. Where the late weeks alone stand out from chance
+            and that does not, the answer says so.
 
     Returns:
         A Check that begins with the word; passed is False for "Fades" and "Falls short", None where it cannot be told,
@@ -366,6 +369,8 @@ def verdict(
     worse, moves = good * moved.diff > 0, not moved.low <= 0 <= moved.high
 
     def say(passed: bool | None, detail: str) -> Check:
+        if not worst <= 0 <= best and isinstance(whole, Estimate) and not _told_apart(whole):
+            detail += " Over the whole window (chapter 04) it cannot be told from chance."
         if finishing and finishing.detail not in detail:
             detail += f" What counts for a limited series is who finishes. {finishing.detail}"
         return Check(name=name, passed=passed, detail=detail, p=moved.p)
@@ -399,10 +404,15 @@ def verdict(
         return say(None, text)
     what = "gain" if worst > 0 else "loss"
     if moved.mde >= abs(remains.diff):
-        text = f"Cannot tell: late in the window the {what} stands out from chance, but a change from early to late as "
-        return say(None, text + "large as itself would probably not have been seen.")
-    text = f"late in the window the {what} stands out from chance, and a change as large as itself was not seen."
+        text = f"Cannot tell: in the late weeks alone the {what} stands out from chance, but a change from early to "
+        return say(None, text + "late as large as itself would probably not have been seen.")
+    text = f"in the late weeks alone the {what} stands out from chance, and a change as large as itself was not seen."
     return say(True, f"Holds{', as a loss' if worst <= 0 else ''}: {text}")
+
+
+def _told_apart(e: Estimate) -> bool:
+    """Say whether an estimate stands out from chance, after correction where it was made."""
+    return (e.p if e.p_adjusted is None else e.p_adjusted) < 1 - e.level
 
 
 def _lower(sentence: str) -> str:

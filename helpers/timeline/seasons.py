@@ -281,12 +281,23 @@ def compared(
     return [replace(e, note=n) if isinstance(e, Estimate) else e for e, n in zip(named, notes, strict=True)]
 
 
-def ask(data: Study, *, treatment: str = "", checks: Sequence[Check] = (), region: str = REGION) -> Check:
-    """Ask in one go, as chapter 08 does, whether season and marketing leave the north star's comparison standing."""
+def ask(
+    data: Study,
+    *,
+    treatment: str = "",
+    checks: Sequence[Check] = (),
+    region: str = REGION,
+    planned: Estimate | NotEstimable | None = None,
+) -> Check:
+    """Ask in one go, as chapter 08 does, whether season and marketing leave the north star's comparison standing.
+
+    `planned` is the estimate that the launch planned, as the scorecard has it.
+    """
     launch = data.launch
     path = course.measure(data, launch.plan[0].metric, treatment=treatment, adjust=False, checks=checks)["all"]
+    ways = did.three_ways(path)
     return verdict(
-        did.three_ways(path),
+        ways if planned is None else compared(ways, planned, ()),
         did.pre_trend(did.event_study(path)),
         placebos(data, path, treatment=treatment, checks=checks),
         regions(data, region, treatment=treatment, checks=checks),
@@ -330,7 +341,8 @@ def told(
     unit, (before_after, *_others, planned) = known[0].unit, ways
     said = [check.detail]
     if isinstance(planned, Estimate) and check.passed is not False:
-        said.append(f"The number to defend is that of chapter 04: {_written(planned, unit)}.")
+        lead = "It is that of chapter 04" if check.passed is None else "The number to defend is that of chapter 04"
+        said.append(f"{lead}: {_written(planned, unit)}.")
     spoilt = [c.name.lower() for c in typical if c.passed is False]
     if spoilt and isinstance(before_after, Estimate):
         said.append(f"Before against after, {_written(before_after, unit)}, misleads here: {_listed(spoilt)}.")
@@ -395,7 +407,8 @@ def verdict(
     """Say whether the comparison with control stands, whatever the season and the campaigns did.
 
     Args:
-        ways: before/after, against control, and difference in differences, as `did.three_ways` gives them.
+        ways: before/after, against control, and difference in differences, as `did.three_ways` gives them; then the
+            planned estimate (`compared`), which otherwise is the second.
         pre_trend: of the event study.
         placebos: effects where there can be none; together they alarm falsely in one launch in a hundred.
         regions: the effects by region, for each success metric; see `differing`.
@@ -404,7 +417,8 @@ def verdict(
 
     Returns:
         A Check that begins with the word: "Suspect" (passed is False), "Differs by region" (True: it stands, but not
-        as one number), "Stands" (True), or "Cannot tell" (None).
+        as one number), "Stands" (True), or "Cannot tell" (None). Only an effect stands that stands out from chance, and
+        that is no smaller than the drift before the launch that would have been seen (`mde` of the placebo in time).
     """
     name = "Season and marketing"
     asked = [e for e in placebos if isinstance(e, Estimate)]
@@ -428,12 +442,17 @@ def verdict(
     missing += [e.metric for e in placebos if isinstance(e, NotEstimable)]
     if not looked:
         return Check(name=name, passed=None, detail="Cannot tell: nothing before the launch could be looked at.")
-    detail = (
-        "Stands: control lived through the same days, and nothing stands out where the launch cannot be at work "
-        f"({'; '.join(looked)})."
-    )
+    effect = ways[-1] if len(ways) > 3 and isinstance(ways[-1], Estimate) else against
+    seen = max((e.mde for e in asked if e.metric == did.IN_TIME), default=0.0)
+    but = ""
+    if effect.low <= 0 <= effect.high:
+        but = "but the effect itself cannot be told from chance"
+    elif abs(effect.diff) < seen:
+        but = "but a drift as large as the effect itself would probably not have been seen"
+    detail = "control lived through the same days, and nothing stands out where the launch cannot be at work "
+    detail = f"{'Cannot tell' if but else 'Stands'}: {detail}({'; '.join(looked)}){', ' if but else ''}{but}."
     detail += f" Could not be asked: {'; '.join(missing)}." if missing else ""
-    return Check(name=name, passed=True, detail=detail)
+    return Check(name=name, passed=None if but else True, detail=detail)
 
 
 def _listed(names: Sequence[str]) -> str:
