@@ -226,12 +226,12 @@ def test_the_verdict_is_one_word_with_its_reason(drift, placebos, p, word, passe
 @pytest.mark.parametrize(
     ("effect", "low", "high", "word", "but"),
     [
-        (0.15, -0.01, 0.32, "Cannot tell", "but the effect itself cannot be told from chance."),
-        (0.3, 0.2, 0.4, "Cannot tell", "but a drift as large as the effect itself would probably not have been seen."),
+        (0.15, -0.01, 0.32, "Cannot tell", "the draw of the arms rules it out."),
+        (0.3, 0.2, 0.4, "Stands", "would probably not have been seen: the draw of the arms rules it out."),
         (0.5, 0.3, 0.7, "Stands", "(the weeks before; placebo in time)."),
     ],
 )
-def test_only_an_effect_that_is_there_and_larger_than_an_unseen_drift_stands(effect, low, high, word, but):
+def test_only_an_effect_that_is_there_stands_and_an_unseen_drift_of_its_size_is_said(effect, low, high, word, but):
     """The placebo in time is two weeks against two; an hour a week has the deviation 13 h, of 20,000 accounts an arm."""
     path = known(1.0)
     fake = did.placebo_in_time(path)
@@ -242,6 +242,7 @@ def test_only_an_effect_that_is_there_and_larger_than_an_unseen_drift_stands(eff
     answer = seasons.verdict(ways, alike, [fake], [], known=[HOURS])
     assert answer.detail.startswith(f"{word}: control lived through the same days")
     assert answer.detail.endswith(but)
+    assert ("cannot be told from chance" in answer.detail) is (word == "Cannot tell")
     assert answer.passed is (True if word == "Stands" else None)  # neither holds a verdict up
     said = seasons.told(answer, ways, [], alike, [], [HOURS]).sentences[1]
     assert said.startswith("The number to defend" if word == "Stands" else "It is that of chapter 04: ")

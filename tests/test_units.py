@@ -243,7 +243,7 @@ def test_a_window_longer_than_the_launch_is_not_measured(tmp_path, tables):
 def test_the_second_load_reads_what_the_first_one_kept(tmp_path, tables, monkeypatch):
     save(tables, tmp_path / "tables")
     first = rows(tmp_path)
-    monkeypatch.setattr(units, "build", lambda data: pytest.fail("scanned the events again"))
+    monkeypatch.setattr(units.query, "build", lambda *_: pytest.fail("scanned the events again"))
     pd.testing.assert_frame_equal(rows(tmp_path), first)
 
 

@@ -417,8 +417,8 @@ def verdict(
 
     Returns:
         A Check that begins with the word: "Suspect" (passed is False), "Differs by region" (True: it stands, but not
-        as one number), "Stands" (True), or "Cannot tell" (None). Only an effect stands that stands out from chance, and
-        that is no smaller than the drift before the launch that would have been seen (`mde` of the placebo in time).
+        as one number), "Stands" (True), or "Cannot tell" (None). Only an effect stands that can be told from chance.
+        Where a drift of its size would not have been seen before the launch (`mde` of the placebo in time), it says so.
     """
     name = "Season and marketing"
     asked = [e for e in placebos if isinstance(e, Estimate)]
@@ -443,16 +443,16 @@ def verdict(
     if not looked:
         return Check(name=name, passed=None, detail="Cannot tell: nothing before the launch could be looked at.")
     effect = ways[-1] if len(ways) > 3 and isinstance(ways[-1], Estimate) else against
-    seen = max((e.mde for e in asked if e.metric == did.IN_TIME), default=0.0)
-    but = ""
-    if effect.low <= 0 <= effect.high:
-        but = "but the effect itself cannot be told from chance"
-    elif abs(effect.diff) < seen:
-        but = "but a drift as large as the effect itself would probably not have been seen"
+    unsure = effect.low <= 0 <= effect.high
     detail = "control lived through the same days, and nothing stands out where the launch cannot be at work "
-    detail = f"{'Cannot tell' if but else 'Stands'}: {detail}({'; '.join(looked)}){', ' if but else ''}{but}."
+    detail = f"{'Cannot tell' if unsure else 'Stands'}: {detail}({'; '.join(looked)})"
+    detail += ", but the effect itself cannot be told from chance." if unsure else "."
+    if abs(effect.diff) < max((e.mde for e in asked if e.metric == did.IN_TIME), default=0.0):
+        detail += (
+            " A drift as large as the effect would probably not have been seen: the draw of the arms rules it out."
+        )
     detail += f" Could not be asked: {'; '.join(missing)}." if missing else ""
-    return Check(name=name, passed=None if but else True, detail=detail)
+    return Check(name=name, passed=None if unsure else True, detail=detail)
 
 
 def _listed(names: Sequence[str]) -> str:
