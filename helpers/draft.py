@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ibis
+from ibis import _
 
 from helpers import study
 from helpers.errors import DataError, LaunchError
@@ -19,6 +20,8 @@ WEIGHT_WORDS = {"weight", "weights", "pw", "w"}
 TIME_WORDS = {"tenure", "time", "duration", "lifetime", "days", "weeks", "months"}
 EVENT_STEMS = ("left", "churn", "cancel", "event")
 LOWER_STEMS = ("refund", "churn", "cancel", "left", "crash", "error", "ticket", "complaint")  # the fewer the better
+NOBODY_WORDS = {"bot", "bots", "test", "tester", "internal", "employee", "staff", "fraud"}  # flags of no customers
+AMOUNT = r"^[^0-9A-Za-z]{0,3}[0-9][0-9.,' ]*[^0-9]{0,4}$"  # a number with a sign of money, a unit, or commas in it
 MAX_ARMS = 6
 MAX_LEVELS = 12
 MAX_METRICS = 12
@@ -31,6 +34,8 @@ class Column(NamedTuple):
     type: Any
     levels: int
     binary: bool
+    gaps: int
+    amounts: bool
 
 
 def write(table: Path, out: Path) -> Path:
@@ -46,8 +51,7 @@ def write(table: Path, out: Path) -> Path:
         raise LaunchError(
             f"{out.parent}: there is no such folder for the launch file; create it, or name another with --out"
         )
-    rows = study.read_file(study.connect_embedded(), table)
-    text = _text(rows, table, out)
+    text = _text(study.read_file(study.connect_embedded(), table), table, out)
     partial = out.with_name(f".{out.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.rename(out)
@@ -58,20 +62,28 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
     n, columns = _look(rows)
     account = _account(columns, n, path)
     arm = _arm(columns, path)
-    levels = rows.filter(rows[arm].notnull())[arm].cast("string").name("level").as_table()
+    read = study.read_file(study.connect_embedded(), path, as_text=(account, arm))[arm]  # as `study.open` does
+    levels = read.cast("string").name("level").as_table().filter(_.level.notnull())
     sizes = levels.aggregate(by="level", n=levels.count()).order_by("level").execute()
     arms = list(sizes["level"])
     control = min(
         arms, key=lambda a: (_rank(str(a).lower(), CONTROL_NAMES), "control" not in str(a).lower(), arms.index(a))
     )
     others = [c for c in columns if c.name not in {account, arm}]
-    counted = [c for c in others if c.type.is_numeric() or c.type.is_boolean()]
+    counted = [c for c in others if (c.type.is_numeric() or c.type.is_boolean()) and c.levels]
+    nobody = [c.name for c in counted if c.binary and NOBODY_WORDS & _words(c)]
+    counted = [c for c in counted if c.name not in nobody]
     weights = [c.name for c in counted if not c.binary and WEIGHT_WORDS & _words(c)]
     past = [c.name for c in counted if PAST_WORDS & _words(c) and c.name not in weights]
-    numbers = [c for c in counted if c.name not in {*past, *weights}][:MAX_METRICS]
+    measured = [c for c in counted if c.name not in {*past, *weights}]
+    numbers = measured[:MAX_METRICS]
     if not numbers:
         raise DataError(f"{path}: has no numeric or true/false column to measure besides account and arm")
-    segments = [c.name for c in others if c.type.is_string() and 2 <= c.levels <= MAX_LEVELS]
+    segments = [c.name for c in others if c.type.is_string() and 2 <= c.levels <= MAX_LEVELS and not c.amounts]
+    left = {c.name: _why_left(c) for c in others if c not in counted and c.name not in {*nobody, *segments}}
+    left |= {c.name: f"only the first {MAX_METRICS} numbers are taken" for c in measured[MAX_METRICS:]}
+    gaps = ", ".join(f"{_comment(c.name)} ({c.gaps:,})" for c in counted if c.gaps and c.name not in {*left, *weights})
+    drop = ", missing: drop" if gaps else ""
     name = "".join(ch if ch.isascii() and ch.isalnum() else "_" for ch in out.stem.lower()).strip("_") or "launch"
     where = table_path(path, out)
     quoted, treatments = json.dumps, [a for a in arms if a != control]
@@ -87,7 +99,15 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
         '# context: {feature: "", who: "", where: "", when: "", constraint: "", decision: ""}',
         "# show: {format: limited, episodes: 4}   # where a title is launched; 'limited' ends by itself",
         "",
-        f"data: {{units: {quoted(where)}, account: {quoted(account)}, arm: {quoted(arm)}}}",
+        *(
+            [
+                f"# missing values: {gaps}. 'drop' leaves such accounts out of every metric; 'zero' reads 0 instead,",
+                "# which is right where nothing written means nothing done",
+            ]
+            if gaps
+            else []
+        ),
+        f"data: {{units: {quoted(where)}, account: {quoted(account)}, arm: {quoted(arm)}{drop}}}",
         *(f"# does each account stand for several? then add to 'data': weight: {quoted(w)}" for w in weights),
         f"# arms found: {_comment(found)}; accounts in other arms are left out",
         f"arms: {{control: {quoted(control)}, treatment: {quoted(treatments if treatments[1:] else treatments[0])}}}",
@@ -109,6 +129,12 @@ def _text(rows: ibis.Table, path: Path, out: Path) -> str:
         "  # guardrails:",
         "  #   - {name: churn, kind: proportion, column: churned, better: lower, margin: +10%}",
         "",
+        *(
+            ["# no customers? then leave them out:", f"# outliers: {{remove: [{', '.join(map(quoted, nobody))}]}}"]
+            if nobody
+            else []
+        ),
+        *(f"# not used: {_comment(name)}, {why}" for name, why in left.items()),
         f"segments: [{', '.join(map(quoted, segments))}]",
         "decision: {alpha: 0.05, power: 0.8}",
     ]
@@ -122,17 +148,42 @@ def table_path(table: Path, out: Path) -> str:
 
 
 def _look(rows: ibis.Table) -> tuple[int, list[Column]]:
-    """Count rows, and the levels of every column, in one aggregate."""
+    """Count rows, and the levels and gaps of every column, in one aggregate."""
     asked: dict[str, Any] = {"rows": rows.count()}
     for i, (name, dtype) in enumerate(rows.schema().items()):
-        asked[f"levels_{i}"] = rows[name].nunique()
+        known = rows[name].notnull()
         if dtype.is_numeric():
-            asked[f"binary_{i}"] = rows[name].cast("float64").isin([0.0, 1.0]).fill_null(False).all()
-    told = rows.aggregate(**asked).execute().iloc[0]
+            number = rows[name].cast("float64")
+            known &= ~(number.isnan() | number.isinf())
+            asked[f"binary_{i}"] = number.isin([0.0, 1.0]).all(where=known)
+        if dtype.is_string():
+            asked[f"amounts_{i}"] = rows[name].re_search(AMOUNT).all(where=known)
+        asked[f"levels_{i}"], asked[f"gaps_{i}"] = rows[name].nunique(where=known), (~known).sum()
+    told = rows.aggregate(**asked).execute().fillna(0).iloc[0]
     return int(told["rows"]), [
-        Column(name, dtype, int(told[f"levels_{i}"]), dtype.is_boolean() or bool(told.get(f"binary_{i}", False)))
+        Column(
+            name,
+            dtype,
+            levels=int(told[f"levels_{i}"]),
+            binary=dtype.is_boolean() or bool(told.get(f"binary_{i}", False)),
+            gaps=int(told[f"gaps_{i}"]),
+            amounts=bool(told.get(f"amounts_{i}", False)),
+        )
         for i, (name, dtype) in enumerate(rows.schema().items())
     ]
+
+
+def _why_left(column: Column) -> str:
+    """Say why a column is neither a metric nor a segment."""
+    if not column.levels:
+        return "it has no values"
+    if column.amounts and column.levels > 1:
+        return "numbers written as text: take out what is no digit ($, %, commas) to measure it"
+    if column.type.is_temporal():
+        return "a day or time"
+    if not column.type.is_string():
+        return f"it holds {column.type}"
+    return "the same in every row" if column.levels == 1 else f"text with {column.levels:,} values, too many to compare"
 
 
 def _account(columns: list[Column], n: int, path: Path) -> str:

@@ -75,6 +75,48 @@ def test_a_time_to_an_event_is_suggested_and_works_as_it_stands(tmp_path, event)
     assert "time_to_event" not in drafted(tmp_path, table.drop(columns="tenure"), out="other.yaml").read_text()
 
 
+@pytest.mark.parametrize(("suffix", "control"), [("csv", "False"), ("parquet", "false")])
+def test_a_true_or_false_arm_passes_the_first_check(tmp_path, suffix, control):
+    table = pd.DataFrame({"id": range(8), "treatment": [True, False] * 4, "y": range(8)})
+    read = launch.load(drafted(tmp_path, table, suffix))
+    assert read.arms.control == control
+    assert units.load(study.open(read)).count().execute() == 8
+
+
+def test_flags_gaps_and_columns_that_are_left_out_are_told_and_the_first_check_passes(tmp_path):
+    n = 40
+    table = pd.DataFrame(
+        {
+            "id": range(n),
+            "arm": ["a", "b"] * (n // 2),
+            "hours": [None, *range(n - 1)],
+            "kept": [None, None, *[0, 1] * 19],
+        }
+        | {"is_bot": [0, 1] * (n // 2), "internal": [True, False] * (n // 2), "botany": [0, 1] * (n // 2)}
+        | {"price": [f"${i}.30" for i in range(n)], "note": [f"note {i} of it" for i in range(n)], "site": "x"}
+        | {"signup": pd.date_range("2026-01-01", periods=n), "empty": None, "os": ["1.2", "b"] * (n // 2)}
+    )
+    path = drafted(tmp_path, table)
+    read, text = launch.load(path), path.read_text()
+    kinds = {p.metric.name: p.metric.kind for p in read.plan}
+    assert kinds == {"hours": "mean", "kept": "proportion", "botany": "proportion"}
+    assert read.segments == ("os",)
+    assert "# missing values: hours (1), kept (2)." in text
+    assert units.load(study.open(read)).count().execute() == len(table.dropna(subset=["hours", "kept"]))
+    for line in (
+        "# not used: price, numbers written as text: take out what is no digit ($, %, commas) to measure it",
+        "# not used: note, text with 40 values, too many to compare",
+        "# not used: site, the same in every row",
+        "# not used: signup, a day or time",
+        "# not used: empty, it has no values",
+    ):
+        assert line in text
+    assert text.count("# not used") == 5
+    assert "note 1" not in text  # values may be anything, a name or an address
+    path.write_text(text.replace("# outliers:", "outliers:").replace("{remove:", "{rule: gone, remove:"))
+    assert list(launch.load(path).outliers.remove) == ["is_bot", "internal"]
+
+
 def test_hostile_names_stay_text(tmp_path):
     arm = "b: {x}\n- <script>alert(1)</script>"
     table = pd.DataFrame({"user id": list("abcdef"), 'group"]: #': ["a", arm] * 3, "watch: [1]": range(6)})

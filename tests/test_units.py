@@ -292,9 +292,9 @@ def without(name, column):
 
 
 FAULTS = {
-    "an arm that does not occur": (lambda t: t.update(assignments=t["assignments"].replace({"arm": {"early": "earli"}})), r"arm 'early' has no accounts; the data have 'control' \(2\), 'earli' \(2\); did you mean 'earli'\?"),
+    "an arm that does not occur": (lambda t: t.update(assignments=t["assignments"].replace({"arm": {"early": "earli"}})), r"arm 'early' has no accounts; table 'assignments' has 'control' \(2\), 'earli' \(2\); did you mean 'earli'\?"),
     "no rows": (lambda t: t.update(assignments=t["assignments"].head(0)), r"no rows"),
-    "an account twice": (again("assignments"), r"1 accounts stand in the data twice"),
+    "an account twice": (again("assignments"), r"1 accounts have more than one row in table 'assignments', .*; remove the copies"),
     "an account in two arms": (other_arm, r"1 accounts stand in more than one arm"),
     "a title twice": (again("titles"), r"1 rows repeat a key that must be unique"),
     "a log that ends early": (cut_short, r"'sessions' does not cover the window up to 2026-10-05: its newest row is of 2026-09-08"),
@@ -388,7 +388,7 @@ OWN_FAULTS = {
     "negative hours": ({"hours": -1.0}, r"column 'hours': 1 accounts have a negative time"),
     "impossible hours": ({"hours": 700.0}, r"column 'hours': 1 accounts have more than 24 hours a day"),
     "half a proportion": ({"kept": 0.5}, r"column 'kept': 1 accounts have a value other than 0 and 1"),
-    "account twice": ({"user": "u00001"}, r"1 accounts stand in the data twice"),
+    "account twice": ({"user": "u00001"}, r"1 accounts have more than one row in players.csv, .*; remove the copies"),
     "two arms": ({"user": "u00001", "version": "swap"}, r"1 accounts stand in more than one arm"),
     "no account id": ({"user": None}, r"rows without an account id"),
 }  # fmt: skip
@@ -678,6 +678,21 @@ def test_accounts_in_arms_that_the_launch_does_not_name_are_left_out(players):
     table.loc[:99, "version"] = "third"
     table.to_csv(path.parent / "players.csv", index=False)
     assert units.load(study.open(launch.load(path))).count().execute() == 3_900
+
+
+def test_the_wrong_column_for_the_arm_is_told_with_what_it_holds(players):
+    path, table = players
+    path.write_text(path.read_text().replace("arm: version", "arm: country").replace("segments: [country]", ""))
+    n = table["country"].value_counts()
+    with pytest.raises(DataError) as told:
+        units.load(study.open(launch.load(path)))
+    assert str(told.value) == (
+        f"gate: arm 'old' has no accounts; players.csv: column 'country' has 'NO' ({n['NO']:,}), 'SE' ({n['SE']:,}); "
+        "correct 'arms', or 'data: {arm: …}'"
+    )
+    path.write_text(path.read_text().replace("arm: country", "arm: user"))
+    with pytest.raises(DataError, match=r"column 'user' has 4,000 different values; correct 'arms'"):
+        units.load(study.open(launch.load(path)))
 
 
 def test_a_missing_column_names_the_nearest(players):

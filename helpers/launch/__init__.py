@@ -469,6 +469,11 @@ _EXPECTED = {
     "string_too_short": "it should not be empty",
     "too_short": "at least one is needed",
     "model_type": "it should be keys and values",
+    "float_parsing": "it should be a number; a share is written 0.05, not 5%",
+    **dict.fromkeys(
+        ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"),
+        "it should be a day, written YYYY-MM-DD, such as 2026-11-21",
+    ),
 }
 
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_serializer
+from pydantic import BeforeValidator, model_serializer
 from pydantic_core import PydanticCustomError
 
 from helpers.launch.entry import Section
 from helpers.results import Role
 
-Rate = Annotated[float, Field(gt=0, lt=0.5, strict=True)]
+
+def _rate(value: object) -> object:
+    """Refuse what is no error rate, and say how one is written."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 0.5:
+        raise PydanticCustomError(
+            "alpha", "it should be a number above 0 and less than 0.5, such as 0.05 for 5%, or one for each role"
+        )
+    return value
+
+
+Rate = Annotated[float, BeforeValidator(_rate)]
 _ROLES: dict[Role, str] = {"north_star": "success", "supporting": "success", "guardrail": "guardrails"}
 
 
@@ -70,12 +80,7 @@ def _each(value: object) -> object:
     """Give every role the same rate, where one number stands for all."""
     if isinstance(value, Alpha | dict):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 0.5:
-        names = ", ".join(Alpha.model_fields)
-        raise PydanticCustomError(
-            "alpha", f"it should be a number above 0 and less than 0.5, or one for each of {names}"
-        )
-    return dict.fromkeys(Alpha.model_fields, float(value))
+    return dict.fromkeys(Alpha.model_fields, _rate(value))
 
 
 Alphas = Annotated[Alpha, BeforeValidator(_each)]

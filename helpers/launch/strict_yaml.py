@@ -83,9 +83,32 @@ def read(path: Path) -> tuple[Any, Lines]:
         raise LaunchError(f"{path}: is nested too deeply for a launch file") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise LaunchError(f"{path}, line {line}: is not valid YAML here: {error.problem}") from None
+        raise LaunchError(f"{path}, line {line}: is not valid YAML here: {_plainly(error)}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise LaunchError(f"{path}: is not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+_FAULTS = (  # how the parser's words begin, and plain ones
+    ("mapping values are not allowed", "a key is indented too far, or a text with ': ' in it needs quotes"),
+    ("expected <block end>, but found '<block", "it is not in one column with the other lines of its section{since}"),
+    ("expected <block end>", "it does not fit the lines before it: keys mixed with '- ', or a bracket too many{since}"),
+    ("found character '\\t'", "a tab stands where spaces must"),
+    ("found character", "a text that begins with {sign} needs quotes"),
+    ("expected ',' or", "a bracket is not closed, or a comma is missing{since}"),
+    ("found unexpected end of stream", "a quotation mark is not closed{since}"),
+    ("could not find expected ':'", "a key without ':'{since}"),
+)
+
+
+def _plainly(error: yaml.MarkedYAMLError) -> str:
+    """Say in plain words what the parser found; in its own where they are not known here."""
+    problem = error.problem or ""
+    begin = error.context_mark.line + 1 if error.context_mark else None
+    here = error.problem_mark.line + 1 if error.problem_mark else None
+    since = "" if begin in (None, here) else f" (begun in line {begin})"
+    sign = next(iter(re.findall(r"'.'", problem)), "")
+    told = next((words for start, words in _FAULTS if problem.startswith(start)), "{problem}")
+    return told.format(since=since, sign=sign, problem=problem)
 
 
 def _plain(loader: yaml.SafeLoader, node: yaml.Node, at: tuple[str | int, ...], lines: Lines) -> Any:
@@ -109,4 +132,8 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node, at: tuple[str | int, ...], 
         raise yaml.MarkedYAMLError(
             problem=f"the tag {node.tag} is not allowed; write plain values", problem_mark=node.start_mark
         )
-    return loader.construct_object(node)
+    try:
+        return loader.construct_object(node)
+    except ValueError:  # looks like a day and is none
+        problem = f"{node.value!r} is no day; write YYYY-MM-DD, such as 2026-11-21"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None

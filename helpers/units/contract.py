@@ -77,16 +77,19 @@ def _check_levels(data: Study) -> None:
 def _check_arms(data: Study) -> None:
     """Every arm has accounts, and every account has one row and one arm."""
     names, everyone = data.launch.arms.names, data.everyone
-    sizes = everyone.aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
-    if sizes.empty:
+    counted = everyone.aggregate(by="arm", n=_.count()).execute()
+    if counted.empty:
         raise DataError(f"{data.launch.name}: the data have no rows; expected one per assigned account")
-    found = ", ".join(f"{arm!r} ({n:,})" for arm, n in sizes.sort_index().items())
+    sizes = counted.dropna().set_index("arm")["n"]
+    own = UNITS_TABLE in data.tables
+    where = f"{data.launch.data.units}: column {data.launch.data.arm!r}" if own else "table 'assignments'"
     for arm in names:
         if arm not in sizes.index:
-            raise DataError(
-                f"{data.launch.name}: arm {arm!r} has no accounts; the data have {found}; "
-                f"{did_you_mean(arm, set(sizes.index) - set(names))}"
-            )
+            found = ", ".join(f"{other!r} ({n:,})" for other, n in sorted(sizes.items())) or "no arm at all"
+            found = found if len(sizes) <= MOST_LEVELS else f"{len(sizes):,} different values"  # perhaps account ids
+            hint = did_you_mean(arm, set(sizes.index) - set(names)) if len(sizes) <= MOST_LEVELS else ""
+            hint = hint if hint.startswith("did") else "correct 'arms'" + ", or 'data: {arm: …}'" * own
+            raise DataError(f"{data.launch.name}: arm {arm!r} has no accounts; {where} has {found}; {hint}")
     per_account = everyone.filter(_.arm.isin(names)).aggregate(by="account", rows=_.count(), arms=_.arm.nunique())
     twice = per_account.aggregate(
         unknown=_.account.isnull().sum(), rows=(_["rows"] > 1).sum(), arms=(_.arms > 1).sum()
@@ -94,11 +97,15 @@ def _check_arms(data: Study) -> None:
     unknown, rows, arms = (int(n) for n in twice.fillna(0).iloc[0])
     if unknown:
         raise DataError(f"{data.launch.name}: there are assigned rows without an account id; every row needs one")
+    where = f"{data.launch.data.units}" if own else "table 'assignments'"
     if arms:
-        raise DataError(f"{data.launch.name}: {arms:,} accounts stand in more than one arm; each belongs to one")
+        raise DataError(
+            f"{data.launch.name}: {arms:,} accounts stand in more than one arm in {where}; each belongs to one"
+        )
     if rows:
         raise DataError(
-            f"{data.launch.name}: {rows:,} accounts stand in the data twice; one row per account is expected"
+            f"{data.launch.name}: {rows:,} accounts have more than one row in {where}, where one is expected; remove "
+            "the copies, or add the rows of an account up to one"
         )
 
 
