@@ -19,7 +19,7 @@ from helpers.study import Study
 
 
 def facts(data: Study) -> pd.DataFrame:
-    """Lay out what was asked, of whom, when and by whom."""
+    """Lay out what was asked, of whom, when and by whom, and what the plan does at each verdict."""
     launch, sizes, read = data.launch, _sizes(data), _read(data)
     rows = {
         "Launch": launch.title or launch.name,
@@ -36,6 +36,7 @@ def facts(data: Study) -> pd.DataFrame:
         "Error rates": f"{launch.decision.alpha}; {launch.decision.power:.0%} power",
         "Split": _noticed(data, sizes),
     }
+    rows |= {f"Planned for {verdict}": text for verdict, text in launch.decision.actions.items()}
     return pd.DataFrame({"what": rows.keys(), "this launch": rows.values()})
 
 

@@ -793,6 +793,10 @@ def test_at_an_early_look_a_gain_that_is_doubted_or_paid_for_says_so():
     star, doubt = claim("north_star", 0.02, 0.08), Check(name="Fades", passed=False, detail="It fades.")
     worse = claim("satisfaction", -0.08, -0.02, title="Thumbs")
     look = Look(day=7, planned=(7, 14))
+    found = decision.decide([], [star], trust=[doubt])
+    actions = {"HOLD": "four more weeks"}
+    assert decision.action(found, actions) == "four more weeks"
+    assert decision.action(decision.at_look(found, [star], look), actions) == ""  # it waits for the next look
     said = decision.at_look(decision.decide([], [star], trust=[doubt]), [star], look).sentence
     assert said.endswith("Hours watched improved, but is not yet trusted.")
     said = decision.at_look(decision.decide([], [star, worse]), [star, worse], look).sentence

@@ -162,7 +162,7 @@ def test_readout_json_carries_exactly_the_fields_of_estimate_and_the_verdict():
         checks=(Check(name="Sample ratio", passed=True, detail="as planned", p=0.4),),
     ).to_json()  # fmt: skip
     assert list(made) == [
-        "headline", "answer", "decision", "estimates", "not_estimable", "claims", "checks", "verdict",
+        "headline", "answer", "decision", "estimates", "not_estimable", "claims", "checks", "verdict", "planned",
     ]  # fmt: skip
     assert [list(e) for e in made["estimates"]] == [[f.name for f in fields(Estimate)]]
     assert made["estimates"][0] == asdict(estimate())
@@ -240,6 +240,16 @@ def test_scorecard_escapes_names_marks_the_bound_and_says_why_a_number_is_missin
     assert "target +7%" in made.text  # where no words say what was asked
     assert [a["class"] for tag, a in made.tags if tag == "line"] == ["bound good", "zero", "range"]
     assert "no effect" not in made.text.lower()
+
+
+def test_what_was_planned_for_the_decision_stands_below_the_answer_as_it_was_written():
+    verdict = Verdict(decision="HOLD", sentence="Hold: wait.")
+    text = f"no effect on p-values {HOSTILE} " + "word " * 130  # the launch's own words are not the first screen's
+    made = Markup(Readout(headline="One.", answer=("Two.",), verdict=verdict, planned=text).to_html())
+    assert not [tag for tag, _ in made.tags if tag == "script"]
+    assert f"Planned beforehand for HOLD: no effect on p-values {HOSTILE}" in made.text
+    assert Readout(headline="One.", answer=("Two.",), verdict=verdict, planned=text).to_json()["planned"] == text
+    assert "Planned" not in Markup(Readout(headline="One.", answer=("Two.",), verdict=verdict).to_html()).text
 
 
 def test_an_estimate_without_a_claim_has_the_title_with_its_suffix_and_the_unit():

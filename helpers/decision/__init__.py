@@ -34,11 +34,12 @@ from helpers.decision import settling
 from helpers.decision.claims import in_unit, out_of_reach, own_level, read, scaled, short, side, size, span
 from helpers.results import SUCCESS, Check, Claim, Decision, Estimate, Look, NotEstimable, Verdict
 
-__all__ = ["answer", "at_look", "decide", "read", "rolls_back", "won"]
+__all__ = ["action", "answer", "at_look", "decide", "read", "rolls_back", "won"]
 
 ORDER = ("guardrail", *SUCCESS, "satisfaction", "operational")  # in which claims are weighed
 SENTENCE_WORDS, BASIS_WORDS, STATE_WORDS = 60, 34, 16
 MOST = 3  # sentences below the verdict's
+NEXT_LOOK = "Hold: go on to the next look"
 HEADLINE = 145  # characters: two lines of a page 900 pixels wide
 
 
@@ -169,8 +170,17 @@ def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look, harm: Sequenc
         else "the rest is still open"
     )
     now = f"{_improved(gained)}, but {but}." if gained else "no bound is crossed."
-    head = f"Hold: go on to the next look, after day {look.following}."
+    head = f"{NEXT_LOOK}, after day {look.following}."
     return _verdict("HOLD", head, f"At {look}, {now}", verdict.reasons)
+
+
+def action(verdict: Verdict, actions: Mapping[str, str]) -> str:
+    """Give what the launch wrote down to do at this verdict; nothing where it only waits for its next look.
+
+    >>> action(Verdict(decision="HOLD", sentence="Hold: wait."), {"HOLD": "four more weeks"})
+    'four more weeks'
+    """
+    return "" if verdict.headline.startswith(NEXT_LOOK) else actions.get(verdict.decision, "")
 
 
 def answer(

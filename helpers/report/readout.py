@@ -40,7 +40,8 @@ class Readout:
     words in all, without the jargon of `wording`; a difference that was not found is never "no effect". "Unchanged" is
     said of a passed equivalence among the claims, and with its margin.
     `decision` defaults to the verdict's, `estimates` to those of the claims. The page
-    shows `titles`, by metric, instead of names, and `unit` with estimates that no claim gives one.
+    shows `titles`, by metric, instead of names, and `unit` with estimates that no claim gives one. `planned` is what
+    the launch wrote down to do at this decision, in its own words, which are shown below the answer as they are.
 
     Raises:
         ParameterError: the answer is too long or not plain, the decision contradicts the verdict, or a number is
@@ -57,6 +58,7 @@ class Readout:
     estimates: tuple[Estimate | NotEstimable, ...] = ()
     checks: tuple[Check, ...] = ()
     verdict: Verdict | None = None
+    planned: str = ""
     titles: Mapping[str, str] = field(default_factory=dict)
     unit: str = ""
 
@@ -101,6 +103,7 @@ class Readout:
                 "claims": [asdict(claim) for claim in self.claims],
                 "checks": [asdict(check) for check in self.checks],
                 "verdict": self.verdict and asdict(self.verdict),
+                "planned": self.planned,
             },
             "Readout",
         )
