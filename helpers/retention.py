@@ -18,12 +18,17 @@ from helpers import clock, reception, schema, segments, units
 from helpers.errors import ParameterError
 from helpers.inference import holm
 from helpers.metrics import UNITS_TABLE, Condition, Measure
+from helpers.moments import WEIGHT
 from helpers.results import Check, NotEstimable, closed, nothing
 from helpers.survival.kaplan_meier import bounds
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from helpers.launch import Launch
     from helpers.study import Study
+
+    Floats = npt.NDArray[np.float64]
 
 _OF_SHOW = (Condition(column="is_launch_title", value=True),)
 _DAY = 86_400
@@ -36,16 +41,17 @@ class Viewers:
     """The viewers of the launch title in one arm, counted by how far they got and when they began.
 
     `counts` has a row per `start_day`, `watched` (episodes after which they could be seen to go on or not), `left`
-    (whether they did not) and any segment, with `viewers`. A viewer leaves after an episode when so many further
+    (whether they did not) and any segment, with `viewers` and their `weight` (which sums to the effective number of
+    viewers; where it is missing, each counts as one). A viewer leaves after an episode when so many further
     `visits` hold no later one; one whose visits had not yet been so many is censored there. Counting visits, not days,
     keeps those who come seldom from looking like those who lost interest. `weeks` has hours by week of the launch.
-    `states` counts what became of all. `elsewhere` began in another episode than the first and are not read. `level` is
+    `states` says what became of all. `elsewhere` began in another episode than the first and are not read. `level` is
     that of all intervals made from it.
     """
 
     counts: pd.DataFrame
     weeks: pd.DataFrame
-    states: pd.Series[int]
+    states: pd.Series[float]
     episodes: int
     visits: int
     elsewhere: int
@@ -73,7 +79,8 @@ def read(
 
     Returns:
         The counts, or why there are none: no launch title, no episodes, nobody watched. Viewers chose to watch: their
-        numbers describe them and compare no arms.
+        numbers describe them and compare no arms. Where accounts were drawn with unequal probabilities, shares are
+        those of the population, and errors those of Kish's (1965) effective number of viewers.
     """
     launch = data.launch
     if reason := closed(checks) or units.together(data, "what viewers do from episode to episode"):
@@ -107,12 +114,19 @@ def read(
     by = [c for c in by if "accounts" in data.tables and c in data.tables["accounts"].columns]
     if by:
         people = people.join(_attributes(data, by), "account")
-    counts = people.aggregate(by=["start_day", "watched", "left", *by], viewers=_.count()).execute()
-    states = people.aggregate(by="state", n=_.count()).execute().set_index("state")["n"]
+    if units.weighted(data):
+        people = people.join(units.load(data).select("account", weight=WEIGHT), "account")
+    else:
+        people = people.mutate(weight=ibis.literal(1.0))
+    sums = {"viewers": _.count(), "weight": _.weight.sum(), "squares": (_.weight * _.weight).sum()}
+    counts = people.aggregate(by=["start_day", "watched", "left", *by], **sums).execute()
+    counts["weight"] *= counts["weight"].sum() / counts.pop("squares").sum()  # sums to Kish's effective number
+    states = people.aggregate(by="state", n=_.weight.sum()).execute().set_index("state")["n"]
+    states *= counts["viewers"].sum() / states.sum()
     return Viewers(
         counts=counts.sort_values(["start_day", "watched", "left", *by], ignore_index=True),
         weeks=_weeks(data, people, name, episodes),
-        states=states.reindex(["finished", "still watching", "lapsed"], fill_value=0).astype(int),
+        states=states.reindex(["finished", "still watching", "lapsed"], fill_value=0.0),
         episodes=episodes,
         visits=visits,
         elsewhere=viewers - first,
@@ -143,14 +157,13 @@ def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_lea
     [[1.0, 100.0, 1.0], [2.0, 50.0, 0.6], [3.0, 50.0, 0.6]]
     """
     rows = counts[counts["watched"] > 0]
-    time = np.repeat(rows["watched"].to_numpy(), rows["viewers"].to_numpy())
-    event = np.repeat(rows["left"].to_numpy().astype(int), rows["viewers"].to_numpy())
+    time, event, weight = rows["watched"].to_numpy(), rows["left"].to_numpy().astype(int), _weight(rows)
     steps = np.arange(1, episodes)
-    at_risk = np.array([(time >= k).sum() for k in steps], dtype=float)
+    at_risk = np.array([weight[time >= k].sum() for k in steps], dtype=float)
     known = int((np.cumprod(at_risk >= at_least)).sum())
     if not known:
         return pd.DataFrame(columns=_SURVIVAL)
-    km = survfunc.SurvfuncRight(time, event)
+    km = survfunc.SurvfuncRight(time, event, freq_weights=weight)
     left = pd.Series(km.n_events, index=km.surv_times).reindex(steps, fill_value=0.0).to_numpy()[:known]
     at_risk, q = at_risk[:known], stats.norm.isf((1 - level) / 2)
     hazard = left / at_risk
@@ -168,7 +181,7 @@ def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_lea
             "high": high,
         }
     )
-    frame.loc[known, "at_risk"] = (time >= episodes - 1).sum() - left[-1] if known == episodes - 1 else np.nan
+    frame.loc[known, "at_risk"] = weight[time >= episodes - 1].sum() - left[-1] if known == episodes - 1 else np.nan
     if known == episodes - 1:
         rest = np.divide(reached[-1], reached, out=np.full_like(reached, np.nan), where=reached > 0)
         frame["finish"] = rest
@@ -184,7 +197,7 @@ def by_segment(viewers: Viewers | NotEstimable, segment: str) -> pd.DataFrame:
 
     Returns:
         A row per level that was watched to the end: level, viewers, finish, low, high, shrunken with its limits (from
-        three levels on), p_adjusted.
+        three levels on), p_adjusted; these only where some of a level finished, and some did not.
     """
     columns = ["level", "viewers", "finish", "low", "high", "shrunken", "shrunken low", "shrunken high", "p_adjusted"]
     if isinstance(viewers, NotEstimable) or segment not in viewers.counts:
@@ -200,13 +213,17 @@ def by_segment(viewers: Viewers | NotEstimable, segment: str) -> pd.DataFrame:
         return frame
     y = frame["finish"].to_numpy(dtype=float)
     se = (frame["high"] - frame["low"]).to_numpy(dtype=float) / (2 * stats.norm.isf((1 - viewers.level) / 2))
-    rest = (se**-2).sum() - se**-2
-    others = ((se**-2) @ y - y * se**-2) / rest
-    frame["p_adjusted"] = holm(2 * stats.norm.sf(np.abs(y - others) / np.sqrt(se**2 + 1 / rest)))
-    if len(frame) >= segments.FEWEST:
-        frame["shrunken"], frame["shrunken low"], frame["shrunken high"] = segments.shrink(
-            y.tolist(), se.tolist(), level=viewers.level
-        )
+    told = se > 0  # not where everybody of a level finishes, or nobody: such a share has no error to weigh it by
+    if told.sum() < 2:
+        return frame
+    weight = se[told] ** -2
+    rest = weight.sum() - weight
+    others = (weight @ y[told] - y[told] * weight) / rest
+    frame.loc[told, "p_adjusted"] = holm(2 * stats.norm.sf(np.abs(y[told] - others) / np.sqrt(1 / weight + 1 / rest)))
+    if told.sum() >= segments.FEWEST:
+        shrunken = segments.shrink(y[told].tolist(), se[told].tolist(), level=viewers.level)
+        for column, values in zip(("shrunken", "shrunken low", "shrunken high"), shrunken, strict=True):
+            frame.loc[told, column] = values
     return frame
 
 
@@ -247,7 +264,7 @@ def words(viewers: Viewers | NotEstimable) -> str:
     """Say what became of the viewers: finishers are not among those who have lapsed."""
     if isinstance(viewers, NotEstimable):
         return f"Going on from episode to episode could not be read: {viewers.reason}."
-    n, shares = int(viewers.states.sum()), viewers.states / viewers.states.sum()
+    n, shares = round(viewers.states.sum()), viewers.states / viewers.states.sum()
     ends, at = curve(viewers), hooked(curve(viewers))
     end = ends.iloc[-1] if len(ends) == viewers.episodes else None
     finish = (
@@ -342,7 +359,7 @@ def trend(rows: pd.DataFrame, score: Any, strata: str = "") -> float | None:
     excess = variance = 0.0
     weighted = rows.assign(_score=np.asarray(score, dtype=np.float64))
     for _level, part in weighted.groupby(strata) if strata else [("", weighted)]:
-        x, n = part["_score"].to_numpy(), part["viewers"].to_numpy(dtype=float)
+        x, n = part["_score"].to_numpy(), _weight(part)
         watched, left = part["watched"].to_numpy(), part["left"].to_numpy(dtype=bool)
         for k in np.unique(watched[left]):
             at_risk, leaves = n * (watched >= k), n * (left & (watched == k))
@@ -351,6 +368,11 @@ def trend(rows: pd.DataFrame, score: Any, strata: str = "") -> float | None:
             excess += leaves @ (x - mean)
             variance += lost * (size - lost) / max(size - 1, 1) * (at_risk @ (x - mean) ** 2) / size
     return float(excess / np.sqrt(variance)) if variance > 0 else None
+
+
+def _weight(rows: pd.DataFrame) -> Floats:
+    """Give what the viewers of each row count for."""
+    return rows["weight" if "weight" in rows else "viewers"].to_numpy(dtype=np.float64)
 
 
 _SURVIVAL = [
@@ -423,13 +445,15 @@ def _since(events: ibis.Table) -> Any:
 def _weeks(data: Study, people: ibis.Table, arm: str, episodes: int) -> pd.DataFrame:
     """Set each week's hours of the show beside all who have begun, and beside those who have episodes left."""
     hours = Measure(table="plays", agg="sum", column="watch_minutes", scale=1 / 60, where=_OF_SHOW)
-    plays = units.near(data, hours).filter(_["at"] >= _.anchor).semi_join(people, "account")
+    plays = units.near(data, hours).filter(_["at"] >= _.anchor).join(people.select("account", "weight"), "account")
     week = (_since(plays) / 7).floor().cast("int64")
-    found = plays.aggregate(by=week.name("week"), hours=_.value.sum())
+    found = plays.aggregate(by=week.name("week"), hours=(_.value * _.weight).sum())
     found = units.kept(data, "viewers", found, "hours", arm, episodes, code=THIS)
     watched = found.execute().set_index("week")["hours"]
     last = (_.finish_day / 7).floor().cast("int64").name("last")
-    spans = people.aggregate(by=[(_.start_day // 7).cast("int64").name("first"), last], viewers=_.count()).execute()
+    spans = people.aggregate(
+        by=[(_.start_day // 7).cast("int64").name("first"), last], viewers=_.weight.sum()
+    ).execute()
     done = spans["last"].astype(float).fillna(np.inf)
     rows: list[dict[str, Any]] = []
     for nth in range(data.launch.days // 7):
@@ -438,8 +462,8 @@ def _weeks(data: Study, people: ibis.Table, arm: str, episodes: int) -> pd.DataF
             {
                 "week": nth + 1,
                 "hours": float(watched.get(nth, 0.0)),
-                "begun": int(spans.loc[begun, "viewers"].sum()),
-                "episodes_left": int(spans.loc[begun & (done >= nth), "viewers"].sum()),
+                "begun": round(spans.loc[begun, "viewers"].sum()),
+                "episodes_left": round(spans.loc[begun & (done >= nth), "viewers"].sum()),
             }
         )
     frame = pd.DataFrame(rows)

@@ -206,6 +206,34 @@ def test_a_planted_honeymoon_is_found_and_a_stable_show_raises_no_alarm():
     assert np.mean(found) >= 0.8
 
 
+def test_a_level_in_which_everybody_finishes_keeps_its_row_and_is_weighed_by_nobody():
+    viewers = simulated(0.0, np.random.default_rng(9))
+    done = pd.DataFrame({"start_day": [0], "watched": [7], "left": [False], "viewers": [200], "region": ["all done"]})
+    parts = [done, *(viewers.counts.assign(region=region) for region in "NSE")]
+    shown = retention.by_segment(replace(viewers, counts=pd.concat(parts)), "region").set_index("level")
+    assert shown.loc["all done", "finish"] == 1
+    assert shown.loc["all done", ["shrunken", "p_adjusted"]].isna().all()
+    assert shown.drop("all done")["p_adjusted"].tolist() == [1, 1, 1]
+
+
+def test_viewers_who_were_drawn_unequally_count_by_their_weights():
+    """Heavy viewers finish in 67 %, others in 16 %; heavy ones were drawn all, others at 15 %.
+
+    The oracle is a weighted share; intervals by the effective number cover the share of the population as they say.
+    """
+    rng, n, covered = np.random.default_rng(3), 1_000, []
+    heavy = np.arange(n) < n // 4
+    for _ in range(300):
+        drawn = rng.random(n) < np.where(heavy, 1.0, 0.15)
+        finishes, weight = rng.random(n) < np.where(heavy, 0.67, 0.16), np.where(heavy, 1.0, 1 / 0.15)
+        rows = pd.DataFrame({"watched": 1, "left": ~finishes, "weight": weight})[drawn]
+        rows["weight"] *= rows["weight"].sum() / (rows["weight"] ** 2).sum()
+        end = retention.survival(rows.assign(viewers=1), 2).iloc[-1]
+        assert end["reached"] == pytest.approx(np.average(finishes[drawn], weights=weight[drawn]))
+        covered.append(end["low"] <= 0.25 * 0.67 + 0.75 * 0.16 <= end["high"])
+    assert 0.91 <= np.mean(covered) <= 0.99
+
+
 def test_cohorts_and_segments_are_counted_apart():
     viewers = simulated(0.0, np.random.default_rng(9))
     table = retention.cohorts(viewers)

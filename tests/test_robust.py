@@ -24,6 +24,7 @@ from helpers.moments import WEIGHT
 from helpers.report import figure
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.robust import accounts, bootstrap, estimators, events, influence, quantiles, ranks, readings, values
+from helpers.robust import stories as stories_
 from helpers.units import query
 
 
@@ -382,6 +383,23 @@ def test_trimmed_means_are_compared_as_scipy_does(control, treatment, share):
     assert reference.freedom(e) == pytest.approx(theirs.df, rel=1e-5)  # digits are lost on the way back from limits
 
 
+def test_of_a_capped_metric_the_capped_amounts_are_asked_who_carries_them():
+    """Everybody gets 4 % more, and 0.6 % 300 h: the plan caps near 36 h, and what is asked is who carries what is left."""
+    rng = np.random.default_rng(5)
+    control, treatment = rng.gamma(2, 5, (2, 20_000))
+    treatment = 1.04 * treatment + 300.0 * (rng.random(20_000) < 0.006)
+    plain = accounts.of(control, treatment)
+    limit = float(np.quantile(plain.pooled, 0.99))
+    capped = replace(plain, cap=0.99, limit=limit)
+    assert influence.check(plain).detail.startswith("Concentrated: the heaviest 1% of accounts")
+    same = influence.check(accounts.of(np.minimum(control, limit), np.minimum(treatment, limit)), top=0.05)
+    asked = influence.check(capped, top=0.05)
+    assert asked.detail.replace(" on capped amounts", "") == same.detail
+    assert asked.passed is same.passed
+    assert influence.check(capped).detail.startswith("Broad: as planned no account counts for more than 3")
+    assert influence.check(capped, heavy_viewers_are_target=True).detail.startswith("Concentrated, as intended")
+
+
 def test_a_capped_mean_is_that_of_r():
     _, expected, tolerance = case("winsorized__cookiecats_upper_0.99")  # R's cap is a quantile of zeros and all
     e = estimators.capped(accounts.of(*rounds()), expected["cap"])
@@ -723,11 +741,11 @@ def test_arms_exchanged_have_the_same_share_from_the_top():
 def test_without_the_heaviest_a_narrow_effect_is_gone_and_a_broad_one_is_not():
     rng = np.random.default_rng(18)
     base = accounts.of(hours(rng, 30_000), hours(rng, 10))
-    broad, narrow = (influence.leave_out(a) for a in influence.two_stories(base, rng=rng))
+    broad, narrow = (influence.leave_out(a) for a in stories_.two(base, rng=rng))
     assert broad["accounts"].is_monotonic_increasing
     assert abs(narrow["diff"].iloc[-1]) < 0.5 * narrow["diff"].iloc[0]
     assert broad["diff"].iloc[-1] > 0.5 * broad["diff"].iloc[0]
-    means = [estimators.mean(a) for a in influence.two_stories(base, rng=rng)]
+    means = [estimators.mean(a) for a in stories_.two(base, rng=rng)]
     assert all(m.p < 0.05 for m in means)
 
 
@@ -1062,7 +1080,7 @@ def test_the_chapter_calls_binges_of_a_few_concentrated_and_a_lift_of_all_broad(
         "The plain mean may be read as it is; the middle of the accounts lies higher" in all_[3][all_[1].index(True)][2]
     )
     (arms,) = dealt("outlier_driven", 1)
-    stories = influence.stories(arms, rng=np.random.default_rng(1))
+    stories = stories_.invent(arms, rng=np.random.default_rng(1))
     table = readings.side_by_side(stories, rng=np.random.default_rng(1), replicates=200).set_index("method")
     assert table.loc["mean", "finds that"] == "everybody gains and a few gain"
     assert table.loc["rank test (Brunner-Munzel)", "finds that"] == "everybody gains"

@@ -615,3 +615,11 @@ def test_an_interrupted_series_gives_the_jump_of_a_clean_line_back():
     day = np.arange(70)
     series = pd.Series(100 + 0.5 * day + 10 * (day % 7 == 5) + 8.0 * (day >= 49))
     assert geo.interrupted(series, 49)["effect"] == pytest.approx(8)
+
+
+def test_a_curve_that_is_over_within_half_a_period_has_no_speed():
+    """Weeks of a fading of which nothing is left after the first: least squares runs to a half-life of nothing."""
+    effect = [0.07961193623759395, 0.039147491122453075, 0.04822447279292513, 0.04177611941281035]
+    cov = 0.012**2 * (0.5 * np.eye(4) + 0.5)
+    for values in (effect, np.round(effect, 4)):
+        assert "less than half a period of 7 days" in fading.fit([0, 7, 14, 21], values, cov, step_days=7)

@@ -97,6 +97,14 @@ class Arms:
         before = (np.empty((n, 0)) for n in self.n)
         return replace(self, control_before=next(before), treatment_before=next(before))
 
+    def capped(self) -> Arms:
+        """Set amounts beyond the plan's cap to it; the same arms where the plan has none."""
+        if self.limit is None:
+            return self
+        return replace(
+            self, control=np.minimum(self.control, self.limit), treatment=np.minimum(self.treatment, self.limit)
+        )
+
     def refusal(self) -> NotEstimable | None:
         """Say why no effect at all is read from these arms, where that is so."""
         return self.unable(self.closed) if self.closed else values.too_few(self.metric, self.n)

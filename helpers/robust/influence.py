@@ -191,7 +191,8 @@ def check(arms: Arms, *, top: float = 0.01, heavy_viewers_are_target: bool = Fal
     It passes where the effect is broad, or concentrated in those for whom the launch was made; fails where a few
     accounts carry what is told of all, or where the median surely lies on the other side: then the mean is not what
     most accounts have. It is open (None) where these data cannot tell. It concerns how the effect is told and whether
-    it will repeat, not whether the data may be read.
+    it will repeat, not whether the data may be read. Where the plan caps the metric, the effect is that of the capped
+    amounts, unless heavy viewers are the target.
     """
     passed, detail = _asked(arms, top, heavy_viewers_are_target, level)
     return Check(name="Concentration", passed=passed, detail=detail)
@@ -203,7 +204,14 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
         return None, f"Cannot tell: {arms.closed}."
     if arms.shares:
         return True, "Every account counts at most once in a share, so that a few cannot carry it."
+    arms = arms if target else arms.capped()
     found = split(arms, top, level=level)
+    if found is None and arms.limit is not None and arms.quantile(1 - top) >= arms.limit and not target:
+        most = f"{arms.limit:,.4g} {arms.unit}".rstrip()
+        return (
+            True,
+            f"Broad: as planned no account counts for more than {most}, where the heaviest {_percent(top)} begin.",
+        )
     if found is None:
         return None, f"Cannot tell: fewer than {LEAST} accounts are among the heaviest {_percent(top)}."
     if found.heavy.share is None:
@@ -213,8 +221,9 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
             "so that it cannot be divided among accounts.",
         )
     limit = f"{found.above:,.4g} {arms.unit}".rstrip()
-    brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of the effect"
-    beyond = f"{_words(found.beyond)} of the effect would be lost if no account counted for more than {limit}"
+    of = f"the effect{' on capped amounts' * (arms.limit is not None and not target)}"
+    brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of {of}"
+    beyond = f"{_words(found.beyond)} of {of} would be lost if no account counted for more than {limit}"
     if found.verdict == "broad":
         half = middle(arms, level=level)
         if not target and isinstance(half, Estimate) and (half.high < 0 < found.effect or found.effect < 0 < half.low):
@@ -454,46 +463,3 @@ def answer(
     else:
         act = f"Read the plain mean as the service's; {_lies(arms, half)}, so that it may not be most accounts'."
     return found.detail, told, act
-
-
-def stories(arms: Arms, *, rng: np.random.Generator) -> dict[str, Arms]:
-    """Name the two launches that `two_stories` invents; none for shares, and where hardly anybody has anything."""
-    if arms.shares or (arms.control > 0).sum() < LEAST:
-        return {}
-    broad, narrow = two_stories(arms, rng=rng)
-    return {"everybody gains": broad, "a few gain": narrow}
-
-
-def two_stories(arms: Arms, *, rng: np.random.Generator, few: float = 0.005, errors: float = 4.0) -> tuple[Arms, Arms]:
-    """Invent two launches with the same average gain on the control's own accounts: one broad, one of a few.
-
-    The control is split in two by chance. In the first story everybody in the second half has a few per cent more, in
-    the second story a few accounts, drawn by chance, have a great deal more. The gain is so many standard errors, so
-    that a comparison of means finds it nearly always. An illustration: it says nothing about the launch.
-
-    Args:
-        arms: whose control is used.
-        rng: splits the control and chooses the few.
-        few: their share.
-        errors: the gain, in standard errors of the difference of means.
-    """
-    order = rng.permutation(arms.n[0])
-    one, other = order[: len(order) // 2], order[len(order) // 2 :]
-    half = replace(
-        arms,
-        names=("one half", "the other half"),
-        closed="",
-        weights=None,
-        strata=None,
-        control=arms.control[one],
-        treatment=arms.control[other],
-        control_before=np.empty((len(one), 0)),
-        treatment_before=np.empty((len(other), 0)),
-    )
-    base = estimators.mean(half)
-    gain = errors * base.se if isinstance(base, Estimate) else 0.0
-    average = float(half.treatment.mean()) if len(other) else 0.0
-    broad = half.treatment * (1 + gain / average if average > 0 else 1.0)
-    lucky = rng.permutation(len(other)) < max(round(few * len(other)), 1)
-    heavy = half.treatment + np.where(lucky, gain / max(lucky.mean(), 1e-12) if len(other) else 0.0, 0.0)
-    return replace(half, treatment=broad), replace(half, treatment=heavy)

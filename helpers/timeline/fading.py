@@ -131,6 +131,12 @@ def decay(course: Course | NotEstimable) -> Decay | NotEstimable:
     return NotEstimable(metric=course.metric, reason=found, slice=course.slice) if isinstance(found, str) else found
 
 
+_FAST = (
+    "what fades is gone within less than half a period of {} days, so that a curve through the periods does not tell "
+    "how fast; shorter ones would"
+)
+
+
 def fit(
     days: Sequence[float] | Floats,
     effect: Sequence[float] | Floats,
@@ -179,8 +185,14 @@ def fit(
 
     start = (*profile.beta[best], profile.tau[best])
     sigma = np.eye(len(d)) if cov is None else cov
-    values, errors = optimize.curve_fit(curve, d, y, p0=start, sigma=sigma, absolute_sigma=cov is not None)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            values, errors = optimize.curve_fit(curve, d, y, p0=start, sigma=sigma, absolute_sigma=cov is not None)
+    except (RuntimeError, ValueError):  # it ran to a tau of nothing
+        return _FAST.format(step_days)
     a, b, tau = (float(v) for v in values)
+    if not profile.tau[0] < tau < profile.tau[-1]:
+        return _FAST.format(step_days)
     se = np.sqrt(np.diag(errors))
     low, high = _limits(profile, np.tile([1.0, 0.0], (_GRID, 1)), q, scale)
     p = None if cov is None else float(stats.chi2.sf(profile.misfit[best], len(d) - 3))
