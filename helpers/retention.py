@@ -314,7 +314,8 @@ def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "") -> Check:
     does not hold stays mixed in.
 
     Returns:
-        passed is False where later viewers go on less, None where there is too little to compare.
+        passed is False where later viewers go on less within `strata`; None where there is too little to compare, or
+        they go on less and no strata are known, so that they may be other people.
     """
     name = "Later viewers go on like the first"
     if isinstance(viewers, NotEstimable):
@@ -339,6 +340,9 @@ def honeymoon(viewers: Viewers | NotEstimable, *, strata: str = "") -> Check:
     if p < 1 - viewers.level:
         way = "less" if z > 0 else "longer"
         detail = f"The later viewers began, the {way} they go on: {shares}."
+        if z > 0 and strata not in rows:
+            detail += " Who begins later may be less keen to begin with, and nothing known of them from before tells."
+            return Check(name=name, passed=None, detail=detail, p=p)
         return Check(name=name, passed=z < 0, detail=detail, p=p)
     detail = f"That later viewers go on less than first ones does not stand out from chance: {shares}."
     return Check(name=name, passed=True, detail=detail, p=p)

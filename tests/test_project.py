@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "brief": {"inference", "launch", "metrics", "power", "prospect", "report", "results", "scorecard", "study", "units"},
     "plots": {"quadrant", "report", "results"},
     "timeline": {"cache", "clock", "errors", "inference", "metrics", "moments", "report", "results", "segments", "simulate", "study", "units"},
-    "retention": {"clock", "errors", "inference", "launch", "metrics", "reception", "results", "schema", "segments", "study", "survival", "units"},
+    "retention": {"clock", "errors", "inference", "launch", "metrics", "moments", "reception", "results", "schema", "segments", "study", "survival", "units"},
     "capability": {"errors", "metrics", "report", "results", "roster", "schema", "scorecard", "study"},
     "draft": {"errors", "study"},
     "handover": {"assignment", "errors", "launch", "results", "study"},

@@ -200,8 +200,16 @@ def simulated(honeymoon, rng, n=3_000, episodes=8):
 
 def test_a_planted_honeymoon_is_found_and_a_stable_show_raises_no_alarm():
     rng = np.random.default_rng(5)
-    quiet = [retention.honeymoon(simulated(0.0, rng)).passed is False for _ in range(60)]
-    found = [retention.honeymoon(simulated(0.4, rng)).passed is False for _ in range(25)]
+
+    def alarm(planted):
+        viewers = simulated(planted, rng)
+        alike = replace(viewers, counts=viewers.counts.assign(engagement="medium"))
+        asked = [retention.honeymoon(v, strata="engagement") for v in (alike, viewers)]
+        assert asked[1].passed is not False  # without strata later viewers may be other people
+        assert asked[0].p == asked[1].p
+        return asked[0].passed is False
+
+    quiet, found = [alarm(0.0) for _ in range(60)], [alarm(0.4) for _ in range(25)]
     assert np.mean(quiet) < 0.09  # 2.5 % are expected on this side; three standard errors of 60 runs are 6 points
     assert np.mean(found) >= 0.8
 

@@ -384,7 +384,7 @@ def test_trimmed_means_are_compared_as_scipy_does(control, treatment, share):
 
 
 def test_of_a_capped_metric_the_capped_amounts_are_asked_who_carries_them():
-    """Everybody gets 4 % more, and 0.6 % 300 h: the plan caps near 36 h, and what is asked is who carries what is left."""
+    """Everybody gets 4 % more, and 0.6 % 300 h: the plan caps near 36 h; who carries what is left of that?"""
     rng = np.random.default_rng(5)
     control, treatment = rng.gamma(2, 5, (2, 20_000))
     treatment = 1.04 * treatment + 300.0 * (rng.random(20_000) < 0.006)

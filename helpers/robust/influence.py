@@ -88,7 +88,8 @@ def split(arms: Arms, top: float = 0.01, *, level: float = 0.95) -> Split | None
         level: confidence level.
 
     Returns:
-        None where fewer than ten accounts are heavy, and for shares, in which every account counts once.
+        None where fewer than ten accounts are heavy (and not because they are capped there), and for shares, in which
+        every account counts once.
 
     Raises:
         ParameterError: `top` or `level` is out of range.
@@ -99,8 +100,10 @@ def split(arms: Arms, top: float = 0.01, *, level: float = 0.95) -> Split | None
     if arms.refusal() or arms.shares:
         return None
     above = arms.quantile(1 - top)
+    at_cap = arms.limit is not None and bool(np.isclose(above, arms.limit))
+    above = arms.limit if at_cap and arms.limit is not None else above
     counted = (int((arms.control > above).sum()), int((arms.treatment > above).sum()))
-    if sum(counted) < LEAST:
+    if sum(counted) < LEAST and not at_cap:
         return None
     columns = (np.column_stack([x, x * (x > above), np.maximum(x - above, 0)]) for x in (arms.control, arms.treatment))
     mean, cov, _ = accounts.means(arms, *columns)
@@ -204,14 +207,7 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
         return None, f"Cannot tell: {arms.closed}."
     if arms.shares:
         return True, "Every account counts at most once in a share, so that a few cannot carry it."
-    arms = arms if target else arms.capped()
-    found = split(arms, top, level=level)
-    if found is None and arms.limit is not None and arms.quantile(1 - top) >= arms.limit and not target:
-        most = f"{arms.limit:,.4g} {arms.unit}".rstrip()
-        return (
-            True,
-            f"Broad: as planned no account counts for more than {most}, where the heaviest {_percent(top)} begin.",
-        )
+    found = split(arms if target else arms.capped(), top, level=level)
     if found is None:
         return None, f"Cannot tell: fewer than {LEAST} accounts are among the heaviest {_percent(top)}."
     if found.heavy.share is None:
@@ -224,6 +220,8 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
     of = f"the effect{' on capped amounts' * (arms.limit is not None and not target)}"
     brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {_words(found.heavy)} of {of}"
     beyond = f"{_words(found.beyond)} of {of} would be lost if no account counted for more than {limit}"
+    if found.above == arms.limit and not target:
+        beyond = f"as planned no account counts for more than {limit}, which only {_percent(top)} exceed"
     if found.verdict == "broad":
         half = middle(arms, level=level)
         if not target and isinstance(half, Estimate) and (half.high < 0 < found.effect or found.effect < 0 < half.low):

@@ -315,6 +315,10 @@ def obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
         return "it is no sum over events, so that its periods cannot be read from means and covariances"
     if clock == "visit" and "sessions" not in data.tables:
         return "counting from the first visit needs table 'sessions', which is not among the data"
+    assigned = data.assignments
+    dated = clock == "calendar" and "assigned_at" in assigned.columns
+    if dated and assigned.assigned_at.cast("date").nunique().execute() > 1:
+        return "accounts were assigned on several days, and a week of the calendar holds some before their own"
     return "" if post >= 2 else "the window holds fewer than two periods, so that there is no course"
 
 
