@@ -31,6 +31,7 @@ def forest(claims: Sequence[Claim]) -> Figure:
     A thin line is the interval that holds for all metrics of a family at once. What reaches three times as far as the
     metric in the middle stands below, on a scale of its own: it would squeeze the others to dots.
 
+    Where a success metric has no target, its tick is the gain that the launch wants to detect.
     Metrics without a relative effect, or not estimable at all, are left to the scorecard; `left_out` names them.
     """
     import matplotlib.pyplot as plt
@@ -43,14 +44,14 @@ def forest(claims: Sequence[Claim]) -> Figure:
     heights = [1 + len(rows) for rows in panels]
     drawn, axes = plt.subplots(
         len(panels),
-        figsize=(8.6, 0.6 + 0.46 * sum(heights)),
         height_ratios=heights,
+        figsize=(8.6, 0.6 + 0.46 * sum(heights)),
         squeeze=False,
         layout="constrained",
     )
     for ax, rows in zip(axes[:, 0], panels, strict=True):
         _forest(ax, rows)
-    axes[-1, 0].set_xlabel("Change against control, % (tick: target or margin)")
+    axes[-1, 0].set_xlabel("Change against control, % (tick: target, gain to detect, or margin)")
     return drawn
 
 
@@ -77,19 +78,14 @@ def _reach(claim: Claim) -> float:
     e = claim.estimate
     if not isinstance(e, Estimate):
         return 0.0
-    ends = [e.rel_low, e.rel_high, e.rel_low_adjusted, e.rel_high_adjusted, (claim.bound or 0) / (e.control or 1)]
+    asked = (claim.bound or claim.worth or 0) / (e.control or 1)
+    ends = (e.rel_low, e.rel_high, e.rel_low_adjusted, e.rel_high_adjusted, asked)
     return max(abs(end) for end in ends if end is not None)
 
 
 def _forest(ax: Axes, rows: Sequence[Claim]) -> None:
     """Draw one panel, the first claim at its bottom."""
-    colours = {
-        "met": figure.GOOD,
-        "better": figure.GOOD,
-        "passed": figure.GOOD,
-        "worse": figure.BAD,
-        "breached": figure.BAD,
-    }
+    colours = dict.fromkeys(("met", "better", "passed"), figure.GOOD) | dict.fromkeys(("worse", "breached"), figure.BAD)
     for y, claim in enumerate(rows):
         e, colour = claim.estimate, colours.get(claim.status, figure.NEUTRAL)
         if not isinstance(e, Estimate) or e.rel is None or e.rel_low is None or e.rel_high is None:
@@ -98,9 +94,8 @@ def _forest(ax: Axes, rows: Sequence[Claim]) -> None:
             ax.plot([100 * e.rel_low_adjusted, 100 * e.rel_high_adjusted], [y, y], color=colour, linewidth=1)
         ax.plot([100 * e.rel_low, 100 * e.rel_high], [y, y], color=colour, linewidth=3, solid_capstyle="round")
         ax.plot(100 * e.rel, y, "o", color=colour, markersize=7)
-        if claim.bound is not None and e.control:
-            bounds = [claim.bound, -claim.bound] if claim.aim == "equivalence" else [claim.bound]
-            at = [100 * bound / e.control for bound in bounds]
+        if (bound := claim.worth if claim.bound is None else claim.bound) is not None and e.control:
+            at = [100 * b / e.control for b in ((bound, -bound) if claim.aim == "equivalence" else (bound,))]
             ax.plot(at, [y] * len(at), "|", color=figure.INK, markersize=16, markeredgewidth=2)
     ax.axvline(0, color=figure.MUTED, linewidth=1)
     ax.set_yticks(range(len(rows)), [c.title for c in rows])
@@ -122,7 +117,9 @@ def survival(curves: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
     for colour, style, (arm, rows) in zip(figure.SERIES, ("-", "--", "-.", ":"), arms, strict=False):
         ax.fill_between(rows["time"], rows["low"], rows["high"], step="post", color=colour, alpha=0.2, linewidth=0)
         ax.step(rows["time"], rows["survival"], where="post", color=colour, linestyle=style, label=arm)
-    for nth, (colour, (_arm, rows)) in enumerate(zip(figure.SERIES, arms, strict=False)):
+    for nth, (colour, (arm, rows)) in enumerate(zip(figure.SERIES, arms, strict=False)):
+        name = {"transform": ax.transAxes, "ha": "right", "fontsize": 9, "color": colour}
+        ax.text(-0.02, -0.24 - 0.08 * nth, arm, **name)
         near = {(rows["time"] - tick).abs().idxmin() for tick in ax.get_xticks() if 0 <= tick <= rows["time"].max()}
         for time, n in rows.loc[sorted(near), ["time", "at_risk"]].to_numpy():
             place = (time, -0.24 - 0.08 * nth)
@@ -160,11 +157,15 @@ def over(rows: pd.DataFrame, *, x: str, value: str, by: str = "", labels: tuple[
 def heat(table: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
     """Draw a table of shares as a heat map with each share written in; a missing one stays empty."""
     import seaborn as sns
+    from matplotlib import colormaps
 
     ax = _axes(8.6, 1.1 + 0.45 * max(len(table), 2))
     if table.empty:
         return _legend(ax)
     sns.heatmap(table, annot=True, fmt=".0%", cmap="cividis", vmin=0, vmax=1, cbar=False, ax=ax)
+    for text in ax.texts:
+        x, y = (int(at) for at in text.get_position())
+        text.set_color(figure.legible_on(colormaps["cividis"](float(table.iloc[y, x]))))
     ax.grid(visible=False)
     ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.tick_params(axis="y", rotation=0)
@@ -344,11 +345,11 @@ def alarms(shares: pd.DataFrame, *, label: str = "Days since assignment") -> Axe
     ax = _axes(8.6, 3.6)
     for colour, style, rule in zip(figure.SERIES, ("-", "--", "-.", ":"), shares.columns, strict=False):
         ax.plot(shares.index, 100 * shares[rule], color=colour, linestyle=style, label=rule)
-    ax.axhline(5, color=figure.MUTED, linewidth=1, linestyle="--")
+    ax.axhline(5, color=figure.MUTED, linewidth=1, linestyle=":")
     ax.set_xlabel(label)
-    ax.set_ylabel("Stopped so far, % (dashed: 5 %)")
+    ax.set_ylabel("Stopped so far, % (dotted: 5 %)")
     ax.set_ylim(bottom=0)
-    return _legend(ax, loc="upper left")
+    return _legend(ax)
 
 
 def sequence(limits: pd.DataFrame, *, label: str) -> Axes:
@@ -361,15 +362,8 @@ def sequence(limits: pd.DataFrame, *, label: str) -> Axes:
     ax = _axes(8.6, 3.6)
     kinds = (("always", 0.18, "holds at every look"), ("once", 0.32, "holds at one look"))
     for kind, alpha, name in kinds if len(limits) else ():
-        ax.fill_between(
-            limits.index,
-            limits[f"{kind}_low"],
-            limits[f"{kind}_high"],
-            color=figure.SERIES[0],
-            alpha=alpha,
-            linewidth=0,
-            label=name,
-        )
+        look = {"color": figure.SERIES[0], "alpha": alpha, "linewidth": 0, "label": name}
+        ax.fill_between(limits.index, limits[f"{kind}_low"], limits[f"{kind}_high"], **look)
     ax.plot(limits.index, limits["diff"], color=figure.SERIES[0])
     ax.axhline(0, color=figure.MUTED, linewidth=1)
     ax.set_xlabel("Days since assignment")
@@ -404,16 +398,19 @@ def tree(branches: pd.DataFrame) -> Axes:
 
 
 def _legend(ax: Axes, **where: Any) -> Axes:
-    """Name what is drawn; say so where there was nothing to draw."""
+    """Name what is drawn, above the axes where no place is given; say so where there was nothing to draw."""
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(**where)
+        ax.legend(**(where or {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}))
     else:
         ax.text(0.5, 0.5, figure.NOTHING, ha="center", transform=ax.transAxes)
     return ax
 
 
 def quantile_differences(curve: pd.DataFrame, *, label: str) -> Axes:
-    """Draw the difference between two distributions along their quantiles, with limits and the band for all at once."""
+    """Draw the difference between two distributions along their quantiles, with limits and the band for all at once.
+
+    The scale is that of the differences up to the 98th percentile: beyond it they would flatten all others.
+    """
     ax = _axes(8.6, 3.6)
     x = 100 * curve["share"]
     if len(curve):
@@ -426,10 +423,12 @@ def quantile_differences(curve: pd.DataFrame, *, label: str) -> Axes:
                 x, curve[low], curve[high], color=colour, alpha=alpha, linewidth=0, label=f"interval for {what}"
             )
         ax.plot(x, curve["diff"], color=colour, label="difference")
+        near = curve.loc[curve["share"] <= 0.98, ["band_low", "band_high"]]
+        ax.set_ylim(1.1 * min(near.min().min(), 0), 1.1 * max(near.max().max(), 0))
     ax.axhline(0, color=figure.MUTED, linewidth=1)
-    ax.set_xlabel("Accounts at or below, %")
+    ax.set_xlabel("Accounts at or below, % (the scale is that of the lower 98 %)")
     ax.set_ylabel(label)
-    return _legend(ax, loc="upper left")
+    return _legend(ax)
 
 
 def leave_out(curves: pd.DataFrame, *, label: str) -> Axes:

@@ -192,8 +192,8 @@ class Claim:
     `bound` is the target or margin as a difference in the metric's unit; None where the launch set neither. With the
     aim equivalence it is the margin to both sides, above 0. `missed` is the gain that a success metric was to reach, as
     the launch writes it, where the whole interval falls short of it: its target, or what the launch wants to detect.
-    `more` says what would settle a claim that is open. `owner` and `on_breach` say who decides, and what was planned,
-    should a guardrail be breached.
+    `worth` is that gain as a difference in the metric's unit, fallen short of or not. `more` says what would settle a
+    claim that is open. `owner` and `on_breach` say who decides, and what was planned, should a guardrail be breached.
     """
 
     metric: str
@@ -209,6 +209,7 @@ class Claim:
     bound_text: str = ""
     aim: Aim = "superiority"
     missed: str = ""
+    worth: float | None = None
     more: More | None = None
     owner: str = ""
     on_breach: str = ""

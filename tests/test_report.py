@@ -23,9 +23,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import colors
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers import results
+from helpers import plots, results
 from helpers.errors import ParameterError, ReportError
 from helpers.report import figure, index, kernels, page, params, readout, record, runner, table, theme
 from helpers.report.readout import Readout
@@ -869,3 +870,22 @@ def test_the_report_package_knows_no_statistics():
             ours = {name for name in names if name.startswith("helpers") and not name.startswith("helpers.report")}
             assert ours <= {"helpers.errors", "helpers.results", "helpers.wording"}, path.name
             assert not {"scipy", "statsmodels", "seaborn"} & {name.partition(".")[0] for name in names}, path.name
+
+
+def test_shares_in_a_heat_map_are_written_in_a_colour_that_stands_out_from_their_cell():
+    """Contrast as WCAG 2.2 defines it, of matplotlib's own colours: at least 4.5 for text of this size."""
+    shares = pd.DataFrame(np.linspace(0, 1, 101).reshape(1, -1))
+    ax = plots.heat(shares, labels=("", ""))
+    cells = ax.collections[0].get_facecolors()
+    assert len(ax.texts) == len(cells) == 101
+    for text, cell in zip(ax.texts, cells, strict=True):
+        bright, dark = sorted((_luminance(colors.to_rgb(text.get_color())), _luminance(cell[:3])), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5
+        assert text.get_color() not in theme.colours().values()  # it must not turn over in the dark
+
+
+def _luminance(rgb):
+    return sum(
+        w * (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4)
+        for w, v in zip((0.2126, 0.7152, 0.0722), rgb, strict=True)
+    )

@@ -12,6 +12,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportions
 
 from helpers import brief, decision, launch, linter, plan, plots, prospect, register, roster, sampling, scorecard, study
 from helpers.errors import ParameterError
+from helpers.metrics import Bound
 from helpers.prospect import words
 from helpers.report.readout import Readout, percent
 from helpers.results import Estimate, NotEstimable
@@ -283,6 +284,10 @@ def test_what_is_to_stay_as_it_is_is_read_drawn_and_shown_with_both_margins(play
     assert (claim.status, claim.aim, claim.meaning) == ("passed", "equivalence", "higher, and within ±20%")
     ticks = [x for line in plots.forest([claim]).axes[0].lines if line.get_marker() == "|" for x in line.get_xdata()]
     assert sorted(ticks) == pytest.approx([-20, 20])
+    wanted = Bound(value=0.04, relative=True, text="+4%")
+    star = decision.read(data.launch.plan[2].metric, claim.estimate, role="north_star", detect=wanted)
+    drawn = plots.forest([star]).axes[0].lines
+    assert [x for line in drawn if line.get_marker() == "|" for x in line.get_xdata()] == pytest.approx([4])
     html = Readout(headline="One.", answer=("Two.",), claims=(claim,)).to_html()
     assert html.count('class="bound bad"') == 2
     told = prospect.measure(data)[2]

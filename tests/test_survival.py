@@ -600,6 +600,7 @@ def test_curves_of_a_metric_outside_the_plan_are_drawn(service):
     ax = plots.survival(rows, labels=("Days since assignment", "Accounts that have not cancelled"))
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["control", "early"]
     assert sum(t.get_text() == "6,000" for t in ax.texts) == 2
+    assert {"control", "early"} <= {t.get_text() for t in ax.texts}  # whose row it is, not by colour alone
     failed = Check(name="Arm counts", passed=False, detail="")
     assert survival.curves(service, checks=[failed]).empty
     assert survival.readings(service, checks=[failed]).empty

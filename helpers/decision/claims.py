@@ -108,6 +108,7 @@ def read(
         bound_text="" if bound is None else bound.text,
         aim=aim,
         missed=missed,
+        worth=_absolute(worth, estimate) if worth is not None and isinstance(estimate, Estimate) else None,
         more=more,
         owner=owner,
         on_breach=on_breach,

@@ -13,6 +13,8 @@ from helpers.errors import ParameterError
 from helpers.report import table, theme
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -60,6 +62,20 @@ def use_theme() -> None:
             "lines.linewidth": 1.8,
         }
     )
+
+
+def legible_on(rgb: Sequence[float]) -> str:
+    """Choose dark or light writing for a colour (red, green, blue from 0 to 1): a contrast of 4.5 at least.
+
+    Contrast and relative luminance are those of WCAG 2.2. Neither belongs to the theme: a cell that keeps its colour in
+    the dark needs writing that does so too.
+
+    >>> legible_on((1, 1, 0)), legible_on((0, 0, 0.5))
+    ('#010101', '#fefefe')
+    """
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in rgb[:3]]
+    luminance = sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "#010101" if luminance > 0.179 else "#fefefe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
