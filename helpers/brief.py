@@ -141,7 +141,7 @@ def verdict(data: Study) -> str:
 def describe(data: Study) -> str:
     """Write the brief as a few lines for the terminal."""
     units.load(data)
-    launch, table = data.launch, sensitivity(data)
+    launch, seen = data.launch, prospect.measure(data)
     check = arm_counts(data)
     lines = [
         f"{launch.name} ({launch.content_hash}): {_extent(data)}",
@@ -149,12 +149,14 @@ def describe(data: Study) -> str:
         f"  judged       {_judged(data)}",
         *([f"  left out     {left}"] if (left := _left_out(data)) != "nobody" else []),
     ]
-    for p, row in zip(launch.plan, table.to_dict("records"), strict=True):
+    for one, row in zip(seen, words.table(seen).to_dict("records"), strict=True):
+        p = one.planned
         reason = units.why_not(data, p.metric)
-        change = row["relative"] or row["smallest visible change"]
-        seen = row["can it be seen?"]
-        tail = f"cannot: {reason}" if reason else f"would show a change of {change}" if change else seen
-        asked = f", asked {p.asked}{f': {seen}' if change else ''}" if p.asked and not reason else ""
+        change, can = row["relative"] or row["smallest visible change"], row["can it be seen?"]
+        tail = f"cannot: {reason}" if reason else f"would show a change of {change}" if change else can
+        asked = (
+            f", asked {p.asked}{words.of_level(one)}{f': {can}' if change else ''}" if p.asked and not reason else ""
+        )
         lines.append(f"  {ROLES.get(p.role, p.role):<12} {p.metric.name:<28} {tail}{asked}")
     return "\n".join(lines)
 

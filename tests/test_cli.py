@@ -24,6 +24,22 @@ def test_check_says_what_can_be_measured_and_what_cannot(players, capsys):
     assert "cannot: it needs the event table 'surveys'" in said
 
 
+def test_check_says_what_a_plain_number_is_in_per_cent(players, capsys):
+    path, table = players
+    text = path.read_text().replace("target: +2%", "margin: -0.05").replace("supporting:", "operational:")
+    text = text.replace("covariates: [history]", "target: 5")
+    path.write_text(text.replace("margin: -10%", "equivalence: 2pp"))
+    assert cli.main(["check", str(path)]) == 0
+    said = capsys.readouterr().out
+    control = table[table["version"] == "old"]
+    level = control["hours"].mean()  # by pandas
+    (share,) = re.findall(rf"asked target 5 \(\+([0-9.]+)% of {level:.4g}\): yes", said)
+    assert float(share) == pytest.approx(500 / level, rel=0.01)
+    ratio = control["hours"].sum() / control["sessions"].sum()
+    assert re.search(rf"asked margin -0.05 \([-−]{5 / ratio:.2g}[0-9.]*% of {ratio:.4g}\)", said)
+    assert "asked equivalence 2pp: " in said  # percentage points are said already
+
+
 def test_check_goes_on_after_a_bad_file_and_remembers_it(players, capsys):
     path, _ = players
     bad = path.with_name("bad.yaml")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from helpers.prospect import Prospect
 from helpers.report.readout import percent
-from helpers.results import SUCCESS, Aim, NotEstimable
+from helpers.results import SUCCESS, Aim, NotEstimable, Power
 
 
 def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
@@ -104,7 +104,19 @@ def asked(p: Prospect) -> str:
     detect, said = p.planned.detect, p.planned.asked
     if p.assumed:
         said = f"detect {detect.text}, plausible {p.bound.text}" if detect else f"plausible {p.bound.text}"
-    return said.replace("-", "−")
+    return said.replace("-", "−") + of_level(p)
+
+
+def of_level(p: Prospect) -> str:
+    """Say how much of the level without the launch a bound in the metric's own unit is, so that a forgotten % shows."""
+    planned = p.planned
+    bound = planned.limit or planned.target or planned.detect
+    if bound is None or bound.relative or planned.metric.unit == "share" or not isinstance(p.seen, Power):
+        return ""
+    if not (level := p.seen.control):
+        return ""
+    told = percent(bound.value / level, signed=True)
+    return f" ({f'±{told[1:]}' if planned.equivalence else told} of {level:.4g})"
 
 
 def detects(p: Prospect) -> bool:
