@@ -118,8 +118,8 @@ def survival(curves: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
         ax.fill_between(rows["time"], rows["low"], rows["high"], step="post", color=colour, alpha=0.2, linewidth=0)
         ax.step(rows["time"], rows["survival"], where="post", color=colour, linestyle=style, label=arm)
     for nth, (colour, (arm, rows)) in enumerate(zip(figure.SERIES, arms, strict=False)):
-        name = {"transform": ax.transAxes, "ha": "right", "fontsize": 9, "color": colour}
-        ax.text(-0.02, -0.24 - 0.08 * nth, arm, **name)
+        name: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "fontsize": 9, "color": colour}
+        ax.text(-0.02, -0.24 - 0.08 * nth, str(arm), **name)
         near = {(rows["time"] - tick).abs().idxmin() for tick in ax.get_xticks() if 0 <= tick <= rows["time"].max()}
         for time, n in rows.loc[sorted(near), ["time", "at_risk"]].to_numpy():
             place = (time, -0.24 - 0.08 * nth)
@@ -165,7 +165,7 @@ def heat(table: pd.DataFrame, *, labels: tuple[str, str]) -> Axes:
     sns.heatmap(table, annot=True, fmt=".0%", cmap="cividis", vmin=0, vmax=1, cbar=False, ax=ax)
     for text in ax.texts:
         x, y = (int(at) for at in text.get_position())
-        text.set_color(figure.legible_on(colormaps["cividis"](float(table.iloc[y, x]))))
+        text.set_color(figure.legible_on(colormaps["cividis"](table.to_numpy(dtype=float)[y, x])))
     ax.grid(visible=False)
     ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.tick_params(axis="y", rotation=0)
@@ -362,7 +362,7 @@ def sequence(limits: pd.DataFrame, *, label: str) -> Axes:
     ax = _axes(8.6, 3.6)
     kinds = (("always", 0.18, "holds at every look"), ("once", 0.32, "holds at one look"))
     for kind, alpha, name in kinds if len(limits) else ():
-        look = {"color": figure.SERIES[0], "alpha": alpha, "linewidth": 0, "label": name}
+        look: dict[str, Any] = {"color": figure.SERIES[0], "alpha": alpha, "linewidth": 0, "label": name}
         ax.fill_between(limits.index, limits[f"{kind}_low"], limits[f"{kind}_high"], **look)
     ax.plot(limits.index, limits["diff"], color=figure.SERIES[0])
     ax.axhline(0, color=figure.MUTED, linewidth=1)
