@@ -226,7 +226,7 @@ def test_the_verdict_is_one_word_with_its_reason(drift, placebos, p, word, passe
 @pytest.mark.parametrize(
     ("effect", "low", "high", "word", "but"),
     [
-        (0.15, -0.01, 0.32, "Cannot tell", "the draw of the arms rules it out."),
+        (0.15, -0.01, 0.32, "Cannot tell", "but the effect itself cannot be told from chance."),
         (0.3, 0.2, 0.4, "Stands", "would probably not have been seen: the draw of the arms rules it out."),
         (0.5, 0.3, 0.7, "Stands", "(the weeks before; placebo in time)."),
     ],

@@ -286,18 +286,17 @@ def _gain(gained: Sequence[Claim], claims: Sequence[Claim], by_region: Mapping[s
     came = re.sub(r"(between \S+ and [\d.,]+%?)[^)]*\)$", r"\1)", span(effect, first.unit))  # the unit stands before
     head = f"{_names([first], 60)} came out {came}."
     if out_of_reach(first):
-        head = f"{_names([first], 45)} {own_level(effect, first.unit)}; {_level_asked(first, effect)} asked."
+        head = f"{_names([first], 45)} {own_level(effect, first.unit)}; {_level_asked(first, effect)} was asked."
     if first.metric in by_region:
         head = f"{_names([first], 60)}: {by_region[first.metric]}."
     return head, f"{more}{safe}.{rest}"
 
 
 def _level_asked(claim: Claim, e: Estimate) -> str:
-    """Write the level that a target asks the treated arm to have, where control has none."""
+    """Write what a target asks: the treated arm's level, or the difference where a few accounts leaked into control."""
     if e.control or claim.bound is None:
-        return f"control has next to none, and {claim.bound_text} was"
-    level = f"{100 * claim.bound:,.3g}%" if claim.unit == "share" else in_unit(f"{claim.bound:,.3g}", claim.unit)
-    return f"control has none, and {level} was"
+        return claim.bound_text
+    return f"{100 * claim.bound:,.3g}%" if claim.unit == "share" else in_unit(f"{claim.bound:,.3g}", claim.unit)
 
 
 def _improved(gained: Sequence[Claim], most: int = 80) -> str:

@@ -447,7 +447,7 @@ def verdict(
     detail = "control lived through the same days, and nothing stands out where the launch cannot be at work "
     detail = f"{'Cannot tell' if unsure else 'Stands'}: {detail}({'; '.join(looked)})"
     detail += ", but the effect itself cannot be told from chance." if unsure else "."
-    if abs(effect.diff) < max((e.mde for e in asked if e.metric == did.IN_TIME), default=0.0):
+    if not unsure and abs(effect.diff) < max((e.mde for e in asked if e.metric == did.IN_TIME), default=0.0):
         detail += (
             " A drift as large as the effect would probably not have been seen: the draw of the arms rules it out."
         )
