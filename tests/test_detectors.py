@@ -602,7 +602,7 @@ def test_a_history_with_gaps_is_not_read(players):
         ("[history]}", "[history], history: x.csv}", "needs 'target_since'"),
         ("[history]}", "[history], target_since: 2026-08-03, history: x.csv}", "there is no file"),
         ("[history]}", "[history], target_since: 2026-08-03}", "name a 'history' file"),
-        ("[history]}", "[history], target_since: soon}", "date"),
+        ("[history]}", "[history], target_since: soon}", "YYYY-MM-DD"),
         ("segments:", "decision: {archive: y.csv}\nsegments:", "archive: there is no file"),
     ],
 )
