@@ -2,11 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reports test lab bench lock clean
+.PHONY: reports setup test lab bench lock clean
 .DEFAULT_GOAL := reports
 
 reports: .venv/ready          ## dated HTML reports on the embedded launch
 	$(BIN)/premiere report launches/show_premiere.yaml
+
+setup: .venv/ready            ## .venv alone, with the command premiere
 
 test: .venv/ready-to-test     ## style, types, doctests, tests, notebooks
 	$(BIN)/pytest -n 2 --dist worksteal

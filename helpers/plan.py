@@ -12,6 +12,7 @@ from scipy import stats
 from helpers import brief, linter, register
 from helpers.errors import ReportError
 from helpers.launch import Launch
+from helpers.launch.context import Outliers
 from helpers.launch.entry import Planned
 from helpers.launch.families import family
 from helpers.linter import Finding
@@ -192,7 +193,7 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
         "Stage": "the last: what is good enough is shipped" if rule.stage == "last" else "",
         "Novelty": rule.novelty,
         "Show": _show(launch),
-        "Outliers": _outliers(launch),
+        "Outliers": "; ".join(outliers(launch)),
         "Segments": ", ".join(launch.segments),
         "Post-stratified by": ", ".join(rule.poststratify),
         "Calendar": _calendar(launch),
@@ -214,19 +215,17 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
     return list(rows.items())
 
 
-def _outliers(launch: Launch) -> str:
-    """Say what becomes of extreme accounts."""
-    if not (rule := launch.outliers):
-        return ""
-    said = [rule.rule]
-    said += [
-        f"{launch.titles[m]} above {at:,.4g} is impossible, and removed" for m, at in rule.impossible_above.items()
-    ]
-    said += [f"removed: {register.removed(rule)}"] * bool(rule.remove)
-    said += ["made for those who watch most, nobody is capped"] * rule.heavy_viewers_are_target
-    if any(p.metric.cap for p in launch.plan):
-        said.append("caps from " + ("all arms together" if rule.caps == "pooled" else "before the launch"))
-    return "; ".join(said)
+def outliers(launch: Launch) -> list[str]:
+    """Say what becomes of extreme accounts: the plan's own sentence, which changes nothing, and what is done."""
+    rule = launch.outliers or Outliers()
+    done = [f"{launch.titles[m]} above {at:,.4g} is impossible, and removed" for m, at in rule.impossible_above.items()]
+    done += [f"removed: {register.removed(rule)}"] * bool(rule.remove)
+    done += ["made for those who watch most, nobody is capped"] * rule.heavy_viewers_are_target
+    if capped := [p.metric.title for p in launch.plan if p.metric.cap]:
+        where = "all arms together" if rule.caps == "pooled" else "before the launch"
+        done.append(f"capped: {', '.join(capped)}, caps from {where}")
+    said = [f"in the plan's words: {rule.rule}"] if rule.rule else []
+    return [*said, *(done or ["nothing is capped, and nobody removed"])]
 
 
 def _drawn(launch: Launch) -> str:

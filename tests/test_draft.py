@@ -113,7 +113,7 @@ def test_flags_gaps_and_columns_that_are_left_out_are_told_and_the_first_check_p
         assert line in text
     assert text.count("# not used") == 5
     assert "note 1" not in text  # values may be anything, a name or an address
-    path.write_text(text.replace("# outliers:", "outliers:").replace("{remove:", "{rule: gone, remove:"))
+    path.write_text(text.replace("# outliers:", "outliers:"))
     assert list(launch.load(path).outliers.remove) == ["is_bot", "internal"]
 
 

@@ -209,3 +209,15 @@ def test_a_plan_shows_what_is_to_stay_as_it_is_and_how_it_is_corrected(gate):
     assert register.decisive(one)["the margin of kept"].startswith("±5%")
     free = gate("alpha: 0.05", "alpha: 0.05, correction: none")
     assert "not corrected" in plan.render(free, [], DAY)
+
+
+def test_outliers_are_told_in_the_plans_words_and_by_what_is_done(players):
+    path, _ = players
+    text = path.read_text()
+    path.write_text(text + "outliers: {rule: winsorise}\n")
+    said = plan.outliers(launch.load(path))
+    assert said == ["in the plan's words: winsorise", "nothing is capped, and nobody removed"]
+    text = text.replace("column: hours, better", "column: hours, cap: 0.99, better")
+    path.write_text(text + "outliers: {impossible_above: {hours: 168}}\n")  # needs no words
+    said = plan.outliers(launch.load(path))
+    assert said == ["hours above 168 is impossible, and removed", "capped: hours, caps from all arms together"]

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+
+from helpers.results import Decision
 
 ROOT = Path(__file__).parents[1]
 HELPERS = ROOT / "helpers"
@@ -220,3 +223,8 @@ def test_the_environment_runs_the_locked_versions(project, lock):
 def test_style_and_types(command):
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-2_000:]
+
+
+def test_the_readme_explains_every_verdict():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [d for d in get_args(Decision) if f"\n| {d} | " not in text] == []

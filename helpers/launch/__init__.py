@@ -268,7 +268,7 @@ class Launch(Section):
 
     def _check_outliers(self) -> None:
         """Refuse rules about extreme accounts that contradict one another, or that nothing could be held against."""
-        rule, planned = self.outliers or Outliers(rule="none"), {p.metric.name: p.metric for p in self.plan}
+        rule, planned = self.outliers or Outliers(), {p.metric.name: p.metric for p in self.plan}
         for name in rule.impossible_above:
             if name not in planned or planned[name].kind not in ("mean", "count"):
                 hint = f"it is a {planned[name].kind}" if name in planned else did_you_mean(name, planned)

@@ -104,7 +104,8 @@ class Frame(Section):
 class Outliers(Section):
     """How extreme accounts are treated, decided before they are seen.
 
-    `impossible_above` names amounts of the plan that no account can have, in the metric's unit: who has more in its
+    `rule` is the plan's own sentence about them: it is printed, and changes nothing; the other keys and a metric's
+    `cap` do. `impossible_above` names amounts of the plan that no account can have, in the metric's unit: who has more in its
     window is removed, in all arms and from every chapter. So is who meets a rule of `remove`, written as those of
     `sampling: {exclude: …}`, such as a flag of bots. `flagged_at` names the column that says when the flag was set: one
     set since the assignment may be the launch's doing, and that account stays in. `caps` says of which amounts a
@@ -113,7 +114,7 @@ class Outliers(Section):
     metric is capped; `heavy_by` names which of several covariates says who they were before the launch.
     """
 
-    rule: Annotated[str, Field(min_length=1)]
+    rule: Annotated[str, Field(min_length=1)] = ""
     caps: Literal["pooled", "before"] = "pooled"
     heavy_viewers_are_target: bool = False
     heavy_by: Column | None = None

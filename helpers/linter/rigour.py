@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import get_args
 
-from helpers.launch.context import UNITS
+from helpers.launch.context import UNITS, Outliers
 from helpers.launch.entry import Planned
 from helpers.linter.rule import Hit, Rule, Subject, power, size
 from helpers.results import SUCCESS, Decision
@@ -200,8 +200,9 @@ def _segments(s: Subject) -> Iterator[Hit]:
 
 
 def _outliers(s: Subject) -> Iterator[Hit]:
-    outliers = s.launch.outliers
-    if outliers is None and any(p.metric.kind in ("mean", "count") and p.metric.cap is None for p in s.launch.plan):
+    if s.launch.outliers in (None, Outliers()) and any(
+        p.metric.kind in ("mean", "count") and p.metric.cap is None for p in s.launch.plan
+    ):
         yield Hit("W", ("outliers",), "no rule for outliers", "write 'outliers: {rule: …}', also when all stay in")
 
 
