@@ -174,7 +174,8 @@ def inflation(looks: Looks, power: float = 0.8) -> float:
         raise ParameterError(f"power is {power}, must lie between alpha ({looks.alpha}) and 1")
     paths = _paths(looks.z, looks.when / looks.when[-1], looks.sides)
     drift = optimize.brentq(lambda d: _stopping(paths, d)[:, 1].sum() - power, 0, 2 * REACH)
-    return float((drift / (stats.norm.isf(looks.alpha / looks.sides) + stats.norm.ppf(power))) ** 2)
+    more = (drift / (stats.norm.isf(looks.alpha / looks.sides) + stats.norm.ppf(power))) ** 2
+    return max(1.0, float(more))  # a look that spends next to nothing costs nothing, but for the last digit
 
 
 def follow(

@@ -220,4 +220,4 @@ def test_outliers_are_told_in_the_plans_words_and_by_what_is_done(players):
     text = text.replace("column: hours, better", "column: hours, cap: 0.99, better")
     path.write_text(text + "outliers: {impossible_above: {hours: 168}}\n")  # needs no words
     said = plan.outliers(launch.load(path))
-    assert said == ["hours above 168 is impossible, and removed", "capped: hours, caps from all arms together"]
+    assert said == ["Hours above 168 is impossible, and removed", "capped: Hours, caps from all arms together"]

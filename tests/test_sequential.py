@@ -70,6 +70,11 @@ def test_the_price_of_looking_equals_r():
         assert factor == pytest.approx(row["inflation_80"], **published["near"])
 
 
+@pytest.mark.parametrize("days", [[1, 2, 28], [1, 28], [3, 42], [7, 90]])
+def test_looks_that_spend_next_to_nothing_cost_nothing_and_never_give_accounts_back(days):
+    assert 1 <= sequential.inflation(sequential.plan_looks(days)) < 1 + 1e-3
+
+
 def test_peeking_at_a_fixed_test_costs_what_is_published():
     published = case("group_sequential__naive_peeking_type1")
     for row in published["expected"]:

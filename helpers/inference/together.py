@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from helpers.inference.arms import asked
 from helpers.inference.forms import form
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT
@@ -39,6 +40,7 @@ def differ(moments: Moments, metric: Metric, *, arms: Sequence[str], days: int) 
     >>> differ(moments.from_rows(rows, columns=["x"], by=["arm"]), share, arms=["a", "b", "c"], days=28)
     1.0
     """
+    moments = asked(moments, metric, adjust=False)
     weighted = WEIGHT in moments.columns
     told = form(metric, days, weighted=weighted)
     parts = moments.split("arm", arms)

@@ -105,10 +105,10 @@ class Outliers(Section):
     """How extreme accounts are treated, decided before they are seen.
 
     `rule` is the plan's own sentence about them: it is printed, and changes nothing; the other keys and a metric's
-    `cap` do. `impossible_above` names amounts of the plan that no account can have, in the metric's unit: who has more in its
-    window is removed, in all arms and from every chapter. So is who meets a rule of `remove`, written as those of
-    `sampling: {exclude: …}`, such as a flag of bots. `flagged_at` names the column that says when the flag was set: one
-    set since the assignment may be the launch's doing, and that account stays in. `caps` says of which amounts a
+    `cap` do. `impossible_above` names amounts of the plan that no account can have, in the metric's unit: who has more
+    in its window is removed, in all arms and from every chapter. So is who meets a rule of `remove`, written as those
+    of `sampling: {exclude: …}`, such as a flag of bots. `flagged_at` names the column that says when the flag was set:
+    one set since the assignment may be the launch's doing, and that account stays in. `caps` says of which amounts a
     metric's `cap` is the quantile: those of all arms together, or those from before the launch.
     `heavy_viewers_are_target` says that the launch is made for those who watch most: they stay as they are, and no
     metric is capped; `heavy_by` names which of several covariates says who they were before the launch.

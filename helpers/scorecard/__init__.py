@@ -404,8 +404,10 @@ def _any_arm(data: Study, read: Moments) -> str:
         return ""
     days = star.window_days or launch.days
     p = inference.differ(read.pool(by=["arm"]), star, arms=launch.arms.names, days=days)
-    shown = p is not None and p < launch.error(star.name)
-    return f" One test of all {len(launch.arms.names)} arms {'shows' if shown else 'does not show'} that any differs."
+    if p is None:  # no accounts in an arm, or values that do not vary in it
+        return ""
+    shown = "shows" if p < launch.error(star.name) else "does not show"
+    return f" One test of all {len(launch.arms.names)} arms {shown} that any differs."
 
 
 def _claim(data: Study, read: Moments, p: Planned, answer: Estimate | NotEstimable) -> Claim:
