@@ -20,7 +20,7 @@ from scipy import stats
 
 from helpers import simulate
 from helpers.results import Estimate
-from helpers.robust import accounts, bootstrap, estimators, influence, quantiles, ranks
+from helpers.robust import accounts, bootstrap, estimators, influence, parts, quantiles, ranks
 from helpers.robust.accounts import Arms
 
 SIZES = ((10_000, 10_000), (30_000, 10_000))  # accounts of control and treatment
@@ -50,7 +50,7 @@ def rows(scenario: str, arms: Arms, chance: float) -> Iterator[dict[str, object]
         one = arms.where(*(np.arange(n) for n in size))
         mean, rank = estimators.mean(one), ranks.rank(one)
         (median,) = quantiles.difference(one.control, one.treatment, [0.5])
-        found, meant = influence.split(one), influence.check(one, heavy_viewers_are_target=True)
+        found, meant = parts.split(one), influence.check(one, heavy_viewers_are_target=True)
         if isinstance(mean, Estimate) and isinstance(rank, Estimate) and isinstance(median, Estimate) and found:
             yield {
                 "scenario": scenario,

@@ -441,7 +441,7 @@ def leave_out(curves: pd.DataFrame, *, label: str) -> Axes:
         ax.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
         ax.plot(x, rows["diff"], color=colour, linestyle=style, marker="o", markersize=4, label=story or "difference")
     ax.axhline(0, color=figure.MUTED, linewidth=1)
-    ax.set_xlabel("Heaviest accounts left out, % of both arms together")
+    ax.set_xlabel("Heaviest accounts of each arm left out, %")
     ax.set_ylabel(label)
     return _legend(ax, loc="upper right")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -217,7 +217,7 @@ def gate(arms: Arms, checks: Iterable[Check]) -> Arms:
     return replace(arms, closed=reason) if reason else arms
 
 
-def quantile(amounts: Floats, share: float, weights: tuple[Floats, Floats] | None = None) -> float:
+def quantile(amounts: Floats, share: float, weights: Sequence[Floats] | None = None) -> float:
     """Find the amount that a share of accounts stays at or below; with weights, the least at which it is reached."""
     if weights is None:
         return float(np.quantile(amounts, share))

@@ -144,7 +144,7 @@ def cap_at(pooled: Floats, share: float, weights: tuple[Floats, Floats] | None =
     some = pooled > 0
     if weights is None:
         return float(np.quantile(pooled[some], share))
-    return accounts.quantile(pooled[some], share, (np.concatenate(weights)[some], np.empty(0)))
+    return accounts.quantile(pooled[some], share, (np.concatenate(weights)[some],))
 
 
 def limit(arms: Arms, share: float) -> float:

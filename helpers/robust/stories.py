@@ -9,7 +9,7 @@ import numpy as np
 
 from helpers.results import Estimate
 from helpers.robust import estimators
-from helpers.robust.influence import LEAST
+from helpers.robust.parts import LEAST
 
 if TYPE_CHECKING:
     from helpers.robust.accounts import Arms
