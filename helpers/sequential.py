@@ -211,7 +211,7 @@ def follow(
     for i, ((k, e), bound) in enumerate(zip(there, bounds, strict=True), start=1):
         crossed = _far(e, looks, better) >= bound
         interval = _repeated(there[:i], information[:i], bound, looks, better)
-        said = f"{clock.capitalize()} {looks.when[k]:g}, look {k + 1} of {len(looks.when)}: "
+        said = f"{clock.capitalize()} {looks.when[k]:g}, look {k + 1} of {len(looks.when)}: " * (len(looks.when) > 1)
         gain, last = (e.diff > 0) == (better == "higher"), k + 1 == len(looks.when)
         said += _words(interval, crossed=crossed, last=last, gain=gain, sides=looks.sides, unit=unit)
         readings.append(

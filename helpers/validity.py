@@ -280,7 +280,10 @@ def pre_period(estimates: Sequence[Estimate | NotEstimable], alpha: float = ALPH
     p = min(1.0, worst.p * len(asked))
     where = "".join(f", {column} {label}" for column, label in worst.slice.items())
     if p >= alpha:
-        detail = f"Before the launch the arms differed on none of {len(asked)} metrics by more than chance allows."
+        which = (
+            f"on none of {len(asked)} metrics" if len(asked) > 1 else f"not on the only one asked, {asked[0].metric},"
+        )
+        detail = f"Before the launch the arms differed {which} by more than chance allows."
         return Check(name=name, passed=True, detail=detail, p=p)
     detail = (
         f"The arms differed before the launch: {worst.metric}{where} was {worst.control:.4g} in control and "

@@ -100,7 +100,8 @@ def decide(
         return _verdict("HOLD", text, "Find out why before going on.", reasons)
     if gained and doubts:
         text = f"Hold and replicate: {_improved(gained, 46)}, but to be cleared up first: "
-        text += f"{short(doubts[0].name, 45)}."
+        about = f": {gained[0].title}" if len(gained) == 1 else ""
+        text += f"{short(doubts[0].name.removesuffix(about), 45)}."
         rest = "" if wording.unplain(doubts[0].detail) else _told(doubts)
         return _verdict("HOLD", text, rest, [c.detail for c in doubts] + reasons)
     if gained:

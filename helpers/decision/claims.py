@@ -211,7 +211,7 @@ def span(e: Estimate, unit: str, bound: Bound | None = None) -> str:
     number, lower, upper = (in_unit(*one) for one in sizes)
     way = "higher" if effect > 0 or (effect == 0 and low >= 0) else "lower"
     if float(sizes[0][0].replace(",", "")) == 0 and low < 0 < high:
-        return f"neither higher nor lower to the digits shown (between {lower} lower and {upper} higher)"
+        return f"equal to the digits shown (between {lower} lower and {upper} higher)"
     if low < 0 < high:
         return f"{number} {way} (between {lower} lower and {upper} higher)"
     near, far = (sizes[1][0], upper) if low >= 0 else (sizes[2][0], lower)

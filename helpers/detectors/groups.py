@@ -78,7 +78,8 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
         return closed
     guardrails = [p for p in data.launch.plan if p.role == "guardrail" and p.limit]
     if not guardrails or not data.launch.segments:
-        return Check(name=name, passed=None, detail="Not asked: the launch names no guardrails or no segments.")
+        lacking = "guardrail with a margin" if not guardrails else "segments"
+        return Check(name=name, passed=None, detail=f"Not asked: the launch names no {lacking}.")
     found: list[tuple[float, Claim]] = []
     groups = 0
     table = units.load(data)

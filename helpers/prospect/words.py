@@ -69,7 +69,7 @@ def _north_star(star: Prospect) -> str:
     if isinstance(star.seen, NotEstimable) or bound is None:
         return f"{title}: {star.seen.reason if isinstance(star.seen, NotEstimable) else 'nothing was asked'}."
     n = f"{star.seen.n_treatment:,} accounts against {star.seen.n_control:,}"
-    than = f"the plausible {bound.text}" if star.assumed else f"the target of {bound.text}"
+    than = f"the plausible {bound.text} (assumed: no target)" if star.assumed else f"the target of {bound.text}"
     found = f"{title}: {n} find a change of {_short(star)}"
     if star.reached:
         return f"{found}, enough for {than}."

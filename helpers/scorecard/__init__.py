@@ -378,7 +378,7 @@ def _basis(data: Study, read: Moments, treatment: str) -> str:
     window = f" over {launch.days} days from {launch.dates.start}" if launch.dates else ""
     worth = dict(zip(arms.groups["arm"], inference.kish(arms), strict=True))
     told = (
-        f" Weighted to the population: worth {worth[treatment]:,.0f} and {worth[control]:,.0f} of equal weight."
+        f" Weighted to the population, which leaves the precision of {worth[treatment]:,.0f} and {worth[control]:,.0f}."
         if WEIGHT in arms.columns
         and arms.held is None
         and min(worth[arm] / n[arm] for arm in (control, treatment)) < 0.995
