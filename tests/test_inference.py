@@ -359,6 +359,24 @@ def normal(diff: float, se: float) -> list[float]:
     return [diff / se, 2 * stats.norm.sf(abs(diff) / se), diff - half, diff + half]
 
 
+@pytest.mark.parametrize("weights", [None, (1.0, 4.0)])
+def test_the_error_of_a_ratio_is_the_jackknife_of_the_accounts(weights):
+    """Leaving out one account at a time (Efron and Tibshirani 1993, sec. 11.4) knows nothing of a derivative."""
+    frame = rows(4_000)
+    if weights:
+        frame[moments.WEIGHT] = np.where(frame["device"] == "tv", *weights)
+    names, _ = inference.needed(RATIO, adjust=False, weighted=bool(weights))
+    read = moments.from_rows(frame, columns=names, by=["arm"], weighted=bool(weights))
+    (e,) = inference.compare(read, RATIO, control=CONTROL, treatment=TREATMENT, days=28, pre_days=28)
+    error = 0.0
+    for _, part in frame.groupby("arm"):
+        w = part.get(moments.WEIGHT, pd.Series(1.0, index=part.index)).to_numpy()
+        y, z = w * part["y"], w * part["sessions"]
+        out = (y.sum() - y) / (z.sum() - z)
+        error += (len(part) - 1) / len(part) * ((out - out.mean()) ** 2).sum()
+    assert e.se == pytest.approx(error**0.5, rel=0.01)  # of order 1 / n apart
+
+
 def test_a_ratio_with_equal_variances_is_tea_tastings():
     """We never take variances for equal; the linearised ratio, regressed on the arm with classical errors, does."""
     c = case("ratio_delta__teatasting_orders_per_session")
