@@ -97,12 +97,15 @@ def watch(data: Study, metric: Metric, *, treatment: str = "", checks: Iterable[
         rows = rows[rows["arm"].isin(arms)]
         scale = np.array([inference.form(one, int(one.window_days or 0)).scale for one in asked])
         values = rows[[one.column(one.numerator) for one in asked]].to_numpy(np.float64) * scale
+    treated = (rows["arm"] == arms[1]).to_numpy()
     if metric.denominator is not None:
-        none = NotEstimable(metric=metric.name, reason="a ratio is no number of each account")
-        return Watch(estimates=days, accounts=none)
-    if reason := units.together(data, "chance among single accounts"):
-        return Watch(estimates=days, accounts=NotEstimable(metric=metric.name, reason=reason))
-    return Watch(estimates=days, accounts=Days(so_far=values, treated=(rows["arm"] == arms[1]).to_numpy()))
+        reason = "a ratio is no number of each account"
+    elif min(treated.sum(), (~treated).sum()) < 2:
+        reason = "an arm has fewer than two accounts"
+    else:
+        reason = units.together(data, "chance among single accounts")
+    accounts = NotEstimable(metric=metric.name, reason=reason) if reason else Days(so_far=values, treated=treated)
+    return Watch(estimates=days, accounts=accounts)
 
 
 def _daily(data: Study, metric: Metric, asked: Sequence[Metric]) -> pd.DataFrame:
@@ -195,7 +198,7 @@ def chance(days: Days | NotEstimable, *, replicates: int = 1_000, rng: np.random
     """Draw the arms anew again and again: what a launch that does nothing shows on each day.
 
     Whatever the launch did stays with the accounts that it was done to, spread over both new arms. The differences are
-    without adjustment or weights.
+    without adjustment or weights. A draw that leaves an arm fewer than two accounts is left out.
 
     Args:
         days: the accounts; the new treatment arm is as large as theirs on average.
@@ -214,6 +217,7 @@ def chance(days: Days | NotEstimable, *, replicates: int = 1_000, rng: np.random
     both, batch, found = np.hstack([centred, centred**2]), max(1, 4_000_000 // size), []
     for first in range(0, replicates, batch):
         treated = (rng.random((min(batch, replicates - first), size), np.float32) < share).astype(np.float64)
+        treated = treated[np.abs(treated.sum(axis=1) - size / 2) <= size / 2 - 2]  # of one account there is no spread
         n = np.stack([treated.sum(axis=1), size - treated.sum(axis=1)])[:, :, None]
         sums = treated @ both
         mean, square = np.split(np.stack([sums, both.sum(axis=0) - sums]) / n, 2, axis=2)

@@ -427,7 +427,8 @@ def _lacks(data: Study) -> dict[str, Any]:
 def _lacking(data: Study) -> pd.DataFrame:
     """Count the missing values of own columns, before accounts are dropped for them or they are set to 0."""
     lacks = _lacks(data)
-    shares = {c: lack.mean() for c, lack in lacks.items()}
+    shares = {f"share {i}": lack.mean() for i, lack in enumerate(lacks.values())}  # columns may have any name
     found = data.assignments.aggregate(by="arm", accounts=_.count(), **shares).execute()
-    long = found.melt(id_vars=["arm", "accounts"], value_vars=list(lacks), var_name="column", value_name="share")
+    each = [found[["arm", "accounts"]].assign(column=c, share=found[i]) for c, i in zip(lacks, shares, strict=True)]
+    long = pd.concat(each, ignore_index=True)
     return long.assign(se=np.sqrt(long["share"] * (1 - long["share"]) / long["accounts"])).drop(columns="accounts")

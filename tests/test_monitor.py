@@ -139,6 +139,18 @@ def test_hours_are_added_up_by_account_and_day_since_the_assignment(opened):
     assert [c.passed for c in monitor.canaries(data, checks=failed)] == [None]
 
 
+def test_an_arm_of_one_account_has_no_chance_to_draw_from(players):
+    path, table = players
+    table.drop_duplicates("version").to_csv(path.parent / "players.csv", index=False)
+    got = monitor.watch(study.open(launch.load(path)), launch.load(path).plan[0].metric)
+    assert got.accounts.reason == "an arm has fewer than two accounts"
+    assert monitor.false_stops(monitor.chance(got.accounts, rng=np.random.default_rng(1))).empty
+    five = monitor.Days(so_far=np.arange(60.0)[:, None], treated=np.arange(60) < 3)
+    luck = monitor.chance(five, replicates=400, rng=np.random.default_rng(1))
+    assert 300 < len(luck.diff) < 400  # about one draw in five leaves fewer than two of three
+    assert np.isfinite(luck.diff).all()
+
+
 def test_a_quantile_of_an_own_table_is_no_canary_and_stops_nothing(tmp_path):
     rng = np.random.default_rng(3)
     rows = pd.DataFrame(

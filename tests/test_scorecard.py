@@ -178,6 +178,24 @@ def test_the_brief_counts_whom_the_launch_leaves_out(players):
     assert brief.facts(study.open(launch.load(path))).set_index("what").loc["Left out", "this launch"] == "nobody"
 
 
+def test_missing_values_are_counted_whatever_a_column_is_called(players):
+    path, table = players
+    table = table.rename(columns={"hours": "share", "sessions": "accounts"})
+    table["share"] = table["share"].where(
+        table["version"] == "old", np.where(table.index % 3 > 0, table["share"], np.nan)
+    )
+    table.to_csv(path.parent / "players.csv", index=False)
+    text = (
+        path.read_text()
+        .replace("column: hours", "column: share")
+        .replace("arm: version}", "arm: version, missing: drop}")
+    )
+    path.write_text(text.replace("numerator: hours, denominator: sessions", "numerator: share, denominator: accounts"))
+    (lost,) = (c for c in scorecard.measure(study.open(launch.load(path))).checks if c.name == "Missing values")
+    assert lost.passed is False
+    assert "share" in lost.detail
+
+
 def test_the_brief_shows_no_effect(card):
     data, _, got = card
     text = brief.sensitivity(data).to_string() + brief.plan(data).to_string() + " ".join(brief.answer(data))
