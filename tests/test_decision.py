@@ -837,6 +837,16 @@ def test_a_change_of_nothing_points_nowhere():
     )
 
 
+def test_a_quantile_without_width_is_told_by_its_value_and_why_and_points_nowhere():
+    stars = estimate(0.0, 0.0, control=4.0)  # the median of ratings, 4 in both arms
+    same = Bound(value=0.02, relative=True, text="±2%")
+    words = decision.read(metric(title="Rating", unit="stars"), stars, role="guardrail", equivalence=same).words
+    equal = "a value that many share, and a change among these does not show"
+    assert words == f"Rating came out at 4 stars in both arms ({equal}): unchanged within ±2%."
+    claims = [decision.read(metric(), stars, role=role) for role in ("north_star", "guardrail")]
+    assert not any("higher" in c.words or wording.unplain(c.words) for c in claims)
+
+
 def test_names_from_the_data_that_are_not_plain_stay_in_the_tables():
     claims = [claim("north_star", -0.02, 0.12, bound=UP10)]
     verdict = decision.decide([], claims, targeted=["device unchanged β"])

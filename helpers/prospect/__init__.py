@@ -17,7 +17,7 @@ from helpers.moments import Moments
 from helpers.power import outcome
 from helpers.power.design import Design
 from helpers.power.outcome import Outcome
-from helpers.results import SUCCESS, Aim, Estimate, NotEstimable, Power
+from helpers.results import SUCCESS, Aim, Estimate, NotEstimable, Power, with_width
 from helpers.study import Study
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _after(arms: _Arms, metric: Metric, days: int) -> tuple[Outcome, float] | No
 
 def _of_events(p: Prospect, e: Estimate | NotEstimable, arms: _Arms) -> Prospect:
     """Take the spread of what has no number per account from its standard error: it says nothing of the effect."""
-    if isinstance(e, NotEstimable):
+    if isinstance(e := with_width(e), NotEstimable):
         return replace(p, seen=e)
     sd = e.se / math.sqrt((1 / arms.n).sum())
     metric = p.planned.metric
