@@ -93,8 +93,8 @@ def read(
             words = f"{title} {own_level(estimate, metric.unit)}, and control has {has}: {meaning}."
         absolute = None if bound is None else _absolute(bound, estimate)
         wanted = bound or worth
-        if status == "cannot tell" and not missed and wanted and (reach := _absolute(wanted, estimate)):
-            more = settling.more(estimate, reach, aim=aim, better=good, power=power, together=together, longer=longer)
+        if status == "cannot tell" and not missed and wanted:
+            more = settling.more(estimate, wanted, aim=aim, better=good, power=power, together=together, longer=longer)
     return Claim(
         metric=metric.name,
         title=metric.title,
