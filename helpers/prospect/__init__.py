@@ -243,12 +243,7 @@ def _finish(p: Prospect, n_treatment: int, n_control: int, days: int) -> Prospec
             direction=p.direction,
             design=p.design,
         )
-        ruled_out = (
-            power.mde(p.outcome, n_treatment=n_treatment, n_control=n_control, aim=aim, design=p.design)
-            if aim
-            else None
-        )
-        p = replace(p, seen=seen, ruled_out=ruled_out)
+        p = replace(p, seen=seen, ruled_out=_ruled_out(p, n_treatment, n_control, aim) if aim else None)
         if p.bound is None:
             return p
         asked = {"margin": p.bound, "aim": aim} if aim else {"effect": p.bound}
@@ -261,6 +256,18 @@ def _finish(p: Prospect, n_treatment: int, n_control: int, days: int) -> Prospec
         accounts=needed.n_treatment,
         days=outcome.days_to(p.lasting, needed.n_exact / n_treatment, days),
     )
+
+
+def _ruled_out(p: Prospect, n_treatment: int, n_control: int, aim: Aim) -> Power | None:
+    """Give the smallest margin that is excluded, relative as its bound is; None where the control is too near to 0."""
+    if p.outcome is None or p.design is None:
+        return None
+    of_control = p.bound is None or p.bound.relative
+    with contextlib.suppress(ParameterError):
+        return power.mde(
+            p.outcome, n_treatment=n_treatment, n_control=n_control, aim=aim, rel_margin=of_control, design=p.design
+        )
+    return None
 
 
 def _without_control(p: Prospect, arms: _Arms) -> Prospect:
