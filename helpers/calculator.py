@@ -56,7 +56,7 @@ def said(prospect: Prospect, *, accounts: float, controls: float, chance: float,
         together = prospect.design.guardrails if prospect.planned.role == "guardrail" else 1
         design = replace(prospect.design, controls=controls, power=chance, alpha=alpha, guardrails=together)
         seen = power.mde(prospect.outcome, n_treatment=n, direction=prospect.direction, design=design)
-        kept = power.mde(prospect.outcome, n_treatment=n, aim="non-inferiority", design=design)
+        kept = power.mde(prospect.outcome, n_treatment=n, aim="non-inferiority", rel_margin=True, design=design)
     except ParameterError as error:
         return str(error)
     sizes = [percent(abs(x.rel), digits=2) if x.rel is not None else f"{abs(x.change):.3g}" for x in (seen, kept)]

@@ -140,7 +140,8 @@ def _metric(p: Planned, subject: Subject, launch: Launch) -> dict[str, Any]:
         visible = (stats.norm.isf(alpha / 2) + stats.norm.ppf(rule.power)) * spread.se / abs(spread.baseline)
         row["visible"] = percent(visible)
         if bound := asked or p.detect:
-            chance = power(size(bound, spread.baseline), spread.se, rule.alpha.of(p.role) if p.limit else alpha)
+            level, error = (rule.alpha.of(p.role), spread.beside(bound)) if p.limit else (alpha, spread.se)
+            chance = power(size(bound, spread.baseline), error, level)
             row["power"] = percent(max(2 * chance - 1, 0) if p.equivalence else chance, digits=0)
             row["power_of"] = bound.text
     return row

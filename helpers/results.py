@@ -16,6 +16,7 @@ Role = Literal["north_star", "supporting", "guardrail", "operational", "satisfac
 SUCCESS: tuple[Role, ...] = ("north_star", "supporting")
 Aim = Literal["superiority", "non-inferiority", "equivalence"]
 Status = Literal["met", "not met", "better", "worse", "passed", "breached", "cannot tell", "not estimable"]
+NO_WIDTH = "so many values are exactly the quantile that its interval has no width, and no error follows from it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,19 @@ class NotEstimable:
     slice: Mapping[str, str] = field(default_factory=dict)
     n_control: int = 0
     n_treatment: int = 0
+
+
+def with_width(e: Estimate | NotEstimable) -> Estimate | NotEstimable:
+    """Put a reason in the place of an estimate whose interval has no width, which nothing can be weighed by.
+
+    It stands as it is, at its level: a quantile in a block of equal values. But neither another level nor an error of
+    its own follows from it, which several looks, groups and plans need.
+    """
+    if isinstance(e, NotEstimable) or e.se > 0:
+        return e
+    return NotEstimable(
+        metric=e.metric, slice=e.slice, n_control=e.n_control, n_treatment=e.n_treatment, reason=NO_WIDTH
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

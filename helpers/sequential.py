@@ -11,7 +11,7 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from helpers.errors import ParameterError, did_you_mean
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, with_width
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -194,7 +194,7 @@ def follow(
     planned. The intervals are repeated confidence intervals (Jennison and Turnbull 1989): all of them contain the truth
     together with probability 1 - alpha, whether or not one stops. Their p is the repeated p-value (ibid., sec. 4): the
     smallest alpha whose bounds, planned in the same way, this look would have crossed. A look that could not be
-    estimated is passed over, and its error is spent at the next.
+    estimated, or whose interval has no width, is passed over, and its error is spent at the next.
 
     Args:
         estimates: one for each look so far, each over all data up to it.
@@ -233,9 +233,8 @@ def repeated(
 ) -> Estimate | NotEstimable:
     """Give the interval and p of the newest look alone, as `follow` does: both hold at all looks together."""
     there, information, bounds = _bounds(estimates, looks)
-    if isinstance(estimates[-1], NotEstimable):
-        return estimates[-1]
-    return _repeated(there, information, bounds[-1], looks, better)
+    newest = with_width(estimates[-1])
+    return newest if isinstance(newest, NotEstimable) else _repeated(there, information, bounds[-1], looks, better)
 
 
 def settle(
@@ -258,7 +257,7 @@ def settle(
             f"after {len(estimates)} of {len(looks.when)} looks no bound is crossed: nothing to settle"
         )
     past = readings[: ended[0] + 1]
-    seen = [e for e in estimates if isinstance(e, Estimate)][: len(past)]
+    seen = [e for e in map(with_width, estimates) if isinstance(e, Estimate)][: len(past)]
     side, last = _side(looks, better) or 1, seen[-1]
     unit = last.se  # of the effect while it is searched for
     information = _information(seen) * unit**2
@@ -301,7 +300,7 @@ def _bounds(
     """Number the looks that could be estimated, and give the information and the bound of each."""
     if len(estimates) > len(looks.when):
         raise ParameterError(f"there are {len(estimates)} estimates, but {len(looks.when)} looks were planned")
-    there = [(k, e) for k, e in enumerate(estimates) if isinstance(e, Estimate)]
+    there = [(k, e) for k, e in enumerate(map(with_width, estimates)) if isinstance(e, Estimate)]
     if not there:
         return [], np.zeros(0), np.zeros(0)
     numbers = [k for k, _ in there]
@@ -348,13 +347,17 @@ def _information(estimates: Sequence[Estimate], planned: Floats | None = None) -
 
 
 def limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
-    """Give an estimate another value and limits; the relative ones move in proportion."""
+    """Give an estimate another value and limits; the relative ones move in proportion.
+
+    Where a limit of a quantile is the value itself, the relative limit is that of the difference over the control.
+    """
     rel, rel_low, rel_high = e.rel, e.rel_low, e.rel_high
     if rel is not None:
         rel = diff / e.control
         if e.rel is not None and rel_low is not None and rel_high is not None:
-            rel_low = rel - (e.rel - rel_low) * (diff - low) / (e.diff - e.low)
-            rel_high = rel + (rel_high - e.rel) * (high - diff) / (e.high - e.diff)
+            below, above = e.diff - e.low, e.high - e.diff
+            rel_low = rel - (diff - low) * ((e.rel - rel_low) / below if below else 1 / e.control)
+            rel_high = rel + (high - diff) * ((rel_high - e.rel) / above if above else 1 / e.control)
     return replace(e, diff=float(diff), low=float(low), high=float(high), rel=rel, rel_low=rel_low, rel_high=rel_high)
 
 

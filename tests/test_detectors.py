@@ -12,7 +12,7 @@ import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from helpers import decision, detectors, inference, launch, metrics, register, scorecard, study
+from helpers import decision, detectors, inference, launch, metrics, register, scorecard, study, wording
 from helpers.detectors import past
 from helpers.errors import DataError, LaunchError
 from helpers.launch.entry import Planned
@@ -226,6 +226,20 @@ def test_a_level_without_a_comparison_is_left_out_and_named_and_too_many_are_no_
     assert found.passed is passed
     assert "Left out, because they could not be compared: country DK." in found.detail
     assert ("Weighting country alike" in found.detail) is bool(passed)
+
+
+def test_groups_in_which_an_equivalence_passes_make_a_sentence_that_a_first_screen_may_show(gate):
+    rng = np.random.default_rng(8)
+    table = pd.DataFrame({"arm": ["old", "new"] * 4_000, "country": rng.choice(["NO", "SE"], 8_000)})
+    table = table.assign(hours=1 + rng.random(8_000), stars=rng.choice([3.0, 4.0, 5.0], 8_000, p=[0.2, 0.6, 0.2]))
+    plan = (
+        "  north_star: {name: hours, kind: mean, column: hours, better: higher}\n"
+        "  guardrails: [{name: stars, kind: quantile, quantile: 0.5, column: stars, better: higher, equivalence: ±2%}]\n"
+    )
+    found = detectors.tail_harm(*gate(table, plan))
+    assert found.passed is True
+    assert found.detail.endswith("a change among these does not show): within ±2%.")
+    assert wording.unplain(found.detail) == ""
 
 
 @pytest.mark.parametrize(("harm", "margin", "passed"), [(0.25, "-5%", False), (0.0, "-5%", None), (0.0, "-20%", True)])

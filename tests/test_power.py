@@ -17,6 +17,7 @@ from statsmodels.stats.weightstats import ttost_ind
 
 from helpers import moments, power
 from helpers.errors import DataError, ParameterError
+from helpers.inference import limits
 from helpers.metrics import Measure, Metric
 from helpers.power import absolute, belief, outcome, relative
 from helpers.power.design import Design, arm_count_shift, cluster_effect, error_gain, kish_effect, stratified_effect
@@ -114,6 +115,54 @@ def test_margins_are_those_of_chow_shao_and_wang():
     assert ask(share, effect=absolute(0.2), margin=absolute(-0.1), **no_worse).n_exact == near(want["prop_ni"])
     beyond = ask(share, effect=absolute(0.2), margin=absolute(0.05), design=ONE_SIDED)
     assert beyond.n_exact == near(want["prop_superiority"])
+
+
+def ratio_is_within(n_t, n_c, margin, sd, alpha):
+    """Sasabuchi's t on t - (1 + m) c: no harm, mean 1; exact by the noncentral t (Hauschke et al. 1999, sec. 2)."""
+    beside = sd * np.sqrt(1 / n_t + (1 + margin) ** 2 / n_c)
+    df = n_t + n_c - 2
+    return stats.nct.sf(stats.t.isf(alpha, df), df, abs(margin) / beside)
+
+
+@pytest.mark.parametrize(("margin", "controls"), [(0.5, 1), (0.1, 1), (-0.2, 1), (0.3, 3), (1.0, 0.5)])
+def test_relative_margins_need_the_accounts_of_the_ratio_test(margin, controls):
+    better = "lower" if margin > 0 else "higher"
+    o, design = outcome.mean(value=1.0, sd=1.0, better=better), Design(controls=controls)
+    asked = {"margin": relative(margin), "aim": "non-inferiority", "design": design}
+    found = power.sample_size(o, **asked)
+    exact = ratio_is_within(found.n_exact, found.n_exact * controls, margin, 1.0, 0.025)
+    assert exact == pytest.approx(0.8, abs=2e-3)  # the error of s is averaged over in the one, integrated in the other
+    back = power.mde(o, n_treatment=10 * found.n_treatment, aim="non-inferiority", rel_margin=True, design=design)
+    again = power.sample_size(o, **asked | {"margin": relative(back.rel)})
+    assert again.n_exact == pytest.approx(10 * found.n_treatment, rel=1e-3)
+    z = stats.norm.isf(0.025) + stats.norm.ppf(0.8)  # Kieser and Hauschke (1999), with z for t
+    many = power.sample_size(outcome.mean(value=1.0, sd=1.0, better=better, test="z"), **asked).n_exact
+    assert many == pytest.approx((z / margin) ** 2 * (1 + (1 + margin) ** 2 / controls), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("share", "margin", "aim"),
+    [(0.3, -0.2, "non-inferiority"), (0.02, 0.25, "non-inferiority"), (0.5, 0.05, "equivalence")],
+)
+def test_the_accounts_planned_for_a_relative_margin_reach_the_power_in_the_claims_own_interval(share, margin, aim):
+    """20,000 launches without harm, each read by the relative interval of the scorecard (MOVER-R)."""
+    better = "lower" if margin > 0 else "higher"
+    found = power.sample_size(outcome.proportion(share, better=better), margin=relative(margin), aim=aim)
+    n = np.full((2, 20_000), float(found.n_treatment))
+    seen = np.random.default_rng(4).binomial(found.n_treatment, share, n.shape) / n
+    _, below, above, _ = limits.score(seen, n, 1.0, 0.95)
+    _, low, high = limits.relative(seen, below, above, below, "fieller")
+    inside = (low > -abs(margin)) if aim == "equivalence" else True
+    passed = np.mean((high < margin) & inside if margin > 0 else low > margin)
+    assert passed == pytest.approx(0.8, abs=0.015)
+
+
+def test_where_the_control_is_too_near_to_nothing_no_relative_margin_is_excluded():
+    few = outcome.proportion(0.01, better="lower")  # five events are expected: no multiple of them is ruled out
+    asked = {"n_treatment": 500, "aim": "non-inferiority"}
+    assert power.mde(few, **asked).change > 0
+    with pytest.raises(ParameterError, match="no possible number or size"):
+        power.mde(few, rel_margin=True, **asked)
 
 
 def test_the_price_of_looking_is_passed_through_as_it_is():
@@ -319,7 +368,7 @@ def test_guardrail_power_holds_for_all_of_them_at_once():
     # Five margins, each tested with 96 %: by Boole's inequality all are kept in at least 80 % of launches.
     rng = np.random.default_rng(5)
     o, design = outcome.mean(value=10, sd=5, test="z"), Design(guardrails=5)
-    n = power.sample_size(o, margin=relative(-0.1), aim="non-inferiority", design=design).n_treatment
+    n = power.sample_size(o, margin=absolute(-1), aim="non-inferiority", design=design).n_treatment
     diff = rng.normal(0, 5 * math.sqrt(2 / n), size=(20_000, 5))
     kept = (diff - stats.norm.isf(0.025) * 5 * math.sqrt(2 / n) > -1).all(axis=1).mean()
     assert kept == pytest.approx(0.96**5, abs=0.01)
@@ -371,11 +420,14 @@ def test_what_ten_thousand_per_arm_can_see():
     assert round(power.mde(flat(0.02), **no_worse, design=together).rel, 2) == 0.34
     five = power.mde(flat(0.02), **no_worse, design=Design(sides=1, guardrails=5))
     assert round(five.rel, 2) == 0.34
-    margin = {"margin": relative(0.1), "aim": "non-inferiority"}
-    assert round(power.sample_size(flat(0.02), **margin, design=ONE_SIDED).n_treatment, -2) == 60_600
-    assert round(power.sample_size(flat(0.02), **margin, design=together).n_treatment, -3) == 119_000
+
+    def tenth(p):  # of the control's level, taken as known
+        return {"margin": absolute(0.1 * p), "aim": "non-inferiority"}
+
+    assert round(power.sample_size(flat(0.02), **tenth(0.02), design=ONE_SIDED).n_treatment, -2) == 60_600
+    assert round(power.sample_size(flat(0.02), **tenth(0.02), design=together).n_treatment, -3) == 119_000
     assert round(seen(flat(0.053)).rel, 2) == 0.17
-    assert round(power.sample_size(flat(0.053), **margin, design=ONE_SIDED).n_treatment, -2) == 22_100
+    assert round(power.sample_size(flat(0.053), **tenth(0.053), design=ONE_SIDED).n_treatment, -2) == 22_100
     assert round(100 * seen(flat(0.51), n=225).change) == 13
     assert round(100 * arm_count_shift(20_000), 1) == 1.5
     assert round(error_gain(100_000 / n), 2) == 0.74

@@ -99,7 +99,7 @@ def test_the_numbers_are_those_of_the_power_functions(folder):
     assert isinstance(opens.seen, Power)
     assert opens.seen.change == pytest.approx(want.change)
     design = Design(guardrails=2)
-    kept = power.mde(churn.outcome, n_treatment=N, aim="non-inferiority", design=design)
+    kept = power.mde(churn.outcome, n_treatment=N, aim="non-inferiority", rel_margin=True, design=design)
     assert [churn.ruled_out.rel, churn.ruled_out.n_control] == pytest.approx([kept.rel, N])
     needed = power.sample_size(churn.outcome, margin=power.relative(0.1), aim="non-inferiority", design=design)
     assert [churn.reached, churn.accounts, churn.days] == [False, needed.n_treatment, None]
@@ -298,7 +298,7 @@ def test_the_calculator_says_what_the_functions_say(plan, monkeypatch):
     said = calculator.said(p, accounts=12_345.4, controls=3, chance=0.9, alpha=0.05)
     design = Design(controls=3, power=0.9, guardrails=2)
     seen = power.mde(p.outcome, n_treatment=12_345, direction="up", design=design)
-    kept = power.mde(p.outcome, n_treatment=12_345, aim="non-inferiority", design=design)
+    kept = power.mde(p.outcome, n_treatment=12_345, aim="non-inferiority", rel_margin=True, design=design)
     assert f"12,345 treated accounts and {seen.n_control:,} controls find a change of {abs(seen.rel):.2%}" in said
     assert f"harm of {kept.rel:.2%} where there is none, for all 2 guardrails at once, in 90% of launches" in said
     assert "must lie between" in calculator.said(p, accounts=100, controls=1, chance=1.0, alpha=0.05)

@@ -13,7 +13,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.oneway import anova_generic
 
-from helpers import inference, launch, moments, segments, simulate, study
+from helpers import inference, launch, moments, prospect, segments, simulate, study
 from helpers.errors import DataError, ParameterError
 from helpers.inference import levels
 from helpers.results import Check, Estimate, NotEstimable
@@ -140,6 +140,16 @@ def test_levels_of_few_accounts_are_left_out_and_say_why():
     assert isinstance(found[0], Estimate)
     assert found[1].slice == {"device": "b"}
     assert found[1].reason == "an arm has 19 accounts here, and groups are compared from 20 on"
+
+
+def test_levels_whose_quantile_has_no_width_are_left_out_and_say_why():
+    tied = replace(estimate(0, 1, "c"), se=0.0, low=0.0, high=0.0)
+    two = [estimate(1, 1, "a"), estimate(3, 1, "b")]
+    found = levels.compared([*two, tied])
+    assert found[:2] == two
+    assert "its interval has no width" in found[2].reason
+    assert segments.differ(found) == segments.differ(two)
+    assert segments.shrunken([*found, estimate(2, 1, "d")], "device")[2].effect is None
 
 
 def small_worlds(sizes, lift, replicates, rng, *, skewed):
@@ -350,6 +360,21 @@ def test_a_quantile_of_accounts_is_read_by_group_as_that_of_the_groups_accounts(
         medians = own.groupby("version")["hours"].median()
         assert (s.estimate.control, s.estimate.treatment) == pytest.approx((medians["old"], medians["new"]))
         assert s.estimate.n_control == (own["version"] == "old").sum()
+
+
+def test_a_quantile_of_ratings_that_most_accounts_share_says_so_in_every_group_and_in_the_plan(players):
+    path, table = players
+    table.assign(stars=np.random.default_rng(1).choice([3, 4, 5], len(table), p=[0.2, 0.6, 0.2])).to_csv(
+        path.parent / "players.csv", index=False
+    )
+    rating = "    - {name: stars, kind: quantile, quantile: 0.5, column: stars, better: higher}\n  guardrails:"
+    path.write_text(path.read_text().replace("  guardrails:", rating))
+    data = study.open(launch.load(path))
+    (found,) = segments.effects(data, segments.chosen(data, "stars"))
+    assert found.p is None
+    assert all("no width" in s.estimate.reason for s in found.segments)
+    planned = next(p for p in prospect.measure(data) if p.planned.metric.name == "stars")
+    assert "no width" in planned.seen.reason
 
 
 def test_what_was_not_declared_can_be_looked_at_and_is_never_claimed(players):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -249,6 +250,20 @@ def test_the_planned_end_is_said_and_a_look_without_an_estimate_passed_over():
     assert "the planned end; neither gain nor loss is established: +0.1" in readings[0].words
     assert readings[0].bound == pytest.approx(1.959964, abs=1e-5)  # all error is left for it
     assert sequential.follow([blind], WEEKS, better="higher") == []
+
+
+def test_a_look_at_which_a_quantile_has_no_width_is_passed_over_and_one_that_reaches_its_value_is_not():
+    blind, tied = NotEstimable(metric="hours", reason="no data"), replace(estimate(0.0, 1.0), se=0.0, low=0.0, high=0.0)
+    then = estimate(0.1, 0.5)
+    seen = sequential.follow([tied, then], WEEKS, better="higher")
+    assert seen == sequential.follow([blind, then], WEEKS, better="higher")
+    newest = sequential.repeated([then, tied], WEEKS, better="higher")
+    assert isinstance(newest, NotEstimable)
+    assert "has no width" in newest.reason
+    half = estimate(1.0, 0.5, low=1.0, rel_low=0.1, high=3.0, rel_high=0.3)  # equal values below it, none above
+    (reading,) = sequential.follow([half], sequential.plan_looks(1), better="higher")
+    e = reading.estimate
+    assert (e.rel_low, e.rel_high) == pytest.approx((e.low / 10, e.high / 10))  # the control's value is 10
 
 
 def test_bounds_follow_the_information_that_came_where_the_plan_said_more():

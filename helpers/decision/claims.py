@@ -11,6 +11,7 @@ from helpers.metrics import Bound, Metric
 from helpers.results import SUCCESS, Aim, Claim, Estimate, NotEstimable, Role, Status
 
 TITLE_LENGTH = 80
+BLOCK = "a value that many share, and a change among these does not show"
 LEAKED = (
     0.1  # of the treatment's level: what a control arm may show of what it cannot have, by shared screens or faults
 )
@@ -92,8 +93,8 @@ def read(
             words = f"{title} {own_level(estimate, metric.unit)}, and control has {has}: {meaning}."
         absolute = None if bound is None else _absolute(bound, estimate)
         wanted = bound or worth
-        if status == "cannot tell" and not missed and wanted and (reach := _absolute(wanted, estimate)):
-            more = settling.more(estimate, reach, aim=aim, better=good, power=power, together=together, longer=longer)
+        if status == "cannot tell" and not missed and wanted:
+            more = settling.more(estimate, wanted, aim=aim, better=good, power=power, together=together, longer=longer)
     return Claim(
         metric=metric.name,
         title=metric.title,
@@ -205,7 +206,12 @@ def scaled(e: Estimate, bound: Bound | None) -> tuple[float, float, float, bool]
 
 
 def span(e: Estimate, unit: str, bound: Bound | None = None) -> str:
-    """Say the effect and its interval: "3.2% higher (between 1.1 and 5.3% higher)"."""
+    """Say the effect and its interval: "3.2% higher (between 1.1 and 5.3% higher)".
+
+    A quantile that lies deep in a block of equal values in both arms has no width: then its value, and why, are said.
+    """
+    if e.low == e.high == 0:
+        return f"at {in_unit(f'{e.control:,.6g}', unit)} in both arms ({BLOCK})"
     effect, low, high, relative = scaled(e, bound)
     sizes = [size(x, unit, half=(high - low) / 2, relative=relative) for x in (effect, low, high)]
     number, lower, upper = (in_unit(*one) for one in sizes)
@@ -264,6 +270,8 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
     _, low, high, relative = scaled(e, bound)
     digits, unit = size(max(0.0, -good * low, -good * high), metric.unit, half=(high - low) / 2, relative=relative)
     ruled_out = f"only a {'fall' if good > 0 else 'rise'} of more than {in_unit(digits, unit)} is ruled out"
+    if bound is None and low == high == 0:
+        return "neither a rise nor a fall of it is shown, and no margin was set"
     if bound is None:
         return f"{ruled_out if status == 'cannot tell' else status}, and no margin was set"
     if status == "passed":

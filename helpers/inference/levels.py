@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import numpy as np
 from scipy import stats
 
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, with_width
 
 FEWEST_ACCOUNTS = 20  # in each arm of a level: of fewer, the error is itself too uncertain to weigh the level by
 
 
 def compared(answers: Iterable[Estimate | NotEstimable]) -> list[Estimate | NotEstimable]:
-    """Put a reason in the place of levels that have too few accounts in an arm to be held against the others."""
+    """Put a reason in the place of levels that cannot be held against the others: few accounts in an arm, no error."""
     return [
         NotEstimable(
             metric=e.metric,
@@ -23,7 +23,7 @@ def compared(answers: Iterable[Estimate | NotEstimable]) -> list[Estimate | NotE
             reason=f"an arm has {few} accounts here, and groups are compared from {FEWEST_ACCOUNTS} on",
         )
         if isinstance(e, Estimate) and (few := min(e.n_control, e.n_treatment)) < FEWEST_ACCOUNTS
-        else e
+        else with_width(e)
         for e in answers
     ]
 

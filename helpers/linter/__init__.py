@@ -82,7 +82,7 @@ def measured(data: Study) -> dict[str, Spread]:
         for p in data.launch.plan
     }
     return {
-        name: Spread(baseline=e.control, se=e.se)
+        name: Spread(baseline=e.control, se=e.se, control=e.n_treatment / (e.n_control + e.n_treatment))
         for name, e in estimates.items()
         if isinstance(e, Estimate) and e.se > 0
     }

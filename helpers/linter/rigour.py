@@ -115,13 +115,14 @@ def _achievable(s: Subject) -> Iterator[Hit]:
         if p.limit is None or spread is None or not (p.role == "guardrail" or p.equivalence):
             continue
         margin, what = size(p.limit, spread.baseline), "guardrail" if p.role == "guardrail" else "metric"
-        chance = power(margin, spread.se, s.launch.error(p.metric.name))
+        error = spread.beside(p.limit)
+        chance = power(margin, error, s.launch.error(p.metric.name))
         chance = max(2 * chance - 1, 0) if p.equivalence else chance  # both sides have to be excluded
-        if margin == 0 or spread.se > HOPELESS * margin:
+        if margin == 0 or error > HOPELESS * margin:
             yield Hit(
                 "E",
                 at,
-                f"{what} '{p.metric.name}' has an error ({spread.se:.3g}) of more than {HOPELESS:.0%} of its "
+                f"{what} '{p.metric.name}' has an error ({error:.3g}) of more than {HOPELESS:.0%} of its "
                 f"margin {p.limit.text} ({margin:.3g}): a harmless launch would pass in {chance:.0%} of cases",
                 "plan more accounts, widen the margin with its owner, or watch it without letting it decide",
             )

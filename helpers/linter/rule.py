@@ -50,10 +50,22 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """A metric's level in control, and the standard error that its difference has, or will have."""
+    """A metric's level in control, and the standard error that its difference has, or will have.
+
+    `control` is the control arm's share of the squared error.
+    """
 
     baseline: float
     se: float
+    control: float = 0.5
+
+    def beside(self, margin: Bound) -> float:
+        """Give the standard error of what a margin m is read on: relative, of t - (1 + m) c (see `power.sample_size`).
+
+        >>> round(Spread(baseline=2.0, se=1.0).beside(Bound(value=0.5, relative=True, text="+50%")) ** 2, 9)
+        1.625
+        """
+        return self.se * math.sqrt(1 + ((1 + margin.value) ** 2 - 1) * self.control * margin.relative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +105,9 @@ class Subject:
         drawn = self.launch.unit  # of clusters, planning numbers say too little
         if p.baseline is None or sd is None or self.arms is None or (drawn and drawn.together):
             return self.measured.get(p.metric.name)
-        return Spread(baseline=p.baseline, se=sd * math.sqrt(sum(1 / n for n in self.arms)))
+        control, treated = self.arms
+        se = sd * math.sqrt(1 / control + 1 / treated)
+        return Spread(baseline=p.baseline, se=se, control=treated / (control + treated))
 
 
 PARTS = 50  # a planned number of accounts below this is a part of a split, such as 1 to 1, and no size

@@ -54,6 +54,10 @@ def sample_size(
     given. Non-inferiority: the interval stays on the good side of a harmful `margin`. Equivalence: it lies between
     minus and plus `margin` (two one-sided tests). In the last two `effect` is the true difference, 0 if not given.
 
+    A relative margin m is read as the claim will read it, by the interval of the ratio: on t - (1 + m) c, because the
+    control's value c is estimated too (Kieser and Hauschke 1999; Hauschke et al. 1999). Against a rise by half, equal
+    arms need 1.6 times the accounts that a margin of the same size in the outcome's own unit does.
+
     Args:
         outcome: what is measured; see `helpers.power.outcome`.
         effect: `relative(...)` or `absolute(...)`; a bare number is refused.
@@ -91,6 +95,7 @@ def mde(
     effect: Bound | None = None,
     aim: Aim = "superiority",
     direction: Literal["up", "down"] | None = None,
+    rel_margin: bool = False,
     design: Design = STANDARD,
 ) -> Power:
     """Say the smallest effect that so many accounts find, or the smallest margin that they exclude, with the power.
@@ -102,6 +107,7 @@ def mde(
         effect: for non-inferiority and equivalence, the true difference; 0 if not given.
         aim: which claim.
         direction: of the effect to be found; the outcome's good side where not given. A margin lies on the bad one.
+        rel_margin: whether the margin will be read as a share of the control's value; see `sample_size`.
         design: error rates and all that widens or narrows the interval.
 
     Raises:
@@ -120,17 +126,20 @@ def mde(
         sign = 1 if aim == "equivalence" else -good
     wanted = design.chance(aim)
 
+    shared = rel_margin and outcome.value > 0
+
     def ask(size: float) -> _Ask:
         if aim == "superiority":
             return _Ask(aim=aim, truth=sign * size, margin=0.0)
-        return _Ask(aim=aim, truth=truth, margin=truth + sign * size if aim == "non-inferiority" else abs(truth) + size)
+        margin = truth + sign * size if aim == "non-inferiority" else abs(truth) + size
+        return _Ask(aim=aim, truth=truth, margin=margin, relative=shared)
 
     def gap(log_size: float) -> float:
         return _chance(outcome, design, ask(math.exp(log_size)), n_t, n_c) - wanted
 
     room = _room(outcome, sign) - sign * truth
     if aim == "equivalence":
-        room = min(_room(outcome, 1), _room(outcome, -1)) - abs(truth)
+        room = min(_room(outcome, 1), _room(outcome, -1), outcome.value if shared else math.inf) - abs(truth)
     top = min(room * (1 - 1e-9), 1e6 * outcome.sd)
     size = math.exp(_root(gap, math.log(1e-12 * top), math.log(top), "effect"))
     return _answer(outcome, design, ask(size), n_t, n_c, n_t)
@@ -187,11 +196,12 @@ def exact(share: float, effect: Bound, *, n_treatment: int, n_control: int, alph
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ask:
-    """A claim in the outcome's unit: what is true, and what has to be excluded."""
+    """A claim in the outcome's unit: what is true, what has to be excluded, and whether that is a share of control."""
 
     aim: Aim
     truth: float
     margin: float
+    relative: bool = False
 
 
 def _asked(outcome: Outcome, effect: Bound | None, margin: Bound | None, aim: Aim) -> _Ask:
@@ -200,6 +210,7 @@ def _asked(outcome: Outcome, effect: Bound | None, margin: Bound | None, aim: Ai
         raise ParameterError(f"aim is {aim!r}; {did_you_mean(aim, get_args(Aim))}")
     truth = 0.0 if effect is None else _size(outcome, effect, "effect")
     bound = 0.0 if margin is None else _size(outcome, margin, "margin")
+    shared = margin is not None and margin.relative
     if aim == "superiority":
         if truth == 0:
             raise ParameterError(
@@ -207,7 +218,7 @@ def _asked(outcome: Outcome, effect: Bound | None, margin: Bound | None, aim: Ai
             )
         if margin is not None and not 0 < bound / truth < 1:
             raise ParameterError(f"margin {margin.text} must lie between 0 and the effect, so that it can be exceeded")
-        return _Ask(aim=aim, truth=truth, margin=bound)
+        return _Ask(aim=aim, truth=truth, margin=bound, relative=shared)
     if margin is None or bound == 0:
         raise ParameterError(f"margin is {'missing' if margin is None else 0}: {aim} needs one other than 0")
     good = 1 if outcome.better == "higher" else -1
@@ -224,7 +235,7 @@ def _asked(outcome: Outcome, effect: Bound | None, margin: Bound | None, aim: Ai
         crossed = truth * good <= bound * good
     if crossed:
         raise ParameterError(f"the true effect must lie within the margin of {margin.text}, or it cannot be excluded")
-    return _Ask(aim=aim, truth=truth, margin=bound)
+    return _Ask(aim=aim, truth=truth, margin=bound, relative=shared)
 
 
 def _size(outcome: Outcome, change: Bound, name: str) -> float:
@@ -275,12 +286,14 @@ def _chance(outcome: Outcome, design: Design, ask: _Ask, n_treatment: float, n_c
 
     For a t-test the standard error is itself estimated; the chance is averaged over what it may come out as.
     """
-    null, alternative = (
-        math.sqrt(design.variance) * se
-        for se in _errors(
-            outcome, ask.truth, n_treatment, n_control, pooled=ask.aim == "superiority" and not ask.margin
-        )
-    )
+    pooled = ask.aim == "superiority" and not ask.margin
+
+    def errors(margin: float) -> tuple[float, float]:
+        times = 1 + margin / outcome.value if ask.relative else 1.0
+        null, alternative = _errors(outcome, ask.truth, n_treatment, n_control, pooled=pooled, times=times)
+        return math.sqrt(design.variance) * null, math.sqrt(design.variance) * alternative
+
+    null, alternative = errors(ask.margin)
     tail = design.tail(ask.aim)
     if outcome.test == "t":
         df = max((n_treatment + n_control) * (1 - design.attrition) - 2, 0.5)
@@ -292,7 +305,8 @@ def _chance(outcome: Outcome, design: Design, ask: _Ask, n_treatment: float, n_c
     here = _position(outcome, ask.truth)
     if ask.aim == "equivalence":
         up, down = (_position(outcome, ask.margin) - here, here - _position(outcome, -ask.margin))
-        inside = special.ndtr(up / alternative - needed) + special.ndtr(down / alternative - needed) - 1
+        below = errors(-ask.margin)[1]  # outside superiority both errors are the same
+        inside = special.ndtr(up / alternative - needed) + special.ndtr(down / below - needed) - 1
         return float(weights @ np.maximum(inside, 0))
     beyond = abs(here - _position(outcome, ask.margin))
     return float(weights @ special.ndtr(beyond / alternative - needed))
@@ -306,9 +320,9 @@ def _position(outcome: Outcome, change: float) -> float:
 
 
 def _errors(
-    outcome: Outcome, change: float, n_treatment: float, n_control: float, *, pooled: bool
+    outcome: Outcome, change: float, n_treatment: float, n_control: float, *, pooled: bool, times: float
 ) -> tuple[float, float]:
-    """Give the standard error of the difference that the test takes for true, and the one under the change."""
+    """Give the standard error that the test takes for true, and the one under the change, of t - `times` c."""
     before, after = outcome.value, outcome.value + change
     if outcome.test == "log-rank":  # Schoenfeld (1983): 1 / (events x both arms' shares)
         events = n_control * before + n_treatment * (1 - (1 - before) ** (1 + change))
@@ -317,12 +331,12 @@ def _errors(
         return se, se
     v_control = v_treatment = outcome.sd**2
     if outcome.test == "arcsine":
-        v_control = v_treatment = 1.0
+        v_control, v_treatment, times = 1.0, 1.0, 1.0
     elif outcome.kind == "proportion":
         v_control, v_treatment = before * (1 - before), after * (1 - after)
     elif outcome.kind == "count":
         v_treatment *= after / before
-    se = math.sqrt(v_control / n_control + v_treatment / n_treatment)
+    se = math.sqrt(times**2 * v_control / n_control + v_treatment / n_treatment)
     if outcome.test == "pooled" and pooled:
         both = (n_control * before + n_treatment * after) / (n_control + n_treatment)
         return math.sqrt(both * (1 - both) * (1 / n_control + 1 / n_treatment)), se

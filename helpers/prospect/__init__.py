@@ -17,7 +17,7 @@ from helpers.moments import Moments
 from helpers.power import outcome
 from helpers.power.design import Design
 from helpers.power.outcome import Outcome
-from helpers.results import SUCCESS, Aim, Estimate, NotEstimable, Power
+from helpers.results import SUCCESS, Aim, Estimate, NotEstimable, Power, with_width
 from helpers.study import Study
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _after(arms: _Arms, metric: Metric, days: int) -> tuple[Outcome, float] | No
 
 def _of_events(p: Prospect, e: Estimate | NotEstimable, arms: _Arms) -> Prospect:
     """Take the spread of what has no number per account from its standard error: it says nothing of the effect."""
-    if isinstance(e, NotEstimable):
+    if isinstance(e := with_width(e), NotEstimable):
         return replace(p, seen=e)
     sd = e.se / math.sqrt((1 / arms.n).sum())
     metric = p.planned.metric
@@ -243,12 +243,7 @@ def _finish(p: Prospect, n_treatment: int, n_control: int, days: int) -> Prospec
             direction=p.direction,
             design=p.design,
         )
-        ruled_out = (
-            power.mde(p.outcome, n_treatment=n_treatment, n_control=n_control, aim=aim, design=p.design)
-            if aim
-            else None
-        )
-        p = replace(p, seen=seen, ruled_out=ruled_out)
+        p = replace(p, seen=seen, ruled_out=_ruled_out(p, n_treatment, n_control, aim) if aim else None)
         if p.bound is None:
             return p
         asked = {"margin": p.bound, "aim": aim} if aim else {"effect": p.bound}
@@ -261,6 +256,18 @@ def _finish(p: Prospect, n_treatment: int, n_control: int, days: int) -> Prospec
         accounts=needed.n_treatment,
         days=outcome.days_to(p.lasting, needed.n_exact / n_treatment, days),
     )
+
+
+def _ruled_out(p: Prospect, n_treatment: int, n_control: int, aim: Aim) -> Power | None:
+    """Give the smallest margin that is excluded, relative as its bound is; None where the control is too near to 0."""
+    if p.outcome is None or p.design is None:
+        return None
+    of_control = p.bound is None or p.bound.relative
+    with contextlib.suppress(ParameterError):
+        return power.mde(
+            p.outcome, n_treatment=n_treatment, n_control=n_control, aim=aim, rel_margin=of_control, design=p.design
+        )
+    return None
 
 
 def _without_control(p: Prospect, arms: _Arms) -> Prospect:

@@ -10,6 +10,8 @@ from helpers.prospect import Prospect
 from helpers.report.readout import percent
 from helpers.results import SUCCESS, Aim, NotEstimable, Power
 
+NOTHING = "none in per cent: of so few accounts the control's own value is too near 0"
+
 
 def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
     """Lay prospects out in words: what was asked, what can be seen or ruled out, and what it would take."""
@@ -27,7 +29,7 @@ def table(prospects: Sequence[Prospect]) -> pd.DataFrame:
             "harm ruled out": _harm(p),
             "can it be seen?": _reached(p),
         }
-        aim: Aim = "non-inferiority" if p.ruled_out else "superiority"
+        aim: Aim = "non-inferiority" if _guards(p) else "superiority"
         if p.design is not None:
             row |= {"alpha": f"{2 * p.design.tail(aim):.3g}", "power": f"{p.design.chance(aim):.3g}"}
         rows.append(row | {"it would take": _cost(p)})
@@ -54,7 +56,7 @@ def conclude(prospects: Sequence[Prospect]) -> tuple[str, str, str]:
     elif open_:
         safe = f"{len(guards) - len(open_)} of {len(guards)} guardrails"
         blind = _some(
-            [f"{p.planned.metric.title} ({f'only a {_harm(p)}' if p.ruled_out else 'not estimable'})" for p in open_]
+            [f"{p.planned.metric.title} ({'only a ' * bool(p.ruled_out)}{_harm(p) or 'not estimable'})" for p in open_]
         )
         second = f"{lead} for {safe}, all at once; not for {blind}."
     else:
@@ -127,9 +129,14 @@ def detects(p: Prospect) -> bool:
     return abs((p.seen.rel or 0.0) if detect.relative else p.seen.change) <= abs(detect.value)
 
 
+def _guards(p: Prospect) -> bool:
+    """Say whether a margin is to be kept, rather than a change to be seen."""
+    return p.planned.role == "guardrail" or p.planned.equivalence is not None
+
+
 def _harm(p: Prospect) -> str:
     if p.ruled_out is None:
-        return ""
+        return NOTHING if _guards(p) and isinstance(p.seen, Power) else ""
     way = "change" if p.planned.equivalence else "rise" if p.ruled_out.change > 0 else "fall"
     return f"{way} of {_short(p)}"
 
@@ -172,7 +179,7 @@ def _reached(p: Prospect) -> str:
         return "what is to be detected, but not what is plausible"
     return (
         f"no, {'a change' if p.planned.equivalence else 'harm'} beyond the margin stays possible"
-        if p.ruled_out
+        if _guards(p)
         else "no, more accounts or days are needed"
     )
 

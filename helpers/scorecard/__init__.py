@@ -29,7 +29,7 @@ from helpers.launch.families import technical
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import WEIGHT, Moments
 from helpers.power import outcome
-from helpers.results import SUCCESS, Check, Claim, Estimate, Look, NotEstimable, closed
+from helpers.results import SUCCESS, Check, Claim, Estimate, Look, NotEstimable, closed, with_width
 from helpers.robust import events
 from helpers.scorecard.reading import draw, grouping, pooled, sliced
 from helpers.study import Study
@@ -104,7 +104,8 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
         metric = plan[i].metric
         if reason:
             return (NotEstimable(metric=metric.name, reason=reason),)
-        return tuple(estimate(one, m, metric, treatment=treatment, adjust=adjust, level=level) for one, m in looks)
+        found = (estimate(one, m, metric, treatment=treatment, adjust=adjust, level=level) for one, m in looks)
+        return tuple(map(with_width, found) if len(launch.looks) > 1 else found)
 
     def compare(
         asked: Sequence[Planned], *, adjust: bool = True, level: float | None = None
