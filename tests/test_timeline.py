@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import launch, metrics, results, study
+from helpers import brief, launch, metrics, results, study, units
 from helpers.errors import DataError, ParameterError
 from helpers.inference import regression
 from helpers.metrics import Measure
@@ -64,14 +64,14 @@ def tables():
     }
 
 
-def opened(tables, **dates):
+def opened(tables, metrics=None, **dates):
     plan = launch.Launch.model_validate(
         {
             "name": "hand",
             "data": {"source": "tables"},
             "arms": {"control": "control", "treatment": "early"},
             "dates": {"start": "2026-09-07", "days": 14, "pre_days": 14} | dates,
-            "metrics": {"north_star": "hours_per_account_week", "supporting": ["session_minutes"]},
+            "metrics": metrics or {"north_star": "hours_per_account_week", "supporting": ["session_minutes"]},
             "segments": ["tenure"],
         }
     )
@@ -120,6 +120,48 @@ def test_slices_ratios_clocks_and_levels_come_from_the_same_events(tables):
     np.testing.assert_allclose(drawn["value"].to_numpy().reshape(2, 4), found["all"].mean)
     half = stats.norm.isf(0.025) * np.sqrt(found["all"].cov[0].diagonal())
     np.testing.assert_allclose(drawn.query("arm == 'control'").eval("high - value"), half)
+
+
+def test_the_first_metric_of_the_plan_that_has_weeks_is_followed_and_said_to_be_it(tables):
+    star = course.chosen(opened(tables))
+    assert (star.metric, star.why, star.aside) == (HOURS, "it is the north star of the plan", "")
+    opens = {"north_star": "opens_per_account_week", "supporting": ["hours_per_account_week"]}
+    thin = opened({name: frame for name, frame in tables.items() if name != "sessions"}, metrics=opens)
+    found = course.chosen(thin)
+    assert (found.metric, found.aside) == (HOURS, HOURS.title)
+    assert found.to_frame().loc[0, "read because"] == (
+        "it is the first of the plan that can be; the north star, Sessions per account and week, cannot: "
+        "it needs table 'sessions', which is not among the data"
+    )
+    asked = course.chosen(thin, "opens_per_account_week")
+    assert (asked.metric.name, asked.why) == ("opens_per_account_week", "it was asked for")
+    assert "'sessions'" in course.measure(thin, asked.metric)["all"].reason
+    with pytest.raises(ParameterError, match="did you mean 'hours_per_account_week'"):
+        course.chosen(thin, "hours_per_account_weak")
+    bare = opened({"assignments": tables["assignments"]})
+    assert course.chosen(bare).metric == HOURS  # nothing has weeks: the north star, with its reason
+    missing = units.distribution(units.load(thin), "sessions_count")
+    assert missing.empty
+    assert missing.attrs["why"].startswith("it is no amount of single accounts")
+    assert brief.accounts(thin)["with a north star of 0"].isna().all()
+    assert brief.accounts(thin)["kept"].tolist() == [4, 4]
+
+
+def test_weeks_of_the_calendar_are_not_read_where_accounts_were_assigned_on_several_days(tables):
+    """Only an account's own weeks hold nothing from before its assignment; hours of one day are no roll-out."""
+    day = pd.Series([0, 0, 0, 0, 0, 0, 0, 1])
+    found = {}
+    for unit in ("D", "h"):
+        assigned = tables["assignments"].assign(assigned_at=START + pd.to_timedelta(day, unit=unit))
+        data = opened(tables | {"assignments": assigned}, days=7)
+        own, found[unit] = (
+            course.measure(data, HOURS, clock=clock, step_days=1)["all"] for clock in ("assignment", "calendar")
+        )
+        assert isinstance(own, Course)
+    assert isinstance(found["h"], Course)
+    assert found["D"].reason == (
+        "accounts were assigned on several days, and a week of the calendar holds some before their own"
+    )
 
 
 def test_accounts_drawn_with_unequal_probabilities_are_weighted(tables):

@@ -12,7 +12,7 @@ from scipy import optimize, special, stats
 
 from helpers.errors import ParameterError
 from helpers.report.readout import describe
-from helpers.results import Check, Estimate, NotEstimable, nothing
+from helpers.results import Check, Estimate, NotEstimable, about, nothing
 from helpers.timeline.bands import full_rank, mean_of
 from helpers.timeline.course import LOG_RATIO, Course, contrast, is_relative
 
@@ -343,6 +343,7 @@ def verdict(
     viewers: Check | None = None,
     finishing: Check | None = None,
     whole: Estimate | NotEstimable | None = None,
+    title: str = "",
 ) -> Check:
     """Say whether an effect fades, holds, grows, or whether it cannot be told.
 
@@ -362,6 +363,7 @@ def verdict(
         finishing: for a limited series alone, whether as many finish as of others (`retention.finishing`).
         whole: the effect over the whole window as chapter 04 has it. Where the late weeks alone stand out from chance
             and that does not, the answer says so.
+        title: of the metric, where the answer must name it.
 
     Returns:
         A Check that begins with the word; passed is False for "Fades" and "Falls short", None where it cannot be told,
@@ -374,7 +376,7 @@ def verdict(
         return Check(name=name, passed=False, detail=f"Falls short: {_lower(finishing.detail)}")
     if isinstance(moved, NotEstimable) or isinstance(remains, NotEstimable):
         reason = moved.reason if isinstance(moved, NotEstimable) else getattr(remains, "reason", "")
-        return Check(name=name, passed=None, detail=f"Cannot tell: {reason}.")
+        return about(title, Check(name=name, passed=None, detail=f"Cannot tell: {reason}."))
     good = 1 if better == "higher" else -1
     at_first = good * (remains.diff + moved.diff)
     worst, best = sorted((good * remains.low, good * remains.high))
@@ -385,7 +387,7 @@ def verdict(
             detail += " Over the whole window (chapter 04) it cannot be told from chance."
         if finishing and finishing.detail not in detail:
             detail += f" What counts for a limited series is who finishes. {finishing.detail}"
-        return Check(name=name, passed=passed, detail=detail, p=moved.p)
+        return about(title, Check(name=name, passed=passed, detail=detail, p=moved.p))
 
     if moves and worse and finishing:
         text = "Ends: the effect is smaller late than early, as it must be when a limited series ends"
