@@ -260,22 +260,21 @@ def weeks(viewers: Viewers | NotEstimable) -> pd.DataFrame:
     return nothing(viewers.reason, columns) if isinstance(viewers, NotEstimable) else viewers.weeks[columns]
 
 
-def words(viewers: Viewers | NotEstimable) -> str:
-    """Say what became of the viewers: finishers are not among those who have lapsed."""
+def words(viewers: Viewers | NotEstimable, *, told: str = "") -> str:
+    """Say what became of the viewers: finishers have not lapsed; the share that finishes only where it was not `told`."""
     if isinstance(viewers, NotEstimable):
         return f"Going on from episode to episode could not be read: {viewers.reason}."
     n, shares = round(viewers.states.sum()), viewers.states / viewers.states.sum()
     ends, at = curve(viewers), hooked(curve(viewers))
     end = ends.iloc[-1] if len(ends) == viewers.episodes else None
-    finish = (
-        "how many will finish was not observed for long enough"
-        if end is None
-        else (f"followed to their end, {end['reached']:.0%} finish ({end['low']:.0%} to {end['high']:.0%})")
-    )
+    finish = "; how many will finish was not observed for long enough"
+    if end is not None:
+        share = f"{end['reached']:.0%} finish ({end['low']:.0%} to {end['high']:.0%})"
+        finish = "" if share in told else f"; followed to their end, {share}"
     hook = "" if at is None else f" Episode {at} is the first whose viewers finish with at least {HOOKED:.0%}."
     return (
         f"Of {n:,} viewers {shares['finished']:.0%} finished, {shares['still watching']:.0%} were still watching and "
-        f"{shares['lapsed']:.0%} had stopped before the end; {finish}.{hook}"
+        f"{shares['lapsed']:.0%} had stopped before the end{finish}.{hook}"
     )
 
 

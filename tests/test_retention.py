@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 
-from helpers import launch, retention, simulate, study
+from helpers import launch, metrics, retention, simulate, study, wording
 from helpers.errors import ParameterError
-from helpers.results import Check, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable
 from helpers.simulate import outcomes, people, viewing, worlds
+from helpers.timeline import fading
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
 AML = {  # R 4.2.2, survival::survfit(Surv(time, status) ~ 1, aml, subset = x == "Maintained", conf.type = "log-log")
@@ -102,6 +103,40 @@ def test_hours_are_set_beside_those_who_have_episodes_left():
     assert weeks["episodes_left"].tolist() == [3, 2, 3, 4]  # the finisher has none left from the second week on
     assert weeks.loc[1, "hours"] == pytest.approx(0.75 * 5)
     assert weeks.loc[3, "hours_per_viewer_with_episodes_left"] == pytest.approx(0.75 * 2 / 3)
+
+
+def test_the_longest_answer_of_the_chapter_fits_the_first_screen():
+    counts = counted(np.repeat([1, 2, 3], [800, 200, 9_000]), np.repeat([True, False, False], [800, 200, 9_000]))
+    states = pd.Series({"finished": 9_000.0, "still watching": 500.0, "lapsed": 500.0})
+    viewers = retention.Viewers(
+        counts=counts.assign(start_day=0), weeks=pd.DataFrame(), states=states, episodes=4, visits=4, elsewhere=0
+    )
+    asked = launch.Launch.model_validate(
+        {
+            "name": "hand",
+            "data": {"source": "tables"},
+            "arms": {"control": "control", "treatment": "early"},
+            "metrics": {"north_star": "hours_per_account_week"},
+            "show": {"format": "limited", "episodes": 4},
+            "dates": {"start": "2026-09-07", "days": 28},
+            "comparables": {"finished": [0.917, 0.92, 0.95, 0.96]},  # the middle half begins within the interval
+        }
+    )
+    late = Estimate(
+        metric="hours", control=0.1, treatment=0.0, diff=-0.1, se=0.02, low=-0.14, high=-0.06, rel=-0.1, rel_low=-0.14,
+        rel_high=-0.06, p=0.001, n_control=9, n_treatment=9, method="made", mde=0.1,
+    )  # fmt: skip
+    moved = replace(late, diff=0.2, low=0.1, high=0.3, rel=0.2, rel_low=0.1, rel_high=0.3)
+    detail = fading.verdict(
+        moved, late, better="higher", finishing=retention.finishing(viewers, asked), whole=replace(late, p=0.5),
+        title=metrics.get("net_hours_per_account").title,
+    ).detail  # fmt: skip
+    answer = (detail, fading.words(moved, late, unit="log ratio"), retention.words(viewers, told=detail))
+    assert detail.startswith("Ends (")
+    assert "whether that is usual cannot be told" in detail
+    assert detail.endswith("cannot be told from chance.")
+    assert answer[2].endswith("before the end. Episode 1 is the first whose viewers finish with at least 70%.")
+    assert sum(len(part.split()) for part in answer) <= wording.FIRST_SCREEN_WORDS
 
 
 def test_what_cannot_be_read_says_why(players):

@@ -392,7 +392,7 @@ def verdict(
     if moves and worse and finishing:
         text = "Ends: the effect is smaller late than early, as it must be when a limited series ends"
         text += ", and late it is a loss. " if best < 0 else ". "
-        text += f"That alone says nothing against it; what counts is who finishes. {finishing.detail}"
+        text += f"What counts is who finishes. {finishing.detail}"
         return say(finishing.passed, text)
     if moves and worse and best < 0:
         if at_first > 0:
