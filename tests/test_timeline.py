@@ -659,9 +659,37 @@ def test_an_interrupted_series_gives_the_jump_of_a_clean_line_back():
     assert geo.interrupted(series, 49)["effect"] == pytest.approx(8)
 
 
-def test_a_curve_that_is_over_within_half_a_period_has_no_speed():
-    """Weeks of a fading of which nothing is left after the first: least squares runs to a half-life of nothing."""
+def test_a_curve_that_is_over_at_once_has_no_speed_and_ends_at_the_mean_of_the_later_weeks():
+    """Weeks of a fading of which nothing is left after the first: least squares runs to a half-life of nothing.
+
+    Of weeks that are all alike correlated, the best combination of the later ones is their mean.
+    """
     effect = [0.07961193623759395, 0.039147491122453075, 0.04822447279292513, 0.04177611941281035]
-    cov = 0.012**2 * (0.5 * np.eye(4) + 0.5)
+    cov = 0.012**2 * DEPENDENT
     for values in (effect, np.round(effect, 4)):
-        assert "less than half a period of 7 days" in fading.fit([0, 7, 14, 21], values, cov, step_days=7)
+        found = fading.fit([0, 7, 14, 21], values, cov, step_days=7)
+        assert (found.half_life_days, found.tau_days) == (None, None)
+        assert found.asymptote == pytest.approx(np.mean(values[1:]), abs=1e-6)
+        assert found.asymptote_se == pytest.approx(0.012 * np.sqrt((1 + 2 * 0.5) / 3), rel=1e-3)
+        assert found.low < found.asymptote < found.high
+    gone = Course(
+        metric="hours", unit="h", starts=(0, 7, 14, 21), step_days=7, mean=np.array([[0.0] * 4, np.array(effect) * 9]),
+        cov=np.array([cov / 2] * 2), n=(9, 9), method="made",
+    )  # fmt: skip
+    row = fading.outlook(gone, days=[28]).set_index("what").loc["settles at"]
+    assert row["effect"] == pytest.approx(9 * np.mean(effect[1:]), abs=1e-5)
+    assert row["note"] == "what fades is gone so soon that periods of 7 days do not tell how fast; shorter ones would"
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.0, 5.0])
+def test_where_a_fast_fading_settles_is_covered_as_often_as_said(tau):
+    """The truth is the curve's own weekly means with normal noise; 200 launches, four weeks, noise of 0.012."""
+    rng, cov = np.random.default_rng(5), 0.012**2 * DEPENDENT
+    weeks = (0.04 + 0.3 * np.exp(-np.arange(28) / tau)).reshape(4, 7).mean(axis=1)
+    drawn = weeks + rng.standard_normal((200, 4)) @ np.linalg.cholesky(cov).T
+    found = [f for y in drawn if not isinstance(f := fading.fit([0, 7, 14, 21], y, cov, step_days=7), str)]
+    assert len(found) > 160  # the others are straight lines as well
+    low, high = stats.binom(len(found), 0.95).ppf([0.0005, 0.9995])
+    assert low <= sum(f.low <= 0.04 <= f.high for f in found) <= high
+    told = sum(f.half_life_days is not None for f in found)
+    assert told > 160 if tau == 5 else told < 20

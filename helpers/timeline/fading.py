@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _GRID = 240  # values of tau at which the likelihood is profiled
 _LONGEST = 1_000.0  # times the time observed: carried on twice as far, the curve is still a straight line
 _MISFIT = 0.01
+_FAST = "what fades is gone so soon that periods of {} days do not tell how fast; shorter ones would"
 _FLAT = "in some periods the values do not vary by themselves, so that no curve can be weighed"
 
 
@@ -34,17 +35,19 @@ class Decay:
 
     Standard errors are asymptotic; `low` to `high` is the asymptote's profile-likelihood interval, which knows that tau
     is estimated too. `misfit_p` asks whether the curve describes the effects at all; None without their covariance.
+    Tau, its half-life and the drop are None where a curve that is gone at once describes the effects as well: where it
+    ends is known then, and how soon is not.
     """
 
     asymptote: float
     asymptote_se: float
     low: float
     high: float
-    drop: float
-    drop_se: float
-    tau_days: float
-    tau_se: float
-    half_life_days: float
+    drop: float | None
+    drop_se: float | None
+    tau_days: float | None
+    tau_se: float | None
+    half_life_days: float | None
     misfit_p: float | None
     level: float = 0.95
 
@@ -131,12 +134,6 @@ def decay(course: Course | NotEstimable) -> Decay | NotEstimable:
     return NotEstimable(metric=course.metric, reason=found, slice=course.slice) if isinstance(found, str) else found
 
 
-_FAST = (
-    "what fades is gone within less than half a period of {} days, so that a curve through the periods does not tell "
-    "how fast; shorter ones would"
-)
-
-
 def fit(
     days: Sequence[float] | Floats,
     effect: Sequence[float] | Floats,
@@ -155,8 +152,8 @@ def fit(
         level: of the asymptote's interval.
 
     Returns:
-        The curve, or the reason why there is none: too few periods, or a straight line describes them as well, so that
-        where the fading would end lies outside what was observed.
+        The curve, which may have no tau (see `Decay`), or the reason why there is none: too few periods, or a straight
+        line describes them as well, so that where the fading would end lies outside what was observed.
 
     >>> day = np.arange(12.0)
     >>> curve = fit(day, 1 + 2 * np.exp(-day / 4), 1e-4 * np.eye(12))
@@ -185,20 +182,27 @@ def fit(
 
     start = (*profile.beta[best], profile.tau[best])
     sigma = np.eye(len(d)) if cov is None else cov
+    low, high = _limits(profile, np.tile([1.0, 0.0], (_GRID, 1)), q, scale)
+    a, a_se = float(profile.beta[best, 0]), math.sqrt(scale * profile.cov[best, 0, 0])
+    p = None if cov is None else float(stats.chi2.sf(profile.misfit[best], len(d) - 3))
+    settled = Decay(
+        asymptote=a, asymptote_se=a_se, low=low, high=high, drop=None, drop_se=None, tau_days=None, tau_se=None,
+        half_life_days=None, misfit_p=p, level=level,
+    )  # fmt: skip
+    if near[0]:  # what is gone at once fits as well
+        return settled
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             values, errors = optimize.curve_fit(curve, d, y, p0=start, sigma=sigma, absolute_sigma=cov is not None)
     except (RuntimeError, ValueError):  # it ran to a tau of nothing
-        return _FAST.format(step_days)
+        return settled
     a, b, tau = (float(v) for v in values)
     if not profile.tau[0] < tau < profile.tau[-1]:
-        return _FAST.format(step_days)
+        return settled
     se = np.sqrt(np.diag(errors))
-    low, high = _limits(profile, np.tile([1.0, 0.0], (_GRID, 1)), q, scale)
-    p = None if cov is None else float(stats.chi2.sf(profile.misfit[best], len(d) - 3))
-    return Decay(
-        asymptote=a, asymptote_se=float(se[0]), low=min(low, a), high=max(high, a), drop=b, drop_se=float(se[1]),
-        tau_days=tau, tau_se=float(se[2]), half_life_days=tau * math.log(2), misfit_p=p, level=level,
+    return replace(
+        settled, asymptote=a, asymptote_se=float(se[0]), low=min(low, a), high=max(high, a), drop=b,
+        drop_se=float(se[1]), tau_days=tau, tau_se=float(se[2]), half_life_days=tau * math.log(2),
     )  # fmt: skip
 
 
@@ -290,7 +294,9 @@ def outlook(course: Course | NotEstimable, *, days: Sequence[int]) -> pd.DataFra
     if isinstance(settled, NotEstimable):
         rows.append({"what": "settles at", "note": settled.reason})
     else:
-        note = f"half of what fades is gone after {settled.half_life_days:.1f} days"
+        note = _FAST.format(course.step_days)
+        if settled.half_life_days is not None:
+            note = f"half of what fades is gone after {settled.half_life_days:.1f} days"
         rows.append(
             {"what": "settles at", "effect": settled.asymptote, "low": settled.low, "high": settled.high, "note": note}
         )
@@ -450,8 +456,8 @@ def _shape(day: Floats, tau: Floats | float, step_days: int) -> Floats:
 
 
 def _profile(day: Floats, effect: Floats, cov: Floats, step_days: int) -> _Profile:
-    """Solve for a and b by generalised least squares at every tau of a grid, from half a period to almost a line."""
-    tau = np.geomspace(step_days / 2, _LONGEST * (day[-1] + step_days - day[0]), _GRID)
+    """Solve for a and b by generalised least squares at every tau of a grid, from a spike to almost a line."""
+    tau = np.geomspace(step_days / 20, _LONGEST * (day[-1] + step_days - day[0]), _GRID)
     root = np.linalg.cholesky(cov)
     y = np.linalg.solve(root, effect)
     shapes = _shape(day, tau[:, None], step_days)
