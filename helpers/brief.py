@@ -79,9 +79,13 @@ def arm_counts(data: Study) -> Check:
 
 
 def accounts(data: Study) -> pd.DataFrame:
-    """Count the assigned accounts of each arm, those in the units table, and those whose north star is zero."""
+    """Count the assigned accounts of each arm, those in the units table, and those whose north star is zero.
+
+    The last is missing where these data do not hold the north star, or not by account.
+    """
     table, metric = units.load(data), data.launch.plan[0].metric
-    zero = (table[metric.column(metric.numerator)] == 0).sum()
+    column = metric.column(metric.numerator)
+    zero = (table[column] == 0).sum() if column in table.columns else ibis.null("int64")
     kept = table.aggregate(by="arm", kept=table.count(), zero=zero).execute()
     assigned = _sizes(data).rename_axis("arm").reset_index(name="assigned")
     result = assigned.merge(kept, on="arm", how="left")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -249,6 +249,15 @@ class Verdict:
         'Worse already: M.'
         """
         return self.sentence.removeprefix(self.headline or self.sentence).strip()
+
+
+def about(title: str, check: Check) -> Check:
+    """Say of which metric a verdict is, after the word with which it begins; without a title it is left as it is.
+
+    >>> about("Hours", Check(name="Novelty", passed=True, detail="Holds: the gain stands out.")).detail
+    'Holds (Hours): the gain stands out.'
+    """
+    return replace(check, detail=check.detail.replace(":", f" ({title}):", 1)) if title else check
 
 
 def titled(name: str, titles: Mapping[str, str]) -> str:

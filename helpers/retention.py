@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from ibis import _
 from scipy import stats
-from statsmodels.duration import survfunc
 
 from helpers import clock, reception, schema, segments, units
 from helpers.errors import ParameterError
@@ -41,8 +40,8 @@ class Viewers:
     """The viewers of the launch title in one arm, counted by how far they got and when they began.
 
     `counts` has a row per `start_day`, `watched` (episodes after which they could be seen to go on or not), `left`
-    (whether they did not) and any segment, with `viewers` and their `weight` (which sums to the effective number of
-    viewers; where it is missing, each counts as one). A viewer leaves after an episode when so many further
+    (whether they did not) and any segment, with `viewers`, the sum of their `weight` and that of its `squares` (where
+    these are missing, each counts as one). A viewer leaves after an episode when so many further
     `visits` hold no later one; one whose visits had not yet been so many is censored there. Counting visits, not days,
     keeps those who come seldom from looking like those who lost interest. `weeks` has hours by week of the launch.
     `states` says what became of all. `elsewhere` began in another episode than the first and are not read. `level` is
@@ -80,7 +79,7 @@ def read(
     Returns:
         The counts, or why there are none: no launch title, no episodes, nobody watched. Viewers chose to watch: their
         numbers describe them and compare no arms. Where accounts were drawn with unequal probabilities, shares are
-        those of the population, and errors those of Kish's (1965) effective number of viewers.
+        those of the population.
     """
     launch = data.launch
     if reason := closed(checks) or units.together(data, "what viewers do from episode to episode"):
@@ -120,7 +119,6 @@ def read(
         people = people.mutate(weight=ibis.literal(1.0))
     sums = {"viewers": _.count(), "weight": _.weight.sum(), "squares": (_.weight * _.weight).sum()}
     counts = people.aggregate(by=["start_day", "watched", "left", *by], **sums).execute()
-    counts["weight"] *= counts["weight"].sum() / counts.pop("squares").sum()  # sums to Kish's effective number
     states = people.aggregate(by="state", n=_.weight.sum()).execute().set_index("state")["n"]
     states *= counts["viewers"].sum() / states.sum()
     return Viewers(
@@ -144,8 +142,10 @@ def curve(viewers: Viewers | NotEstimable) -> pd.DataFrame:
 def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_least: int = 10) -> pd.DataFrame:
     """Estimate the share of viewers that reaches each episode (Kaplan-Meier), and of those, the share that finishes.
 
-    Greenwood's errors, intervals on the log(-log) scale. An episode that fewer than `at_least` viewers were observed to
-    reach is left out, and so is everything after it: a curve does not go on where nobody could be watched.
+    Intervals on the log(-log) scale, with errors by the infinitesimal jackknife, which weights enter as they are and
+    which are Greenwood's without (R's `survfit(robust = TRUE)`). An episode that fewer than `at_least` viewers were
+    observed to reach is left out, and so is everything after it: a curve does not go on where nobody could be watched.
+    Weighted viewers are counted by their effective number (Kish 1965), that of these rows alone.
     Whoever reaches a later episode has survived all earlier ones: its hazard is of the keenest, not of everybody.
 
     Returns:
@@ -157,19 +157,18 @@ def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_lea
     [[1.0, 100.0, 1.0], [2.0, 50.0, 0.6], [3.0, 50.0, 0.6]]
     """
     rows = counts[counts["watched"] > 0]
-    time, event, weight = rows["watched"].to_numpy(), rows["left"].to_numpy().astype(int), _weight(rows)
-    steps = np.arange(1, episodes)
-    at_risk = np.array([weight[time >= k].sum() for k in steps], dtype=float)
-    known = int((np.cumprod(at_risk >= at_least)).sum())
+    time, event, (weight, squares) = rows["watched"].to_numpy(), rows["left"].to_numpy(dtype=bool), _weight(rows)
+    steps = np.arange(1, episodes)[:, None]
+    here, leaves = time >= steps, (time == steps) & event
+    known = int(np.cumprod(here @ weight >= at_least).sum())
     if not known:
         return pd.DataFrame(columns=_SURVIVAL)
-    km = survfunc.SurvfuncRight(time, event, freq_weights=weight)
-    left = pd.Series(km.n_events, index=km.surv_times).reindex(steps, fill_value=0.0).to_numpy()[:known]
-    at_risk, q = at_risk[:known], stats.norm.isf((1 - level) / 2)
+    here, leaves, q = here[:known], leaves[:known], stats.norm.isf((1 - level) / 2)
+    at_risk, left = here @ weight, leaves @ weight
     hazard = left / at_risk
-    stay, spread = 1 - hazard, left / (at_risk * np.maximum(at_risk - left, 1))
-    reached, variance = np.append(1, np.cumprod(stay)), np.append(0, np.cumsum(spread))
-    low, high = bounds(reached, variance, q)
+    moved = (here * hazard[:, None] - leaves) / np.maximum(at_risk - left, 1e-9)[:, None]  # of log(1 - hazard), by each
+    reached, path = np.append(1, np.cumprod(1 - hazard)), np.vstack([np.zeros(len(rows)), np.cumsum(moved, axis=0)])
+    low, high = bounds(reached, path**2 @ squares, q)
     frame = pd.DataFrame(
         {
             "episode": np.arange(1, known + 2),
@@ -185,7 +184,7 @@ def survival(counts: pd.DataFrame, episodes: int, *, level: float = 0.95, at_lea
     if known == episodes - 1:
         rest = np.divide(reached[-1], reached, out=np.full_like(reached, np.nan), where=reached > 0)
         frame["finish"] = rest
-        frame["finish_low"], frame["finish_high"] = bounds(rest, variance[-1] - variance, q)
+        frame["finish_low"], frame["finish_high"] = bounds(rest, (path[-1] - path) ** 2 @ squares, q)
     return frame.reindex(columns=_SURVIVAL)
 
 
@@ -260,22 +259,21 @@ def weeks(viewers: Viewers | NotEstimable) -> pd.DataFrame:
     return nothing(viewers.reason, columns) if isinstance(viewers, NotEstimable) else viewers.weeks[columns]
 
 
-def words(viewers: Viewers | NotEstimable) -> str:
-    """Say what became of the viewers: finishers are not among those who have lapsed."""
+def words(viewers: Viewers | NotEstimable, *, told: str = "") -> str:
+    """Say what became of the viewers: finishers have not lapsed. A share that was `told` is left out."""
     if isinstance(viewers, NotEstimable):
         return f"Going on from episode to episode could not be read: {viewers.reason}."
     n, shares = round(viewers.states.sum()), viewers.states / viewers.states.sum()
     ends, at = curve(viewers), hooked(curve(viewers))
     end = ends.iloc[-1] if len(ends) == viewers.episodes else None
-    finish = (
-        "how many will finish was not observed for long enough"
-        if end is None
-        else (f"followed to their end, {end['reached']:.0%} finish ({end['low']:.0%} to {end['high']:.0%})")
-    )
+    finish = "; how many will finish was not observed for long enough"
+    if end is not None:
+        share = f"{end['reached']:.0%} finish ({end['low']:.0%} to {end['high']:.0%})"
+        finish = "" if share in told else f"; followed to their end, {share}"
     hook = "" if at is None else f" Episode {at} is the first whose viewers finish with at least {HOOKED:.0%}."
     return (
         f"Of {n:,} viewers {shares['finished']:.0%} finished, {shares['still watching']:.0%} were still watching and "
-        f"{shares['lapsed']:.0%} had stopped before the end; {finish}.{hook}"
+        f"{shares['lapsed']:.0%} had stopped before the end{finish}.{hook}"
     )
 
 
@@ -353,7 +351,8 @@ def trend(rows: pd.DataFrame, score: Any, strata: str = "") -> float | None:
 
     None where nobody left, or all who could leave have the same score.
 
-    With a score of 0 and 1 its square is the log-rank test of two groups (Mantel 1966).
+    With a score of 0 and 1 its square is the log-rank test of two groups (Mantel 1966). Levels count by their own
+    effective numbers of viewers.
 
     Args:
         rows: counts as in `Viewers`.
@@ -363,20 +362,23 @@ def trend(rows: pd.DataFrame, score: Any, strata: str = "") -> float | None:
     excess = variance = 0.0
     weighted = rows.assign(_score=np.asarray(score, dtype=np.float64))
     for _level, part in weighted.groupby(strata) if strata else [("", weighted)]:
-        x, n = part["_score"].to_numpy(), _weight(part)
+        x, (n, squares) = part["_score"].to_numpy(), _weight(part)
         watched, left = part["watched"].to_numpy(), part["left"].to_numpy(dtype=bool)
         for k in np.unique(watched[left]):
-            at_risk, leaves = n * (watched >= k), n * (left & (watched == k))
-            size, lost = at_risk.sum(), leaves.sum()
-            mean = at_risk @ x / size
-            excess += leaves @ (x - mean)
-            variance += lost * (size - lost) / max(size - 1, 1) * (at_risk @ (x - mean) ** 2) / size
+            here, leaves = watched >= k, n * (left & (watched == k))
+            size, lost = n[here].sum(), leaves.sum()
+            off = x - n[here] @ x[here] / size
+            excess += leaves @ off
+            variance += lost * (size - lost) / (max(size - 1, 1) * size) * (squares[here] @ off[here] ** 2)
     return float(excess / np.sqrt(variance)) if variance > 0 else None
 
 
-def _weight(rows: pd.DataFrame) -> Floats:
-    """Give what the viewers of each row count for."""
-    return rows["weight" if "weight" in rows else "viewers"].to_numpy(dtype=np.float64)
+def _weight(rows: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Give what the viewers of each row count for, and its squares, so that all sum to their effective number."""
+    names = ("weight", "squares") if "weight" in rows else ("viewers", "viewers")
+    weight, squares = (rows[name].to_numpy(dtype=np.float64) for name in names)
+    part = weight.sum() / squares.sum() if len(rows) else 1.0
+    return part * weight, part**2 * squares
 
 
 _SURVIVAL = [

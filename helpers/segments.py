@@ -97,10 +97,7 @@ def chosen(data: Study, name: str = "") -> Metric:
     Raises:
         ParameterError: the plan has no such metric.
     """
-    plan = {p.metric.name: p.metric for p in data.launch.plan}
-    if name and name not in plan:
-        raise ParameterError(f"metric {name!r} is not in the plan of {data.launch.name}; {did_you_mean(name, plan)}")
-    return plan[name] if name else data.launch.plan[0].metric
+    return units.chosen(data, name, obstacle=lambda _: None).metric
 
 
 def family(

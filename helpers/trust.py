@@ -32,7 +32,7 @@ def questions(data: Study, card: Scorecard) -> tuple[Check, ...]:
     found = detectors.inspect(data, card, register.read(data.launch))
     if any(c.passed is False for c in card.checks):
         return found
-    planned = next(c.estimate for c in card.claims if c.metric == data.launch.plan[0].metric.name)
+    planned = {c.metric: c.estimate for c in card.claims}
     stands = seasons.ask(data, treatment=card.treatment, checks=card.checks, planned=planned)
     return (*carried(data, card), *lasting(data, card), stands, *seasons.typical(data), *usable(data, card), *found)
 
@@ -74,12 +74,12 @@ def carried(data: Study, card: Scorecard) -> tuple[Check, ...]:
 
 
 def lasting(data: Study, card: Scorecard) -> tuple[Check, ...]:
-    """Ask of each gain, and without one of the north star, whether it fades within the window (chapter 07).
+    """Ask of each gain, and without one of the metric that chapter 07 follows, whether it fades within the window.
 
     Of a show, whether its later viewers do. What the control cannot have at all has no effect that could be followed:
-    there the north star is asked, and the viewers.
+    there that metric is asked, and the viewers.
     """
-    star, arm = data.launch.plan[0].metric, card.treatment
+    followed, arm = course.chosen(data).metric, card.treatment
     viewers = retention.read(data, treatment=arm, by=[ALIKE], checks=card.checks)
     honeymoon, finishing = retention.honeymoon(viewers, strata=ALIKE), retention.finishing(viewers, data.launch)
 
@@ -89,7 +89,7 @@ def lasting(data: Study, card: Scorecard) -> tuple[Check, ...]:
         whole = next(c.estimate for c in card.claims if c.metric == metric.name)
         return fading.verdict(early, late, better=metric.better, viewers=honeymoon, finishing=finishing, whole=whole)
 
-    return tuple(_about(m, ask(m)) for m in _won(card, [p.metric for p in units.measurable(data)]) or [star])
+    return tuple(_about(m, ask(m)) for m in _won(card, [p.metric for p in units.measurable(data)]) or [followed])
 
 
 def _won(card: Scorecard, metrics: Sequence[Metric]) -> list[Metric]:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "logs": {"clock", "results", "schema"},
     "assignment": {"errors", "launch", "metrics", "sampling"},
     "study": {"assignment", "cache", "errors", "launch", "logs", "metrics", "sampling", "schema", "simulate"},
-    "units": {"cache", "clock", "errors", "launch", "logs", "metrics", "moments", "sampling", "schema", "study"},
+    "units": {"cache", "clock", "errors", "launch", "logs", "metrics", "moments", "results", "sampling", "schema", "study"},
     "moments": {"errors"},
     "inference": {"errors", "metrics", "moments", "results"},
     "weighting": {"errors", "results"},

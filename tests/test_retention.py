@@ -9,12 +9,14 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 
-from helpers import launch, retention, simulate, study
+from helpers import launch, metrics, retention, simulate, study, wording
 from helpers.errors import ParameterError
-from helpers.results import Check, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable
 from helpers.simulate import outcomes, people, viewing, worlds
+from helpers.timeline import fading
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
 AML = {  # R 4.2.2, survival::survfit(Surv(time, status) ~ 1, aml, subset = x == "Maintained", conf.type = "log-log")
@@ -102,6 +104,40 @@ def test_hours_are_set_beside_those_who_have_episodes_left():
     assert weeks["episodes_left"].tolist() == [3, 2, 3, 4]  # the finisher has none left from the second week on
     assert weeks.loc[1, "hours"] == pytest.approx(0.75 * 5)
     assert weeks.loc[3, "hours_per_viewer_with_episodes_left"] == pytest.approx(0.75 * 2 / 3)
+
+
+def test_the_longest_answer_of_the_chapter_fits_the_first_screen():
+    counts = counted(np.repeat([1, 2, 3], [800, 200, 9_000]), np.repeat([True, False, False], [800, 200, 9_000]))
+    states = pd.Series({"finished": 9_000.0, "still watching": 500.0, "lapsed": 500.0})
+    viewers = retention.Viewers(
+        counts=counts.assign(start_day=0), weeks=pd.DataFrame(), states=states, episodes=4, visits=4, elsewhere=0
+    )
+    asked = launch.Launch.model_validate(
+        {
+            "name": "hand",
+            "data": {"source": "tables"},
+            "arms": {"control": "control", "treatment": "early"},
+            "metrics": {"north_star": "hours_per_account_week"},
+            "show": {"format": "limited", "episodes": 4},
+            "dates": {"start": "2026-09-07", "days": 28},
+            "comparables": {"finished": [0.917, 0.92, 0.95, 0.96]},  # the middle half begins within the interval
+        }
+    )
+    late = Estimate(
+        metric="hours", control=0.1, treatment=0.0, diff=-0.1, se=0.02, low=-0.14, high=-0.06, rel=-0.1, rel_low=-0.14,
+        rel_high=-0.06, p=0.001, n_control=9, n_treatment=9, method="made", mde=0.1,
+    )  # fmt: skip
+    moved = replace(late, diff=0.2, low=0.1, high=0.3, rel=0.2, rel_low=0.1, rel_high=0.3)
+    detail = fading.verdict(
+        moved, late, better="higher", finishing=retention.finishing(viewers, asked), whole=replace(late, p=0.5),
+        title=metrics.get("net_hours_per_account").title,
+    ).detail  # fmt: skip
+    answer = (detail, fading.words(moved, late, unit="log ratio"), retention.words(viewers, told=detail))
+    assert detail.startswith("Ends (")
+    assert "whether that is usual cannot be told" in detail
+    assert detail.endswith("cannot be told from chance.")
+    assert answer[2].endswith("before the end. Episode 1 is the first whose viewers finish with at least 70%.")
+    assert sum(len(part.split()) for part in answer) <= wording.FIRST_SCREEN_WORDS
 
 
 def test_what_cannot_be_read_says_why(players):
@@ -227,7 +263,7 @@ def test_a_level_in_which_everybody_finishes_keeps_its_row_and_is_weighed_by_nob
 def test_viewers_who_were_drawn_unequally_count_by_their_weights():
     """Heavy viewers finish in 67 %, others in 16 %; heavy ones were drawn all, others at 15 %.
 
-    The oracle is a weighted share; intervals by the effective number cover the share of the population as they say.
+    The oracle is a weighted share; intervals cover the share of the population as they say.
     """
     rng, n, covered = np.random.default_rng(3), 1_000, []
     heavy = np.arange(n) < n // 4
@@ -235,11 +271,47 @@ def test_viewers_who_were_drawn_unequally_count_by_their_weights():
         drawn = rng.random(n) < np.where(heavy, 1.0, 0.15)
         finishes, weight = rng.random(n) < np.where(heavy, 0.67, 0.16), np.where(heavy, 1.0, 1 / 0.15)
         rows = pd.DataFrame({"watched": 1, "left": ~finishes, "weight": weight})[drawn]
-        rows["weight"] *= rows["weight"].sum() / (rows["weight"] ** 2).sum()
+        rows["squares"] = rows["weight"] ** 2
         end = retention.survival(rows.assign(viewers=1), 2).iloc[-1]
         assert end["reached"] == pytest.approx(np.average(finishes[drawn], weights=weight[drawn]))
         covered.append(end["low"] <= 0.25 * 0.67 + 0.75 * 0.16 <= end["high"])
     assert 0.91 <= np.mean(covered) <= 0.99
+
+
+def test_each_group_of_unequally_drawn_viewers_has_its_own_errors():
+    """Region N holds heavy viewers alone, who were all drawn; of S's light ones 15 % were: truth by multiplication.
+
+    One effective number for all would make N's interval 2.3 times as wide, and that of S cover 92.9 % (1,500 draws).
+    """
+    rng, n, level = np.random.default_rng(1), 3_000, stats.binom(120, 0.95).ppf([0.0005, 0.9995]) / 120
+    heavy = np.arange(n) < n // 4
+    region = np.where(heavy & (np.arange(n) % 2 == 0), "N", "S")
+    stay = np.where(heavy[:, None], [0.9, 0.95], [0.5, 0.8])
+    covered, trends = {"N": [], "S": []}, []
+    for _ in range(120):
+        drawn = rng.random(n) < np.where(heavy, 1, 0.15)
+        reach = 1 + np.cumprod(rng.random((drawn.sum(), 2)) < stay[drawn], axis=1).sum(axis=1)
+        seen, start = rng.choice([1, 9], len(reach), p=[0.2, 0.8]), rng.choice([0, 7, 14], len(reach))
+        left = (reach < 3) & (reach <= seen)
+        watched = np.where(left, reach, np.minimum(np.minimum(reach, 3) - 1, seen))
+        rows = pd.DataFrame(
+            {"watched": watched, "left": left, "viewers": 1, "weight": np.where(heavy, 1, 1 / 0.15)[drawn]}
+        )
+        rows = rows.assign(squares=rows["weight"] ** 2, taste=heavy[drawn], start=start)
+        for name, found in covered.items():
+            mine = rows[region[drawn] == name]
+            end = retention.survival(mine, 3).iloc[-1]
+            found.append(end["low"] <= stay[region == name].prod(axis=1).mean() <= end["high"])
+            if name == "N" and len(found) == 1:
+                plain = retention.survival(mine.drop(columns="weight"), 3).iloc[-1]
+                assert end[["at_risk", "low", "high"]].tolist() == pytest.approx(
+                    plain[["at_risk", "low", "high"]].tolist()
+                )
+        trends.append(retention.trend(rows, rows["start"], "taste"))
+    assert level[0] <= np.mean(covered["N"]) <= level[1]
+    assert level[0] <= np.mean(covered["S"]) <= level[1]
+    spread = 120 * np.mean(np.square(trends))  # chi-square where nothing goes with the start
+    assert 0.0005 < stats.chi2.cdf(spread, 120) < 0.9995
 
 
 def test_cohorts_and_segments_are_counted_apart():

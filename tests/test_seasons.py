@@ -11,11 +11,11 @@ import pytest
 import reference
 import statsmodels.api as sm
 
-from helpers import launch, metrics, scorecard, study, wording
+from helpers import launch, metrics, scorecard, study, trust, wording
 from helpers.errors import ParameterError
 from helpers.results import Check, Estimate, NotEstimable
 from helpers.segments import Attribute, Segment
-from helpers.timeline import course, did, practice, seasons
+from helpers.timeline import course, did, fading, practice, seasons
 from helpers.timeline import marketing as marketing_
 from helpers.timeline.course import Course
 
@@ -184,6 +184,17 @@ def test_the_same_placebos_are_asked_by_the_chapter_and_by_the_analysis(tables, 
     here = verdict(path, seasons.placebos(data, path), known=[HOURS])
     assert here == seasons.ask(data)
     assert here.detail.startswith("Suspect: an effect shows where there can be none (placebo outcome: Waiting)")
+
+
+def test_the_analysis_asks_the_metric_that_the_chapters_follow_and_names_it(tables):
+    """Without sessions the north star has no weeks; hours have."""
+    some = opened(tables, metrics={"north_star": "opens_per_account_week", "supporting": ["hours_per_account_week"]})
+    card = scorecard.measure(some)
+    found = {c.name: c.detail for c in trust.questions(some, card)}
+    title = HOURS.title
+    assert found["Season and marketing"] == f"Cannot tell ({title}): the values do not vary within the arms."
+    assert found[f"Novelty: {title}"].startswith(f"{title}: cannot tell: the values do not vary")
+    assert fading.verdict(GONE, GONE, better="higher", title="Hours").detail == "Cannot tell (Hours): no times."
 
 
 def test_the_season_is_asked_about_in_one_go(tables, players):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import launch, metrics, results, study
+from helpers import brief, launch, metrics, results, study, units
 from helpers.errors import DataError, ParameterError
 from helpers.inference import regression
 from helpers.metrics import Measure
@@ -64,14 +64,14 @@ def tables():
     }
 
 
-def opened(tables, **dates):
+def opened(tables, metrics=None, **dates):
     plan = launch.Launch.model_validate(
         {
             "name": "hand",
             "data": {"source": "tables"},
             "arms": {"control": "control", "treatment": "early"},
             "dates": {"start": "2026-09-07", "days": 14, "pre_days": 14} | dates,
-            "metrics": {"north_star": "hours_per_account_week", "supporting": ["session_minutes"]},
+            "metrics": metrics or {"north_star": "hours_per_account_week", "supporting": ["session_minutes"]},
             "segments": ["tenure"],
         }
     )
@@ -120,6 +120,48 @@ def test_slices_ratios_clocks_and_levels_come_from_the_same_events(tables):
     np.testing.assert_allclose(drawn["value"].to_numpy().reshape(2, 4), found["all"].mean)
     half = stats.norm.isf(0.025) * np.sqrt(found["all"].cov[0].diagonal())
     np.testing.assert_allclose(drawn.query("arm == 'control'").eval("high - value"), half)
+
+
+def test_the_first_metric_of_the_plan_that_has_weeks_is_followed_and_said_to_be_it(tables):
+    star = course.chosen(opened(tables))
+    assert (star.metric, star.why, star.aside) == (HOURS, "it is the north star of the plan", "")
+    opens = {"north_star": "opens_per_account_week", "supporting": ["hours_per_account_week"]}
+    thin = opened({name: frame for name, frame in tables.items() if name != "sessions"}, metrics=opens)
+    found = course.chosen(thin)
+    assert (found.metric, found.aside) == (HOURS, HOURS.title)
+    assert found.to_frame().loc[0, "read because"] == (
+        "it is the first of the plan that can be; the north star, Sessions per account and week, cannot: "
+        "it needs table 'sessions', which is not among the data"
+    )
+    asked = course.chosen(thin, "opens_per_account_week")
+    assert (asked.metric.name, asked.why) == ("opens_per_account_week", "it was asked for")
+    assert "'sessions'" in course.measure(thin, asked.metric)["all"].reason
+    with pytest.raises(ParameterError, match="did you mean 'hours_per_account_week'"):
+        course.chosen(thin, "hours_per_account_weak")
+    bare = opened({"assignments": tables["assignments"]})
+    assert course.chosen(bare).metric == HOURS  # nothing has weeks: the north star, with its reason
+    missing = units.distribution(units.load(thin), "sessions_count")
+    assert missing.empty
+    assert missing.attrs["why"].startswith("it is no amount of single accounts")
+    assert brief.accounts(thin)["with a north star of 0"].isna().all()
+    assert brief.accounts(thin)["kept"].tolist() == [4, 4]
+
+
+def test_weeks_of_the_calendar_are_not_read_where_accounts_were_assigned_on_several_days(tables):
+    """Only an account's own weeks hold nothing from before its assignment; hours of one day are no roll-out."""
+    day = pd.Series([0, 0, 0, 0, 0, 0, 0, 1])
+    found = {}
+    for unit in ("D", "h"):
+        assigned = tables["assignments"].assign(assigned_at=START + pd.to_timedelta(day, unit=unit))
+        data = opened(tables | {"assignments": assigned}, days=7)
+        own, found[unit] = (
+            course.measure(data, HOURS, clock=clock, step_days=1)["all"] for clock in ("assignment", "calendar")
+        )
+        assert isinstance(own, Course)
+    assert isinstance(found["h"], Course)
+    assert found["D"].reason == (
+        "accounts were assigned on several days, and a week of the calendar holds some before their own"
+    )
 
 
 def test_accounts_drawn_with_unequal_probabilities_are_weighted(tables):
@@ -617,9 +659,37 @@ def test_an_interrupted_series_gives_the_jump_of_a_clean_line_back():
     assert geo.interrupted(series, 49)["effect"] == pytest.approx(8)
 
 
-def test_a_curve_that_is_over_within_half_a_period_has_no_speed():
-    """Weeks of a fading of which nothing is left after the first: least squares runs to a half-life of nothing."""
+def test_a_curve_that_is_over_at_once_has_no_speed_and_ends_at_the_mean_of_the_later_weeks():
+    """Weeks of a fading of which nothing is left after the first: least squares runs to a half-life of nothing.
+
+    Of weeks that are all alike correlated, the best combination of the later ones is their mean.
+    """
     effect = [0.07961193623759395, 0.039147491122453075, 0.04822447279292513, 0.04177611941281035]
-    cov = 0.012**2 * (0.5 * np.eye(4) + 0.5)
+    cov = 0.012**2 * DEPENDENT
     for values in (effect, np.round(effect, 4)):
-        assert "less than half a period of 7 days" in fading.fit([0, 7, 14, 21], values, cov, step_days=7)
+        found = fading.fit([0, 7, 14, 21], values, cov, step_days=7)
+        assert (found.half_life_days, found.tau_days) == (None, None)
+        assert found.asymptote == pytest.approx(np.mean(values[1:]), abs=1e-6)
+        assert found.asymptote_se == pytest.approx(0.012 * np.sqrt((1 + 2 * 0.5) / 3), rel=1e-3)
+        assert found.low < found.asymptote < found.high
+    gone = Course(
+        metric="hours", unit="h", starts=(0, 7, 14, 21), step_days=7, mean=np.array([[0.0] * 4, np.array(effect) * 9]),
+        cov=np.array([cov / 2] * 2), n=(9, 9), method="made",
+    )  # fmt: skip
+    row = fading.outlook(gone, days=[28]).set_index("what").loc["settles at"]
+    assert row["effect"] == pytest.approx(9 * np.mean(effect[1:]), abs=1e-5)
+    assert row["note"] == "what fades is gone so soon that periods of 7 days do not tell how fast; shorter ones would"
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.0, 5.0])
+def test_where_a_fast_fading_settles_is_covered_as_often_as_said(tau):
+    """The truth is the curve's own weekly means with normal noise; 200 launches, four weeks, noise of 0.012."""
+    rng, cov = np.random.default_rng(5), 0.012**2 * DEPENDENT
+    weeks = (0.04 + 0.3 * np.exp(-np.arange(28) / tau)).reshape(4, 7).mean(axis=1)
+    drawn = weeks + rng.standard_normal((200, 4)) @ np.linalg.cholesky(cov).T
+    found = [f for y in drawn if not isinstance(f := fading.fit([0, 7, 14, 21], y, cov, step_days=7), str)]
+    assert len(found) > 160  # the others are straight lines as well
+    low, high = stats.binom(len(found), 0.95).ppf([0.0005, 0.9995])
+    assert low <= sum(f.low <= 0.04 <= f.high for f in found) <= high
+    told = sum(f.half_life_days is not None for f in found)
+    assert told > 160 if tau == 5 else told < 20

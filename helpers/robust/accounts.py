@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 
 from helpers import inference, units
-from helpers.errors import DataError, ParameterError, did_you_mean
-from helpers.metrics import UNITS_TABLE, Metric
+from helpers.errors import DataError, ParameterError
+from helpers.metrics import UNITS_TABLE, Kind, Metric
 from helpers.moments import WEIGHT
 from helpers.results import Check, NotEstimable, closed
 from helpers.robust import values
@@ -147,15 +147,15 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
     """
     launch = data.launch
     treatment = launch.judged(treatment)
-    chosen = _chosen(data, metric)
-    outcome = chosen.numerator
-    past = [m for m in units.covariates(data, chosen) if chosen.denominator is None]
-    columns = [outcome.name("post", chosen.window_days), *(m.name("pre") for m in past)]
+    asked = chosen(data, metric).metric
+    outcome = asked.numerator
+    past = [m for m in units.covariates(data, asked) if asked.denominator is None]
+    columns = [outcome.name("post", asked.window_days), *(m.name("pre") for m in past)]
     named = [m.column for m in past]
     by = launch.outliers.heavy_by if launch.outliers else None
-    only = 0 if chosen.covariates == "own" or len(past) < 2 else None
+    only = 0 if asked.covariates == "own" or len(past) < 2 else None
     if len(set(columns)) < len(columns) or any(m.table == UNITS_TABLE and m == outcome for m in past):
-        raise ParameterError(f"a covariate of {chosen.name} is the outcome itself; name one from before")
+        raise ParameterError(f"a covariate of {asked.name} is the outcome itself; name one from before")
     names, table = (launch.arms.control, treatment), units.load(data)
     table = table.filter(table.arm.isin(names))
     design = units.design(data)
@@ -169,19 +169,19 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
     if STRATUM in design:
         codes = pd.factorize(frame[STRATUM])[0]
         strata = codes[mine[0]], codes[mine[1]]
-    scale = inference.form(chosen, chosen.window_days or launch.days).scale
-    if chosen.denominator is not None:
+    scale = inference.form(asked, asked.window_days or launch.days).scale
+    if asked.denominator is not None:
         scale = outcome.scale
     return Arms(
-        metric=chosen.name,
-        title=chosen.title if chosen.denominator is None else f"{chosen.title}, its numerator",
-        unit=chosen.unit if chosen.denominator is None else "",
+        metric=asked.name,
+        title=asked.title if asked.denominator is None else f"{asked.title}, its numerator",
+        unit=asked.unit if asked.denominator is None else "",
         names=names,
-        better=chosen.better if chosen.denominator is None else "",
+        better=asked.better if asked.denominator is None else "",
         heavy_by=(named.index(by) if by in named else None) if by else only,
-        shares=chosen.kind == "proportion",
-        cap=chosen.cap,
-        limit=None if chosen.cap is None else scale * units.capped_at(data)[chosen.name],
+        shares=asked.kind == "proportion",
+        cap=asked.cap,
+        limit=None if asked.cap is None else scale * units.capped_at(data)[asked.name],
         closed=units.together(data, "what this chapter compares"),
         poststrata=tuple(data.launch.decision.poststratify),
         weights=weights,
@@ -193,22 +193,21 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
     )
 
 
-def _chosen(data: Study, name: str) -> Metric:
-    can = [p.metric for p in units.measurable(data) if p.metric.per_account]
-    if name:
-        planned = {p.metric.name: p.metric for p in data.launch.plan}
-        if name not in planned:
-            raise ParameterError(
-                f"metric {name!r} is not in the plan of {data.launch.name}; {did_you_mean(name, planned)}"
-            )
-        if reason := units.why_not(data, planned[name]):
-            raise DataError(f"{data.launch.name}: metric {name!r} cannot be measured: {reason}")
-        if not planned[name].per_account:
-            raise DataError(f"{data.launch.name}: metric {name!r} is no amount per account")
-        return planned[name]
-    if not can:
+def chosen(data: Study, name: str = "") -> units.Chosen:
+    """Find the metric whose amounts per account are read: see `read`, which raises the same errors."""
+
+    def obstacle(metric: Metric, kinds: Sequence[str] = get_args(Kind)) -> str | None:
+        here = metric.per_account and metric.kind in kinds
+        return units.why_not(data, metric) or (None if here else "it is no amount per account")
+
+    found = units.chosen(data, name, obstacle=lambda m: obstacle(m, ("mean", "count")))
+    if not name and obstacle(found.metric, ("mean", "count")):
+        found = units.chosen(data, obstacle=obstacle)
+    if not (reason := obstacle(found.metric)):
+        return found
+    if not name:
         raise DataError(f"{data.launch.name}: no metric of the plan is an amount per account in these data")
-    return next((m for m in can if m.kind in ("mean", "count")), can[0])
+    raise DataError(f"{data.launch.name}: metric {name!r} cannot be read here: {reason}")
 
 
 def gate(arms: Arms, checks: Iterable[Check]) -> Arms:

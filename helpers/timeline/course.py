@@ -177,6 +177,15 @@ def measure(
     }
 
 
+def chosen(data: Study, name: str = "") -> units.Chosen:
+    """Find the metric whose weeks a chapter follows: the one named, or the first of the plan that has some.
+
+    Raises:
+        ParameterError: the plan has no such metric.
+    """
+    return units.chosen(data, name, obstacle=lambda m: obstacle(data, m, "assignment", data.launch.days // 7))
+
+
 def adds_up(metric: Metric) -> bool:
     """Say whether a metric is the sum of its periods: neither a rate by week nor a ratio."""
     return metric.denominator is None and not metric.per_week

@@ -12,7 +12,7 @@ from scipy import optimize, special, stats
 
 from helpers.errors import ParameterError
 from helpers.report.readout import describe
-from helpers.results import Check, Estimate, NotEstimable, nothing
+from helpers.results import Check, Estimate, NotEstimable, about, nothing
 from helpers.timeline.bands import full_rank, mean_of
 from helpers.timeline.course import LOG_RATIO, Course, contrast, is_relative
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _GRID = 240  # values of tau at which the likelihood is profiled
 _LONGEST = 1_000.0  # times the time observed: carried on twice as far, the curve is still a straight line
 _MISFIT = 0.01
+_FAST = "what fades is gone so soon that periods of {} days do not tell how fast; shorter ones would"
 _FLAT = "in some periods the values do not vary by themselves, so that no curve can be weighed"
 
 
@@ -34,17 +35,19 @@ class Decay:
 
     Standard errors are asymptotic; `low` to `high` is the asymptote's profile-likelihood interval, which knows that tau
     is estimated too. `misfit_p` asks whether the curve describes the effects at all; None without their covariance.
+    Tau, its half-life and the drop are None where a curve that is gone at once describes the effects as well: where it
+    ends is known then, and how soon is not.
     """
 
     asymptote: float
     asymptote_se: float
     low: float
     high: float
-    drop: float
-    drop_se: float
-    tau_days: float
-    tau_se: float
-    half_life_days: float
+    drop: float | None
+    drop_se: float | None
+    tau_days: float | None
+    tau_se: float | None
+    half_life_days: float | None
     misfit_p: float | None
     level: float = 0.95
 
@@ -131,12 +134,6 @@ def decay(course: Course | NotEstimable) -> Decay | NotEstimable:
     return NotEstimable(metric=course.metric, reason=found, slice=course.slice) if isinstance(found, str) else found
 
 
-_FAST = (
-    "what fades is gone within less than half a period of {} days, so that a curve through the periods does not tell "
-    "how fast; shorter ones would"
-)
-
-
 def fit(
     days: Sequence[float] | Floats,
     effect: Sequence[float] | Floats,
@@ -155,8 +152,8 @@ def fit(
         level: of the asymptote's interval.
 
     Returns:
-        The curve, or the reason why there is none: too few periods, or a straight line describes them as well, so that
-        where the fading would end lies outside what was observed.
+        The curve, which may have no tau (see `Decay`), or the reason why there is none: too few periods, or a straight
+        line describes them as well, so that where the fading would end lies outside what was observed.
 
     >>> day = np.arange(12.0)
     >>> curve = fit(day, 1 + 2 * np.exp(-day / 4), 1e-4 * np.eye(12))
@@ -185,20 +182,27 @@ def fit(
 
     start = (*profile.beta[best], profile.tau[best])
     sigma = np.eye(len(d)) if cov is None else cov
+    low, high = _limits(profile, np.tile([1.0, 0.0], (_GRID, 1)), q, scale)
+    a, a_se = float(profile.beta[best, 0]), math.sqrt(scale * profile.cov[best, 0, 0])
+    p = None if cov is None else float(stats.chi2.sf(profile.misfit[best], len(d) - 3))
+    settled = Decay(
+        asymptote=a, asymptote_se=a_se, low=low, high=high, drop=None, drop_se=None, tau_days=None, tau_se=None,
+        half_life_days=None, misfit_p=p, level=level,
+    )  # fmt: skip
+    if near[0]:  # what is gone at once fits as well
+        return settled
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             values, errors = optimize.curve_fit(curve, d, y, p0=start, sigma=sigma, absolute_sigma=cov is not None)
     except (RuntimeError, ValueError):  # it ran to a tau of nothing
-        return _FAST.format(step_days)
+        return settled
     a, b, tau = (float(v) for v in values)
     if not profile.tau[0] < tau < profile.tau[-1]:
-        return _FAST.format(step_days)
+        return settled
     se = np.sqrt(np.diag(errors))
-    low, high = _limits(profile, np.tile([1.0, 0.0], (_GRID, 1)), q, scale)
-    p = None if cov is None else float(stats.chi2.sf(profile.misfit[best], len(d) - 3))
-    return Decay(
-        asymptote=a, asymptote_se=float(se[0]), low=min(low, a), high=max(high, a), drop=b, drop_se=float(se[1]),
-        tau_days=tau, tau_se=float(se[2]), half_life_days=tau * math.log(2), misfit_p=p, level=level,
+    return replace(
+        settled, asymptote=a, asymptote_se=float(se[0]), low=min(low, a), high=max(high, a), drop=b,
+        drop_se=float(se[1]), tau_days=tau, tau_se=float(se[2]), half_life_days=tau * math.log(2),
     )  # fmt: skip
 
 
@@ -290,7 +294,9 @@ def outlook(course: Course | NotEstimable, *, days: Sequence[int]) -> pd.DataFra
     if isinstance(settled, NotEstimable):
         rows.append({"what": "settles at", "note": settled.reason})
     else:
-        note = f"half of what fades is gone after {settled.half_life_days:.1f} days"
+        note = _FAST.format(course.step_days)
+        if settled.half_life_days is not None:
+            note = f"half of what fades is gone after {settled.half_life_days:.1f} days"
         rows.append(
             {"what": "settles at", "effect": settled.asymptote, "low": settled.low, "high": settled.high, "note": note}
         )
@@ -343,6 +349,7 @@ def verdict(
     viewers: Check | None = None,
     finishing: Check | None = None,
     whole: Estimate | NotEstimable | None = None,
+    title: str = "",
 ) -> Check:
     """Say whether an effect fades, holds, grows, or whether it cannot be told.
 
@@ -362,6 +369,7 @@ def verdict(
         finishing: for a limited series alone, whether as many finish as of others (`retention.finishing`).
         whole: the effect over the whole window as chapter 04 has it. Where the late weeks alone stand out from chance
             and that does not, the answer says so.
+        title: of the metric, where the answer must name it.
 
     Returns:
         A Check that begins with the word; passed is False for "Fades" and "Falls short", None where it cannot be told,
@@ -374,7 +382,7 @@ def verdict(
         return Check(name=name, passed=False, detail=f"Falls short: {_lower(finishing.detail)}")
     if isinstance(moved, NotEstimable) or isinstance(remains, NotEstimable):
         reason = moved.reason if isinstance(moved, NotEstimable) else getattr(remains, "reason", "")
-        return Check(name=name, passed=None, detail=f"Cannot tell: {reason}.")
+        return about(title, Check(name=name, passed=None, detail=f"Cannot tell: {reason}."))
     good = 1 if better == "higher" else -1
     at_first = good * (remains.diff + moved.diff)
     worst, best = sorted((good * remains.low, good * remains.high))
@@ -385,12 +393,12 @@ def verdict(
             detail += " Over the whole window (chapter 04) it cannot be told from chance."
         if finishing and finishing.detail not in detail:
             detail += f" What counts for a limited series is who finishes. {finishing.detail}"
-        return Check(name=name, passed=passed, detail=detail, p=moved.p)
+        return about(title, Check(name=name, passed=passed, detail=detail, p=moved.p))
 
     if moves and worse and finishing:
         text = "Ends: the effect is smaller late than early, as it must be when a limited series ends"
         text += ", and late it is a loss. " if best < 0 else ". "
-        text += f"That alone says nothing against it; what counts is who finishes. {finishing.detail}"
+        text += f"What counts is who finishes. {finishing.detail}"
         return say(finishing.passed, text)
     if moves and worse and best < 0:
         if at_first > 0:
@@ -448,8 +456,8 @@ def _shape(day: Floats, tau: Floats | float, step_days: int) -> Floats:
 
 
 def _profile(day: Floats, effect: Floats, cov: Floats, step_days: int) -> _Profile:
-    """Solve for a and b by generalised least squares at every tau of a grid, from half a period to almost a line."""
-    tau = np.geomspace(step_days / 2, _LONGEST * (day[-1] + step_days - day[0]), _GRID)
+    """Solve for a and b by generalised least squares at every tau of a grid, from a spike to almost a line."""
+    tau = np.geomspace(step_days / 20, _LONGEST * (day[-1] + step_days - day[0]), _GRID)
     root = np.linalg.cholesky(cov)
     y = np.linalg.solve(root, effect)
     shapes = _shape(day, tau[:, None], step_days)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from helpers.clock import seconds
 from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Metric
 from helpers.report.readout import describe, digits, number
-from helpers.results import SUCCESS, Check, Estimate, NotEstimable, nothing
+from helpers.results import SUCCESS, Check, Estimate, NotEstimable, about, nothing
 from helpers.segments import Attribute
 from helpers.timeline import course, did
 from helpers.timeline.course import Course
@@ -287,22 +287,23 @@ def ask(
     treatment: str = "",
     checks: Sequence[Check] = (),
     region: str = REGION,
-    planned: Estimate | NotEstimable | None = None,
+    planned: Mapping[str, Estimate | NotEstimable] | None = None,
 ) -> Check:
-    """Ask in one go, as chapter 08 does, whether season and marketing leave the north star's comparison standing.
+    """Ask in one go, as chapter 08 does, whether season and marketing leave the comparison standing (`course.chosen`).
 
-    `planned` is the estimate that the launch planned, as the scorecard has it.
+    `planned` are the estimates that the launch planned, by metric, as the scorecard has them.
     """
-    launch = data.launch
-    path = course.measure(data, launch.plan[0].metric, treatment=treatment, adjust=False, checks=checks)["all"]
+    launch, read = data.launch, course.chosen(data)
+    path = course.measure(data, read.metric, treatment=treatment, adjust=False, checks=checks)["all"]
     ways = did.three_ways(path)
     return verdict(
-        ways if planned is None else compared(ways, planned, ()),
+        compared(ways, planned[read.metric.name], ()) if planned else ways,
         did.pre_trend(did.event_study(path)),
         placebos(data, path, treatment=treatment, checks=checks),
         regions(data, region, treatment=treatment, checks=checks),
         known=[p.metric for p in launch.plan],
         alpha=launch.error(),
+        title=read.aside,
     )
 
 
@@ -403,6 +404,7 @@ def verdict(
     *,
     known: Sequence[Metric] = (),
     alpha: float = 0.05,
+    title: str = "",
 ) -> Check:
     """Say whether the comparison with control stands, whatever the season and the campaigns did.
 
@@ -414,6 +416,7 @@ def verdict(
         regions: the effects by region, for each success metric; see `differing`.
         known: metrics with the titles and units in which those of `regions` are told.
         alpha: the level at which regions are said to differ.
+        title: of the metric whose ways these are, where the answer must name it.
 
     Returns:
         A Check that begins with the word: "Suspect" (passed is False), "Differs by region" (True: it stands, but not
@@ -425,7 +428,7 @@ def verdict(
     failed = [e.metric for e in asked if e.p * len(asked) < 0.01]
     if pre_trend.passed is False or failed:
         reason = f"an effect shows where there can be none ({', '.join(failed)})." if failed else pre_trend.detail
-        return Check(name=name, passed=False, detail=f"Suspect: {reason}")
+        return about(title, Check(name=name, passed=False, detail=f"Suspect: {reason}"))
     if apart := differing(regions, alpha=alpha):
         others = len(apart) - 1
         more = f" ({others} more metric{' differs' if others == 1 else 's differ'} too)" if others else ""
@@ -436,12 +439,13 @@ def verdict(
         return Check(name=name, passed=True, detail=detail, p=apart[0].p)
     against = ways[1]
     if isinstance(against, NotEstimable):
-        return Check(name=name, passed=None, detail=f"Cannot tell: {against.reason}.")
+        return about(title, Check(name=name, passed=None, detail=f"Cannot tell: {against.reason}."))
     looked = [*(["the weeks before"] if pre_trend.passed else []), *(e.metric for e in asked)]
     missing = [*(["the weeks before"] if pre_trend.passed is None else [])]
     missing += [e.metric for e in placebos if isinstance(e, NotEstimable)]
     if not looked:
-        return Check(name=name, passed=None, detail="Cannot tell: nothing before the launch could be looked at.")
+        nowhere = "Cannot tell: nothing before the launch could be looked at."
+        return about(title, Check(name=name, passed=None, detail=nowhere))
     effect = ways[-1] if len(ways) > 3 and isinstance(ways[-1], Estimate) else against
     unsure = effect.low <= 0 <= effect.high
     detail = "control lived through the same days, and nothing stands out where the launch cannot be at work "
@@ -452,7 +456,7 @@ def verdict(
             " A drift as large as the effect would probably not have been seen: the draw of the arms rules it out."
         )
     detail += f" Could not be asked: {'; '.join(missing)}." if missing else ""
-    return Check(name=name, passed=None if unsure else True, detail=detail)
+    return about(title, Check(name=name, passed=None if unsure else True, detail=detail))
 
 
 def _listed(names: Sequence[str]) -> str:

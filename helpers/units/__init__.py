@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,10 +19,11 @@ import pandas as pd
 from ibis import _
 
 from helpers import cache, clock, logs, metrics, sampling, schema, study
-from helpers.errors import DataError, did_you_mean
+from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure, Metric
 from helpers.moments import FEW, WEIGHT
+from helpers.results import nothing
 from helpers.study import Study
 from helpers.units import query
 from helpers.units.contract import MOST_LEVELS, check
@@ -32,10 +34,12 @@ __all__ = [
     "MOST_LEVELS",
     "STRATUM",
     "Cell",
+    "Chosen",
     "anchor",
     "capped_at",
     "cells",
     "check",
+    "chosen",
     "clusters",
     "covariates",
     "daily",
@@ -95,6 +99,41 @@ def why_not(data: Study, metric: Metric) -> str | None:
     if days < (least := max(map(query.shortest, bases))):
         return f"it asks for calendar day {least - 1}, which a window of {days} days does not hold to its end"
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The metric that a chapter reads, and why; `aside` is its title where it is not the north star, else empty."""
+
+    metric: Metric
+    why: str
+    aside: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay both out in one row, for a page."""
+        return pd.DataFrame([{"metric": self.metric.title, "read because": self.why}])
+
+
+def chosen(data: Study, name: str = "", *, obstacle: Callable[[Metric], str | None]) -> Chosen:
+    """Find the metric that a chapter reads: the one named, or the first of the plan that its question can be asked of.
+
+    Args:
+        data: the study.
+        name: of a metric of the plan; empty means the first without an obstacle, the north star first, or the north
+            star where each has one.
+        obstacle: says why a metric cannot be read, or nothing where it can.
+
+    Raises:
+        ParameterError: the plan has no such metric.
+    """
+    planned, star = {p.metric.name: p.metric for p in data.launch.plan}, data.launch.plan[0].metric
+    if name and name not in planned:
+        raise ParameterError(f"metric {name!r} is not in the plan of {data.launch.name}; {did_you_mean(name, planned)}")
+    found = planned[name] if name else next((m for m in planned.values() if not obstacle(m)), star)
+    why = "it was asked for" if name else "it is the north star of the plan"
+    if not name and found != star:
+        why = f"it is the first of the plan that can be; the north star, {star.title}, cannot: {obstacle(star)}"
+    return Chosen(metric=found, why=why, aside="" if found == star else found.title)
 
 
 def covariates(data: Study, metric: Metric) -> tuple[Measure, ...]:
@@ -345,8 +384,11 @@ def distribution(
     """Describe the distribution of a units column by evenly spaced quantiles, computed by the engine.
 
     Returns:
-        arm ("all accounts" where the arms are taken together), share (0 to 1) and value: `points` rows for each arm.
+        arm ("all accounts" where the arms are taken together), share (0 to 1) and value: `points` rows for each arm;
+        none where the units have no such column.
     """
+    if column not in table.columns:
+        return nothing("it is no amount of single accounts that these data hold", ["arm", "share", "value"])
     shares = np.linspace(0, 1, points)
     found = table.aggregate(by="arm" if by_arm else (), value=table[column].quantile(shares.tolist())).execute()
     found = found.assign(share=[shares] * len(found)).explode(["share", "value"], ignore_index=True)
