@@ -375,26 +375,27 @@ def _per_period(
     clock: Clock,
     step_days: int,
 ) -> ibis.Table:
-    """Add one measure up by account and period."""
-    events = _timed(data, measure_, zero, clock, step_days)
-
-    value = events.value
+    """Add one measure up by account and period: from its daily amounts, or its events where these count otherwise."""
+    if zero is None and (clock == "assignment" or _at_once(data)):
+        events = units.daily(data, measure_)
+        events = events.mutate(period=(_.day / step_days).floor().cast("int64"), before=_.day < 0)
+    else:
+        events = units.near(data, measure_)
+        events = events.mutate(zero=_launch_day(data)) if zero is None else events.join(zero, "account")
+        period = (seconds(events["at"]) - seconds(events.zero)) / (_DAY * step_days)
+        events = events.mutate(period=period.floor().cast("int64"), before=events["at"] < events.anchor)
+    value = events.value.cast("float64")
     periods = {name: value.sum(where=events.period == start // step_days) for start, name in named.items()}
-    past = {before: value.sum(where=events["at"] < events.anchor)} if before else {}
+    past = {before: value.sum(where=events.before)} if before else {}
     return events.aggregate(by="account", **periods, **past)
 
 
-def _timed(data: Study, measure_: Measure, zero: ibis.Table | None, clock: Clock, step_days: int) -> ibis.Table:
-    """Open the events of a measure with the period in which each happened."""
-    events = units.near(data, measure_)
-    if zero is not None:
-        events = events.join(zero, "account")
-    elif clock == "calendar":
-        events = events.mutate(zero=_launch_day(data))
-    else:
-        events = events.mutate(zero=_.anchor)
-    period = (seconds(events["at"]) - seconds(events.zero)) / (_DAY * step_days)
-    return events.mutate(period=period.floor().cast("int64"), value=_.value.cast("float64"))
+def _at_once(data: Study) -> bool:
+    """Say whether all accounts were assigned at the launch's first midnight, so that their days are the calendar's."""
+    if "assigned_at" not in data.assignments.columns:
+        return True
+    found = data.assignments.aggregate(same=(_.assigned_at.cast("timestamp('UTC')") == _launch_day(data)).all())
+    return bool(found.execute()["same"].iloc[0])
 
 
 def _visits(data: Study) -> ibis.Table:
