@@ -242,6 +242,7 @@ def trade(
 
     ax = _axes(8.6, 3.4)
     x, y = curve.columns[0], curve.columns[-1]
+    curve = curve.dropna(subset=[y])  # relative to a control that is not above 0
     if len(curve):
         ax.plot(curve[x], curve[y], marker="o", markersize=4, label=labels[1].lower())
         for colour, (name, level) in zip(figure.SERIES[1:], (marks or {}).items(), strict=False):

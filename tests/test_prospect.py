@@ -293,6 +293,20 @@ def test_the_launchs_own_accounts_are_replayed(folder, plan):
     assert curves.replayed(data, blind, rel=[0.1], accounts=[100], replays=10, seed=1).empty
 
 
+def test_what_no_change_is_a_share_of_and_what_no_share_can_reach_is_not_replayed(players):
+    path, table = players
+    table["hours"], table["kept"] = -table["hours"], np.arange(len(table)) % 30 > 0
+    table.to_csv(path.parent / "players.csv", index=False)
+    data = study.open(launch.load(path))
+    below, _, kept = prospect.measure(data)
+    why = "the control's value is not above 0, so that no change is a share of it"
+    assert curves.replayed(data, below, rel=[0.1], accounts=[100], replays=10, seed=1).attrs["why"] == why
+    came = curves.replayed(data, kept, rel=[0.0, 0.05], accounts=[100], replays=10, seed=1)
+    assert came["planted"].tolist() == [0.0]  # of 96.7 %, 5 % more is more than all
+    drawn = plots.trade(curves.by_accounts(below, sizes=[500]), labels=("Accounts", "Change"), log=True)
+    drawn.figure.canvas.draw()
+
+
 def test_the_calculator_says_what_the_functions_say(plan, monkeypatch):
     p = plan[1]
     said = calculator.said(p, accounts=12_345.4, controls=3, chance=0.9, alpha=0.05)

@@ -125,7 +125,7 @@ def replayed(
     """Replay the launch's own analysis on its control accounts with planted effects, beside what the formula says.
 
     Accounts are drawn with replacement from the control after the start, each with its past, without strata and
-    weights; one metric is tested alone, at the launch's alpha.
+    weights; one metric is tested alone, at the launch's alpha. A change that a share cannot have is left out.
     """
     metric, launch = prospect.planned.metric, data.launch
     columns = ["accounts", "planted", "formula", "replayed", "low", "high", "overstated", "agree"]
@@ -141,12 +141,14 @@ def replayed(
     rng = np.random.default_rng(seed)
     here = _moments(pool)
     reading, _effect = outcome.read(here, metric, days=days)
+    if not reading.value > 0:
+        return nothing("the control's value is not above 0, so that no change is a share of it", columns)
     past = outcome.explained(here, metric, days=days, pre_days=pre_days) if adjust else 0.0
     design = replace(prospect.design, successes=1, explained=past, design_effect=1.0)
     rows = []
     for n in accounts:
         controls = round(n * design.controls)
-        for change in rel:
+        for change in rel if metric.kind != "proportion" else [c for c in rel if reading.value * (1 + c) <= 1]:
             came: Replay = replay(
                 pool, metric, rel=change, n_treatment=n, n_control=controls, days=days, pre_days=pre_days,
                 rng=rng, adjust=adjust, replays=replays, level=1 - design.alpha,
