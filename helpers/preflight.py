@@ -259,7 +259,8 @@ def slices(data: Study) -> pd.DataFrame:
     """Count the arms in every level of every attribute known before the launch, and on every day of assignment.
 
     The planned share is that of the launch, or where none was planned that of all accounts together. Where the design
-    treats strata differently, the arms' inclusion probabilities say what was planned for each level.
+    treats strata differently, the arms' inclusion probabilities say what was planned for each level. Strata without
+    weights are such an attribute: estimates put their accounts together as they came, so that all must be split alike.
 
     Returns:
         attribute, level, arm, n, planned: a row for each combination; a missing attribute is a level of its own.
@@ -334,6 +335,8 @@ def _described(data: Study) -> tuple[ibis.Table, list[str]]:
             mine = accounts.select(*names, account=_.account.cast(assigned.account.type()))
             kept = assigned.drop(*(n for n in names if n in assigned.columns))
             assigned = kept.left_join(mine, "account").drop("account_right")
+    if "stratum" in assigned.columns and "chance" not in assigned.columns:  # without weights, all are split alike
+        names = list(dict.fromkeys([*names, "stratum"]))
     assigned = assigned.mutate(**{n: assigned[n].cast("string").fill_null(schema.UNKNOWN) for n in names})
     if "assigned_at" in assigned.columns:
         names, assigned = [*names, "day_assigned"], assigned.mutate(day_assigned=_.assigned_at.date().cast("string"))
@@ -350,13 +353,13 @@ def _planned(data: Study) -> pd.Series:
 
 
 def _drawn(data: Study) -> ibis.Table:
-    """Open the assignments; where they tell how the accounts were drawn, with the columns stratum and chance."""
+    """Open the assignments; as far as they tell how the accounts were drawn, with the columns stratum and chance."""
     assigned, own = data.assignments, data.launch.data
     if UNITS_TABLE in data.tables:
-        if own.weight is None or own.stratum is None:
+        if own.stratum is None:
             return assigned
-        chance = 1 / assigned[own.weight].cast("float64")
-        return assigned.mutate(stratum=assigned[own.stratum].cast("string"), chance=chance)
+        assigned = assigned.mutate(stratum=assigned[own.stratum].cast("string"))
+        return assigned if own.weight is None else assigned.mutate(chance=1 / assigned[own.weight].cast("float64"))
     if not {"stratum", "inclusion_probability"} <= set(assigned.columns):
         return assigned
     return assigned.mutate(chance=_.inclusion_probability)

@@ -294,6 +294,17 @@ def test_an_own_table_with_strata_and_weights_is_held_against_its_own_plan(playe
     assert failed(study.open(launch.load(path))) == []
 
 
+def test_strata_without_weights_must_be_split_alike(players):
+    path, table = players
+    heavy = table["history"] > table["history"].median()
+    new = table["version"] == "new"
+    few = heavy & ~new & (table.index % 2 == 0)  # half of the heavy accounts of one arm is lost
+    table.assign(part=np.where(heavy, "heavy", "light"))[~few].to_csv(path.parent / "players.csv", index=False)
+    assert failed(study.open(launch.load(path))) == []
+    path.write_text(path.read_text().replace("arm: version}", "arm: version, stratum: part}"))
+    assert failed(study.open(launch.load(path))) == ["Arm counts by slice"]
+
+
 @pytest.mark.parametrize(
     ("unit", "members", "passed", "said"),
     [

@@ -69,6 +69,26 @@ def test_success_metrics_are_corrected_together_and_guardrails_are_not(card):
     assert kept.p_adjusted is None
 
 
+def test_strata_without_weights_do_not_make_a_mix_that_came_by_chance_an_effect(players):
+    """Accounts drawn without regard to them: the effect is that of the strata, weighted alike in both arms."""
+    path, table = players
+    part = np.where(table["history"] > table["history"].median(), "heavy", "light")
+    rng = np.random.default_rng(3)
+    new = (table["version"] == "new") & ~((part == "heavy") & (rng.random(len(table)) < 0.06))  # which no check sees
+    mixed = table.assign(part=part)[new | (table["version"] == "old")]
+    mixed.to_csv(path.parent / "players.csv", index=False)
+    text = path.read_text().replace("arm: version}", "arm: version, stratum: part}")
+    path.write_text(text.replace(", covariates: [history]", ""))
+    card = scorecard.measure(study.open(launch.load(path)))
+    e = card.claims[0].estimate
+    means = mixed.pivot_table(index="part", columns="version", values="hours", aggfunc=["mean", "var", "size"])
+    share = means["size"].sum(axis=1) / len(mixed)
+    assert e.diff == pytest.approx(share @ (means["mean", "new"] - means["mean", "old"]))
+    errors = (means["var"] / means["size"]).sum(axis=1)  # stratum by stratum (Miratrix, Sekhon and Yu 2013)
+    assert e.se == pytest.approx(np.sqrt(share**2 @ errors), rel=5e-3)
+    assert card.plain[0].diff == e.diff
+
+
 def test_a_failed_check_blanks_every_effect(players):
     path, table = players
     table[(table["version"] == "old") | (table.index % 4 > 0)].to_csv(path.parent / "players.csv", index=False)
