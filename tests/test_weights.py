@@ -351,9 +351,14 @@ def test_weights_average_one_in_each_arm(weighted_launch):
 
 def test_faulty_weights_are_refused(weighted_launch):
     path, frame = weighted_launch
-    frame.assign(pw=frame["pw"].where(frame.index != 3, 0.0)).to_parquet(path.parent / "viewers.parquet")
-    with pytest.raises(DataError, match="column 'pw' gives 1 accounts no weight above 0"):
-        units.load(study.open(launch.load(path)))
+    early = frame["arm"] == "early"
+    faults = {"1": frame["pw"].where(frame.index != 3, 0.0), "2": frame["pw"].where(frame.index > 1)}
+    faults[f"{early.sum():,}"] = frame["pw"].where(~early, 0.0)  # of which the mean of an arm is 0
+    faults[f"{len(frame):,}"] = 0 * frame["pw"] - 1  # all alike, and as if 1 when divided by their mean
+    for n, weights in faults.items():
+        frame.assign(pw=weights).to_parquet(path.parent / "viewers.parquet")
+        with pytest.raises(DataError, match=f"column 'pw' gives {n} accounts no weight above 0"):
+            units.load(study.open(launch.load(path)))
 
 
 def test_weights_of_event_tables_are_not_given_twice(weighted_launch):

@@ -235,13 +235,6 @@ def check_values(data: Study, table: ibis.Table) -> None:
         DataError: column, count and what to do.
     """
     wanted = {c.name: c for c in cells(data)}
-    if WEIGHT in design(data):
-        bad = int(table.filter(~(table[WEIGHT] > 0).fill_null(False) | table[WEIGHT].isinf()).count().execute())
-        if bad:
-            where = f"column {data.launch.data.weight!r}" if UNITS_TABLE in data.tables else "the inclusion probability"
-            raise DataError(
-                f"{data.launch.name}: {where} gives {bad:,} accounts no weight above 0; correct or drop them"
-            )
     if CLUSTER in design(data) and (bad := int(table[CLUSTER].isnull().sum().execute())):
         where = f"column {data.launch.cluster!r}, which says what was drawn together"
         raise DataError(f"{data.launch.name}: {bad:,} accounts have no value in {where}; fill it or drop them")

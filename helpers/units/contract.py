@@ -12,6 +12,7 @@ from helpers import logs, schema
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.metrics import UNITS_TABLE
+from helpers.moments import WEIGHT
 from helpers.study import Study
 from helpers.units import query
 from helpers.units.query import CLUSTER, design
@@ -44,6 +45,7 @@ def check(data: Study) -> pd.DataFrame:
         _refuse(launch, [fault for name, table in data.tables.items() for fault in schema.faults(name, table)])
     _check_levels(data)
     _check_arms(data)
+    _check_weights(data)
     for name in ("sessions", "plays"):
         if name in data.tables:
             _check_window(data, name)
@@ -107,6 +109,19 @@ def _check_arms(data: Study) -> None:
             f"{data.launch.name}: {rows:,} accounts have more than one row in {where}, where one is expected; remove "
             "the copies, or add the rows of an account up to one"
         )
+
+
+def _check_weights(data: Study) -> None:
+    """Refuse weights that are not above 0, also where all are alike, before they are set to 1 on average."""
+    if WEIGHT not in design(data):
+        return
+    own = UNITS_TABLE in data.tables
+    column = str(data.launch.data.weight) if own else "inclusion_probability"
+    value = data.assignments[column].cast("float64")
+    bad = int((~(value > 0).fill_null(False) | value.isnan() | value.isinf()).fill_null(True).sum().execute() or 0)
+    if bad:
+        where = f"column {column!r}" if own else "the inclusion probability"
+        raise DataError(f"{data.launch.name}: {where} gives {bad:,} accounts no weight above 0; correct or drop them")
 
 
 def _check_window(data: Study, name: str) -> None:
