@@ -159,7 +159,7 @@ def crossing(
     _rising(levels, "information")
     if bounds.shape != levels.shape or np.isnan(bounds).any():
         raise ParameterError(f"there are {levels.size} looks; expected as many bounds, got {bounds.tolist()}")
-    return _stopping(_paths(bounds, levels, sides), drift)
+    return np.array([(_below(s, s.low, drift), _above(s, s.high, drift)) for s in _paths(bounds, levels, sides)])
 
 
 def inflation(looks: Looks, power: float = 0.8) -> float:
@@ -173,7 +173,7 @@ def inflation(looks: Looks, power: float = 0.8) -> float:
     if not looks.alpha < power < 1:
         raise ParameterError(f"power is {power}, must lie between alpha ({looks.alpha}) and 1")
     paths = _paths(looks.z, looks.when / looks.when[-1], looks.sides)
-    drift = optimize.brentq(lambda d: _stopping(paths, d)[:, 1].sum() - power, 0, 2 * REACH)
+    drift = optimize.brentq(lambda d: sum(_above(s, s.high, d) for s in paths) - power, 0, 2 * REACH)
     more = (drift / (stats.norm.isf(looks.alpha / looks.sides) + stats.norm.ppf(power))) ** 2
     return max(1.0, float(more))  # a look that spends next to nothing costs nothing, but for the last digit
 
@@ -219,7 +219,7 @@ def follow(
                 look=k + 1,
                 when=float(looks.when[k]),
                 estimate=interval,
-                z=float(e.diff / e.se),
+                z=_z(e),
                 bound=float(bound),
                 stop=bool(crossed),
                 words=said,
@@ -318,7 +318,10 @@ def _repeated(
     k, e = there[-1]
     usual = stats.norm.isf((1 - e.level) / 2)
     widened = bound / usual
-    interval = limited(e, e.diff, e.diff - widened * (e.diff - e.low), e.diff + widened * (e.high - e.diff))
+    low, high = e.diff - widened * (e.diff - e.low), e.diff + widened * (e.high - e.diff)
+    if abs(_z(e)) < bound:  # which a limit without width does not know
+        low, high = min(low, 0.0), max(high, 0.0)
+    interval = limited(e, e.diff, low, high)
     return replace(
         interval,
         p=_repeated_p(_far(e, looks, better), looks, [number for number, _ in there], information),
@@ -329,9 +332,15 @@ def _repeated(
 
 
 def _far(e: Estimate, looks: Looks, better: str) -> float:
-    """Say how many standard errors an estimate is from 0, towards a side that stops the launch."""
-    side = _side(looks, better)
-    return float(side * e.diff / e.se if side else abs(e.diff / e.se))
+    """Say how far an estimate is from 0, in normal errors, towards a side that stops the launch."""
+    return _side(looks, better) * _z(e) or abs(_z(e))
+
+
+def _z(e: Estimate) -> float:
+    """Say at which normal quantile the interval, scaled, reaches 0; without width on that side, p says it."""
+    near = e.diff - e.low if e.diff > 0 else e.high - e.diff
+    z = abs(e.diff) / near * stats.norm.isf((1 - e.level) / 2) if near > 0 else stats.norm.isf(max(e.p, 1e-300) / 2)
+    return float(np.copysign(z, e.diff))
 
 
 def _side(looks: Looks, better: str) -> int:
@@ -347,10 +356,7 @@ def _information(estimates: Sequence[Estimate], planned: Floats | None = None) -
 
 
 def limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
-    """Give an estimate another value and limits; the relative ones move in proportion.
-
-    Where a limit of a quantile is the value itself, the relative limit is that of the difference over the control.
-    """
+    """Give an estimate another value and limits; the relative ones move in proportion, or where it was 0, as they."""
     rel, rel_low, rel_high = e.rel, e.rel_low, e.rel_high
     if rel is not None:
         rel = diff / e.control
@@ -439,10 +445,6 @@ def _above(step: _Step, score: float, drift: float) -> float:
 
 def _below(step: _Step, score: float, drift: float) -> float:
     return _above(step._replace(scores=-step.scores), -score, -drift)
-
-
-def _stopping(steps: Sequence[_Step], drift: float) -> Floats:
-    return np.array([(_below(s, s.low, drift), _above(s, s.high, drift)) for s in steps])
 
 
 def _spent(share: Floats, alpha: float, sides: Sides, rule: Rule, shape: float) -> Floats:

@@ -234,6 +234,22 @@ def test_less_is_a_gain_where_lower_is_better():
     assert "a loss is established" in sequential.follow(last, WEEKS, better="higher")[-1].words
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "p"),
+    [
+        *((-1.7, 0.02, 0.01), (-1.02, -0.4, 0.06), (-2.0, -0.005, 0.001)),  # p here is that of another method
+        *((-1.0, -1.0, 0.001), (-1.0, -1.0, 0.04), (-1.0, -1.0, 0.2)),  # equal values: only p can tell it from 0
+    ],
+)
+def test_the_repeated_p_and_its_own_interval_agree_where_an_interval_is_not_symmetric(low, high, p):
+    e = estimate(-1.0, 0.3, low=low, high=high, rel_low=low / 10, rel_high=high / 10, p=p)
+    for so_far in ([e], [estimate(-0.5, 0.6), e]):
+        reading = sequential.follow(so_far, sequential.plan_looks([7, 14, 28]), better="lower")[-1]
+        found = reading.estimate
+        assert (found.p < 0.05) == (found.high < 0) == reading.stop
+        assert found.low <= low
+
+
 def test_one_side_stops_for_harm_only():
     looks = sequential.plan_looks(2, sides=1)
     (gain,) = sequential.follow([estimate(9.0, 1.0)], looks, better="higher")
