@@ -425,7 +425,8 @@ def quantile_differences(curve: pd.DataFrame, *, label: str) -> Axes:
             )
         ax.plot(x, curve["diff"], color=colour, label="difference")
         near = curve.loc[curve["share"] <= 0.98, ["band_low", "band_high"]]
-        ax.set_ylim(1.1 * min(near.min().min(), 0), 1.1 * max(near.max().max(), 0))
+        if near.to_numpy().any():
+            ax.set_ylim(1.1 * min(near.min().min(), 0), 1.1 * max(near.max().max(), 0))
     ax.axhline(0, color=figure.MUTED, linewidth=1)
     ax.set_xlabel("Accounts at or below, % (the scale is that of the lower 98 %)")
     ax.set_ylabel(label)

@@ -150,7 +150,7 @@ def curse(claims: Sequence[Claim], prior: float, source: str = "") -> Check:
     told = []
     for c in decision.won(claims):
         e = _lift(c)
-        if e is None or e.rel is None:
+        if e is None or e.rel is None or not e.se > 0:  # a quantile of ties moves by steps, without an error
             continue
         se = e.se / abs(e.control)
         left = e.rel * prior**2 / (prior**2 + se**2)
