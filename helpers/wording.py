@@ -9,7 +9,7 @@ from helpers.results import Claim
 
 FIRST_SCREEN_WORDS = 120  # at most, verdict included
 _SAME = r"(?:about |exactly |much )?(?:flat|stable|steady|constant|identical|neutral)"
-_HARM = r"(?:harm|loss(?:es)?|damage|deterioration|increase|decrease|decline)"
+_HARM = r"(?:harm|loss(?:es)?|damage|deterioration|increase|decrease|decline|drop|dip|fall|rise)"
 _LIKE = r"(?:similar|comparable|equal|equivalent)"
 _MOVE = (
     r"(?:rise|rose|risen|increased?|grow|grew|grown|(?:go|gone|went) (?:up|down)|fall|fell|fallen|drop(?:ped)?|"
@@ -32,6 +32,7 @@ ABSENCE = re.compile(
     r"(?:is|are|was|were|stay|remain)(?:s|ed)? (?:just |much )?as (?:it was |they were )?before|"
     rf"{_HARM} (?:is|was|are|were|has been|can be) ruled out|"
     rf"rul(?:e|es|ed|ing) out (?:any |all )?{_HARM}(?! beyond| of)|"
+    r"(?:is|are|was|were|be|proved?) (?:\w+ )?safe(?! side)|(?:see|sees|saw|seen|find|finds|found) nothing|"
     r"nothing (?:has |was )?(?:changed|happened|moved|broken)(?! was not)|on (?:a )?par with)\b",
     re.IGNORECASE,
 )

@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
 from helpers import brief, decision, launch, linter, plan, plots, prospect, register, roster, sampling, scorecard, study
-from helpers.errors import ParameterError
+from helpers.errors import DataError, ParameterError
 from helpers.metrics import Bound
 from helpers.prospect import words
 from helpers.report.readout import Readout, percent
@@ -87,6 +87,22 @@ def test_strata_without_weights_do_not_make_a_mix_that_came_by_chance_an_effect(
     errors = (means["var"] / means["size"]).sum(axis=1)  # stratum by stratum (Miratrix, Sekhon and Yu 2013)
     assert e.se == pytest.approx(np.sqrt(share**2 @ errors), rel=5e-3)
     assert card.plain[0].diff == e.diff
+
+
+@pytest.mark.parametrize("read", [scorecard.measure, prospect.measure])
+def test_an_arm_of_which_no_account_is_left_is_said_in_one_sentence(players, read):
+    path, table = players
+    table.assign(hours=table["hours"].where(table["version"] == "old")).to_csv(path.parent / "players.csv", index=False)
+    path.write_text(path.read_text().replace("arm: version}", "arm: version, missing: drop}"))
+    with pytest.raises(DataError, match="gate: arm 'new' has no account left"):
+        read(study.open(launch.load(path)))
+
+
+def test_a_covariate_that_repeats_the_outcome_is_named_as_that(players):
+    path, table = players
+    table.assign(history=2 * table["hours"]).to_csv(path.parent / "players.csv", index=False)
+    claim = scorecard.measure(study.open(launch.load(path))).claims[0]
+    assert "its covariates repeat the values" in claim.estimate.reason
 
 
 def test_a_failed_check_blanks_every_effect(players):

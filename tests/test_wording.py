@@ -13,7 +13,8 @@ No effects were found. | Watching time is not meaningfully different. | There ar
 Churn did not rise. | Churn did not increase. | Tickets didn't go up. | Churn is in line with control. |
 It showed no movement. | Churn was similar. | Retention is comparable. | Churn was equal in both arms. |
 Retention remains broadly similar. | Churn is as before. | Crashes barely moved. | Hours hardly changed. |
-Harm is ruled out. | We can rule out any harm. | It is a neutral result. | Hours have not fallen."""
+Harm is ruled out. | We can rule out any harm. | It is a neutral result. | Hours have not fallen. |
+The launch is safe. | It is perfectly safe. | On churn we see nothing. | There was no drop in churn. | We saw no rise."""
 JARGON = """p = 0.03 | p<0.05 | with a p-value of 0.2 | 95% CI | Welch | SRM | MDE | ITT | CUPED | non-inferior | alpha | variance |
 bootstrap | z-test | t-tests | chi-square | chi-squared | posterior | Bayesian | statistically significant |
 standard errors | a confidence interval | Bonferroni | \u03b2 | degrees of freedom | the null hypothesis |

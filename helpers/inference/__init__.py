@@ -194,7 +194,8 @@ def compare(
 
     spread = _dispersion(whole, outcome) if metric.kind == "count" else None
     answers: list[Estimate | NotEstimable] = []
-    for i, ((row, counts), reason) in enumerate(zip(slices(arms), obstacles(metric, whole, names, se), strict=True)):
+    reasons = obstacles(metric, whole, names, se, adjusted=bool(before))
+    for i, ((row, counts), reason) in enumerate(zip(slices(arms), reasons, strict=True)):
         if reason:
             answers.append(not_estimable(metric, reason, row, counts))
             continue

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 
-def obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se: Floats) -> list[str]:
+def obstacles(
+    metric: Metric, arms: Sequence[Moments], names: Sequence[str], se: Floats, *, adjusted: bool = False
+) -> list[str]:
     """Say for each group why it cannot be estimated, or nothing where it can; column 0 holds the numerator.
 
     Values other than 0 and 1 are found because a sum of squares then is no sum of values, with weights or without.
@@ -45,9 +47,13 @@ def obstacles(metric: Metric, arms: Sequence[Moments], names: Sequence[str], se:
                 return f"{a.columns[0]} holds values other than 0 and 1 in {name}, so it is no proportion"
         return ""
 
+    def varies(i: int) -> bool:
+        return denominator < 0 and any(a.scatter[i, 0, 0] > 0 for a in arms)
+
+    repeated = "its covariates repeat the values, and nothing is left to compare; they must be measured before"
     return [
         next(filter(None, (of_arm(a, name, i) for a, name in zip(arms, names, strict=True))), "")
-        or ("" if se[i] > 0 else "the values do not vary within either arm")
+        or ("" if se[i] > 0 else repeated if adjusted and varies(i) else "the values do not vary within either arm")
         for i in range(len(se))
     ]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from helpers import inference, moments, units
+from helpers.errors import DataError
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT, Moments
 from helpers.study import Study
@@ -32,9 +33,18 @@ def pooled(data: Study, by: Sequence[str] = (), metrics: Sequence[Metric] | None
 
     They are weighted where the accounts of an arm were drawn with unequal probabilities. Without slices the strata of
     the draw and the post-strata are kept as groups, for `inference` to sum out; within slices they would be too thin.
+
+    Raises:
+        DataError: an arm has no account left.
     """
     how = draw(data, by)
-    return moments.from_table(units.load(data), **how, **_asked(data, metrics, how))
+    read = moments.from_table(units.load(data), **how, **_asked(data, metrics, how))
+    if gone := set(data.launch.arms.names) - set(read.groups["arm"]):
+        raise DataError(
+            f"{data.launch.name}: arm {min(gone)!r} has no account left, after those without a value, with an "
+            "impossible amount or a flag were left out; correct the data, or 'missing' and 'outliers'"
+        )
+    return read
 
 
 def sliced(data: Study, attributes: Sequence[str], metrics: Sequence[Metric] | None = None) -> dict[str, Moments]:
