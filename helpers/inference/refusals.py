@@ -50,7 +50,7 @@ def obstacles(
     def varies(i: int) -> bool:
         return denominator < 0 and any(a.scatter[i, 0, 0] > 0 for a in arms)
 
-    repeated = "its covariates repeat the values, of which nothing is left to compare: were they measured before?"
+    repeated = "its covariates repeat the values, and nothing is left to compare; they must be measured before"
     return [
         next(filter(None, (of_arm(a, name, i) for a, name in zip(arms, names, strict=True))), "")
         or ("" if se[i] > 0 else repeated if adjusted and varies(i) else "the values do not vary within either arm")
