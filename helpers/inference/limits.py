@@ -53,10 +53,13 @@ def worth(share: Floats, variance: Floats, arms: Sequence[Moments]) -> Floats:
     return np.where((variance > 0) & (simple > 0), simple / variance, np.array([kish(a) for a in arms]))
 
 
-def welch(value: Floats, variance: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
-    """Give the t quantile of the level and the two-sided p (Welch 1947)."""
+def welch(
+    value: Floats, variance: Floats, n: Floats, level: float, alike: npt.NDArray[np.bool_] | bool = False
+) -> tuple[Floats, Floats]:
+    """Give the t quantile of the level and the two-sided p (Welch 1947); Student's where arms vary `alike` (g,)."""
     share = variance / n
     df = share.sum(axis=0) ** 2 / (share**2 / (n - 1)).sum(axis=0)
+    df = np.where(alike, n.sum(axis=0) - 2, df)
     t = (value[1] - value[0]) / np.sqrt(share.sum(axis=0))
     return stats.t.isf((1 - level) / 2, df), 2 * stats.t.sf(np.abs(t), df)
 
