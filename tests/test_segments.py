@@ -12,6 +12,7 @@ from scipy import integrate, stats
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.oneway import anova_generic
+from statsmodels.stats.proportion import proportion_confint
 
 from helpers import inference, launch, moments, segments, simulate, study
 from helpers.errors import DataError, ParameterError
@@ -152,7 +153,7 @@ def test_the_error_of_a_level_is_the_larger_of_welchs_and_students(n, spread, st
     c, t = rng.gamma(2, 1, n[0]), spread * rng.gamma(2, 1, n[1])
     rows = pd.DataFrame({"arm": np.repeat(["control", "early"], n), "y": np.append(c, t)})
     read = moments.from_rows(rows, columns=["y"], by=["arm"])
-    (e,) = inference.compare(read, described(), **ARMS, larger_error=True)
+    (e,) = inference.compare(read, described(), **ARMS, small_groups=True)
     oracle = stats.ttest_ind(t, c, equal_var=student)
     low, high = oracle.confidence_interval()
     assert (e.p, e.low, e.high) == pytest.approx((oracle.pvalue, low, high), rel=1e-9)
@@ -163,13 +164,29 @@ def test_the_error_of_a_level_is_the_larger_of_welchs_and_students(n, spread, st
 
 
 def test_of_a_share_only_the_weight_of_a_level_changes():
-    """None of 50 against 10 of 500: p (1 - p) is 0.0196 in control, 499 / 548 of which in both arms (Student)."""
-    rows = pd.DataFrame({"arm": np.repeat(["control", "early"], [500, 50]), "y": np.repeat([1, 0], [10, 540])})
+    """None of 50 against 60 of 500: p (1 - p) is 0.1056 in control, 499 / 548 of which in both arms (Student)."""
+    rows = pd.DataFrame({"arm": np.repeat(["control", "early"], [500, 50]), "y": np.repeat([1, 0], [60, 490])})
     read = moments.from_rows(rows, columns=["y"], by=["arm"])
-    (own,), (e,) = (inference.compare(read, described("proportion"), **ARMS, larger_error=x) for x in (False, True))
-    assert e.se == pytest.approx(np.sqrt(0.0196 * 499 / 548 * (1 / 50 + 1 / 500)), rel=1e-12)
-    assert own.se == pytest.approx(np.sqrt(0.0196 / 500), rel=1e-12)
+    (own,), (e,) = (inference.compare(read, described("proportion"), **ARMS, small_groups=x) for x in (False, True))
+    assert e.se == pytest.approx(np.sqrt(0.1056 * 499 / 548 * (1 / 50 + 1 / 500)), rel=1e-12)
+    assert own.se == pytest.approx(np.sqrt(0.1056 / 500), rel=1e-12)
     assert (e.low, e.high, e.rel_high, e.p, e.method) == (own.low, own.high, own.rel_high, own.p, own.method)
+
+
+def test_where_an_arm_expects_few_events_the_limits_of_a_share_are_exact_ones():
+    """Clopper-Pearson limits from statsmodels, where they are the wider ones, joined as Newcombe does."""
+    events, n = np.array([10, 3]), np.array([500, 50])
+    rows = pd.concat(
+        pd.DataFrame({"arm": arm, "y": np.repeat([1, 0], [k, size - k])})
+        for arm, k, size in zip(("control", "early"), events, n, strict=True)
+    )
+    read = moments.from_rows(rows, columns=["y"], by=["arm"])
+    (e,) = inference.compare(read, described("proportion"), **ARMS, small_groups=True)
+    either = np.array([proportion_confint(events, n, method=m) for m in ("wilson", "beta")])
+    (c, t), (low, high) = events / n, (either[:, 0].min(axis=0), either[:, 1].max(axis=0))
+    assert e.low == pytest.approx(t - c - np.hypot(t - low[1], high[0] - c), rel=1e-9)
+    assert e.high == pytest.approx(t - c + np.hypot(high[1] - t, c - low[0]), rel=1e-9)
+    assert e.method.startswith("hybrid of exact intervals")
 
 
 def rare_worlds(sizes, ratio, share, replicates, rng):
@@ -182,7 +199,7 @@ def rare_worlds(sizes, ratio, share, replicates, rng):
             moments.from_samples([rng.random((replicates, k, 1)) < p], columns=["y"], arm=arm, device=f"level {i}")
             for arm, (k, p) in arms.items()
         ]
-        for e in inference.compare(drawn[0] + drawn[1], metric, **ARMS, larger_error=True):
+        for e in inference.compare(drawn[0] + drawn[1], metric, **ARMS, small_groups=True):
             found[int(e.slice["replay"])].append(e)
     for answers in found:
         p = segments.differ(kept := levels.compared(answers))

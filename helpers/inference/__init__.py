@@ -69,7 +69,7 @@ def compare(
     level: float = 0.95,
     power: float = 0.8,
     relative: Relative = "fieller",
-    larger_error: bool = False,
+    small_groups: bool = False,
 ) -> list[Estimate | NotEstimable]:
     """Estimate treatment minus control, once for each combination of the group columns beside `arm`.
 
@@ -127,8 +127,9 @@ def compare(
         level: confidence level of all intervals, between 0 and 1.
         power: the power with which `mde`, the smallest difference found (normal approximation), would be found.
         relative: which interval `rel_low` to `rel_high` is.
-        larger_error: whether the error is Student's where Welch's is smaller, for levels of few accounts; of a share
-            `se` only, by which levels are weighed, because a score interval does not need it.
+        small_groups: whether errors are to hold in small groups of unequal arms too. The error is then Student's where
+            Welch's is smaller (`levels.larger`; of a share only `se`, by which groups are weighed), and limits of a
+            share are at least those of Clopper and Pearson where an arm expects fewer than 5 events.
 
     Raises:
         ParameterError: `level`, `power`, `days` or `pre_days` is out of range, `relative` is neither of the two, or
@@ -166,7 +167,7 @@ def compare(
         variance = _quadratic(weights, np.array([a.cov for a in arms]))
         if score and simple and not poststrata:
             variance = value * (outcome.scale - value)
-        used = levels.larger(variance, n) if larger_error else variance
+        used = levels.larger(variance, n) if small_groups else variance
         alike = (used != variance).any(axis=0)
         if score:
             tests = np.full(len(methods), "the pooled z-test", dtype=object)
@@ -180,7 +181,12 @@ def compare(
                 tests[few] = "Fisher's exact test"
             silent = np.asarray(~value.any(axis=0) | np.isclose(value, outcome.scale).all(axis=0))  # as any draw has it
             p[silent], tests[silent] = 1.0, "Fisher's exact test"
-            methods = [f"Newcombe hybrid score interval, p from {test}" for test in tests]
+            interval = np.full(len(methods), "Newcombe hybrid score interval", dtype=object)
+            if small_groups and few.any():
+                wide = limits.exact(value[:, few], worth[:, few], outcome.scale, level)
+                below[:, few], above[:, few] = np.maximum(below[:, few], wide[0]), np.maximum(above[:, few], wide[1])
+                interval[few] = "hybrid of exact intervals"
+            methods = [f"{hybrid}, p from {test}" for hybrid, test in zip(interval, tests, strict=True)]
         else:
             q, p = limits.welch(value, used, n, level, alike)
             below = above = q * np.sqrt(used / n)
@@ -246,7 +252,7 @@ def compare(
         plain = compare(
             each, metric, control=control, treatment=treatment, arm=arm, stratum=stratum, poststrata=poststrata,
             cluster=cluster, days=days, pre_days=pre_days, level=level, power=power, relative=relative,
-            larger_error=larger_error,
+            small_groups=small_groups,
         )  # fmt: skip
         answers = [exact if f else a for exact, a, f in zip(plain, answers, few, strict=True)]
     return answers

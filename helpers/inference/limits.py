@@ -76,6 +76,20 @@ def score(value: Floats, n: Floats, scale: float, level: float) -> tuple[Floats,
     return q, below, above, 2 * stats.norm.sf(np.abs(z))
 
 
+def exact(value: Floats, n: Floats, scale: float, level: float) -> tuple[Floats, Floats]:
+    """Give a share's distances below and above of Clopper and Pearson (1934), at an effective n as Korn, Graubard do.
+
+    >>> below, above = exact(np.array([[0.0]]), np.array([[10.0]]), 1.0, 0.95)
+    >>> below.round(4), above.round(4)  # 1 - 0.025 ** (1 / 10)
+    (array([[0.]]), array([[0.3085]]))
+    """
+    share = np.clip(value / scale, 0, 1)
+    x, tail = share * n, (1 - level) / 2
+    low = np.where(share > 0, stats.beta.ppf(tail, x, n - x + 1), 0)
+    high = np.where(share < 1, stats.beta.isf(tail, x + 1, n - x), 1)
+    return (share - low) * scale, (high - share) * scale
+
+
 def rare(value: Floats, n: Floats, scale: float) -> npt.NDArray[np.bool_]:
     """Say for each group (g,) whether an arm expects fewer than 5 events, or fewer than 5 accounts without one.
 
