@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from columns import metric as described
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from helpers import decision, detectors, inference, launch, metrics, register, scorecard, study, wording
+from helpers import decision, detectors, inference, launch, metrics, moments, register, scorecard, study, wording
 from helpers.detectors import past
 from helpers.errors import DataError, LaunchError
 from helpers.launch.entry import Planned
@@ -275,6 +276,73 @@ def test_harm_in_one_group_is_found_though_the_mean_passes(gate, harm, margin, p
     assert (found.on_breach, found.owner) == (("roll back", "growth") if passed is False else ("", ""))
     wanted = "ROLL BACK" if passed is False else "HOLD"  # the hours of both arms are alike: nothing is won
     assert decision.decide([], card.claims, harm=[found]).decision == wanted
+
+
+def test_a_group_that_cannot_be_compared_is_named_and_harm_remains_possible_there(gate):
+    new = np.repeat([False, True], 5_000)
+    country = np.where(np.arange(len(new)) < 3, "DK", "SE")
+    table = pd.DataFrame(
+        {"arm": np.where(new, "new", "old"), "country": country, "hours": 1.0 + np.arange(len(new)) % 2}
+    )
+    plan = (
+        "  north_star: {name: up, kind: mean, column: hours, better: higher}\n"
+        "  guardrails: [{name: hours, kind: mean, column: hours, better: higher, margin: -20%}]\n"
+    )
+    found = detectors.tail_harm(*gate(table, plan))
+    assert found.passed is None
+    assert "in 1 it remains possible" in found.detail
+    assert found.detail.endswith(
+        "Of 1 nothing is known, as of Hours in country DK: new has 0 accounts, at least 2 are needed."
+    )
+
+
+SIZES = [40, 50, 60, 80, 120, 150, 200, 300]  # treated accounts of eight groups
+ZEROS = {"kind": "mean", "draw": lambda rng, shape: rng.exponential(size=shape) * (rng.random(shape) > 0.6)}
+HEAVY = {"kind": "mean", "draw": lambda rng, shape: rng.gamma(0.3, size=shape) * rng.lognormal(size=shape)}
+RARE = {"kind": "proportion", "draw": lambda rng, shape: rng.random(shape) < 0.02}
+
+
+def harmed(kind, draw, better, ratio, replicates, *, factor=1.0, seed=14):
+    """Draw launches whose first arm is the smaller one; say of each and each group (r, g) whether harm is certain there.
+
+    In the group of 150 values of the treated are times `factor`, of a share their chance (by adding events).
+    """
+    rng = np.random.default_rng(seed)
+    metric = replace(described(kind), better=better)
+    margin = Bound(value=-0.05 if better == "higher" else 0.05, relative=True, text="5%")
+    found = np.zeros((replicates, len(SIZES)), dtype=bool)
+    for i, n in enumerate(SIZES):
+        t, c = (draw(rng, (replicates, k, 1)).astype(float) for k in (n, n * ratio))
+        if n == 150 and kind == "mean":
+            t = t * factor
+        elif n == 150 and factor > 1:
+            t = np.maximum(t, rng.random(t.shape) < 0.02 * (factor - 1))
+        arms = [moments.from_samples([x], columns=["y"], arm=arm) for x, arm in ((t, "early"), (c, "control"))]
+        for e in inference.compare(
+            arms[0] + arms[1], metric, control="control", treatment="early", days=28, pre_days=28,
+            level=1 - 0.05 / len(SIZES), small_groups=True,
+        ):  # fmt: skip
+            status = decision.read(metric, e, role="guardrail", margin=margin).status
+            found[int(e.slice["replay"]), i] = status == "breached"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("law", "better", "ratio"),
+    [(ZEROS, "higher", 10), (ZEROS, "higher", 3), (HEAVY, "higher", 10), (HEAVY, "lower", 10), (RARE, "lower", 10)],
+)
+def test_without_effect_harm_in_a_group_is_found_in_few_launches(law, better, ratio):
+    """One side of 5 % over all groups is 2.5 %. Welch's and Newcombe's intervals alone have up to 7, 5, 25, 0 and 5 %."""
+    assert harmed(**law, better=better, ratio=ratio, replicates=300).any(axis=1).mean() <= 0.025
+
+
+@pytest.mark.parametrize(
+    ("law", "better", "factor", "least"),
+    [(ZEROS, "higher", 0.3, 0.8), (ZEROS, "lower", 3, 0.8), (RARE, "lower", 6, 0.8)],
+)
+def test_planted_harm_in_a_group_is_found_in_unequal_arms(law, better, factor, least):
+    found = harmed(**law, better=better, ratio=10, replicates=200, factor=factor)
+    assert found[:, SIZES.index(150)].mean() >= least
 
 
 @pytest.fixture

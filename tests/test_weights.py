@@ -339,7 +339,7 @@ def test_a_launch_weights_every_metric_and_says_what_that_costs(weighted_launch)
     early = frame[frame["arm"] == "early"]
     assert plain.treatment == pytest.approx(np.average(early["y"], weights=early["pw"]), rel=EXACT)
     worth = early["pw"].sum() ** 2 / (early["pw"] ** 2).sum()
-    assert f"worth {worth:,.0f}" in card.basis
+    assert f"leaves the precision of {worth:,.0f} and " in card.basis
 
 
 def test_weights_average_one_in_each_arm(weighted_launch):

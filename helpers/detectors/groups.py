@@ -70,17 +70,19 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
 
     The worst pair of a group and a guardrail is named with its interval: the one that reaches farthest into harm, in
     parts of its margin, or where it breaks it, one that was planned to be taken back for. The intervals hold for all
-    pairs, and all planned looks, together (Bonferroni). The check says what its guardrails plan, and who decides. It
-    passes only where every pair does: where harm beyond a margin is neither certain nor ruled out, that is not known.
+    pairs, and all planned looks, together (Bonferroni), in small groups of unequal arms too (`small_groups` of
+    `inference.compare`). The check says what its guardrails plan, and who decides. It passes only where every pair
+    does: where harm beyond a margin is neither certain nor ruled out, or could not be asked, it remains possible.
     """
     name = "Harm in a group"
     if closed := _closed(card, name):
         return closed
     guardrails = [p for p in data.launch.plan if p.role == "guardrail" and p.limit]
     if not guardrails or not data.launch.segments:
-        lacking = "guardrail with a margin" if not guardrails else "segments"
-        return Check(name=name, passed=None, detail=f"Not asked: the launch names no {lacking}.")
+        what = "guardrail with a margin" if not guardrails else "segments"
+        return Check(name=name, passed=None, detail=f"Not asked: the launch names no {what}.")
     found: list[tuple[float, Claim]] = []
+    lacking: list[str] = []
     groups = 0
     table = units.load(data)
     sizes = table.aggregate(**{segment: table[segment].nunique() for segment in data.launch.segments}).execute()
@@ -89,6 +91,9 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     for segment, p, slices in _slices(data, guardrails, card.treatment, level=level):
         for e in slices:
             groups += 1
+            if isinstance(e, NotEstimable):
+                lacking.append(f"{p.metric.title} in {segment} {e.slice[segment]}: {e.reason}")
+                continue
             metric = replace(p.metric, title=f"{p.metric.title} in {segment} {e.slice[segment]}")
             claim = decision.read(
                 metric,
@@ -99,12 +104,13 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
                 owner=p.owner,
                 on_breach=p.on_breach,
             )
-            if isinstance(e, Estimate) and claim.bound:
+            if claim.bound:
                 harm = {"higher": -e.low, "lower": e.high}[claim.better]
                 found.append(((max(-e.low, e.high) if p.equivalence else harm) / abs(claim.bound), claim))
+    without = f" Of {len(lacking)} nothing is known, as of {lacking[0]}." if lacking else ""
     if not found:
         detail = f"Not asked: in none of {groups} pairs of a group and a guardrail could the margin be checked."
-        return Check(name=name, passed=None, detail=detail)
+        return Check(name=name, passed=None, detail=detail + without)
     breached = [pair for pair in found if pair[1].status == "breached"]
     drastic = [pair for pair in breached if decision.rolls_back(pair[1])]
     _, worst = max(drastic or breached or found, key=lambda pair: pair[0])
@@ -117,8 +123,8 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
     detail += (
         f", and in {left} it remains possible. The worst: " if left else ", and in all it is ruled out. The worst: "
     )
-    detail += worst.words.replace("unchanged within", "within")  # which is said of nothing but a whole launch's claim
-    return Check(name=name, passed=None if left else True, detail=detail)
+    told = worst.words.replace("unchanged within", "within")  # which is said of nothing but a whole launch's claim
+    return Check(name=name, passed=None if left else True, detail=detail + told + without)
 
 
 def _slices(

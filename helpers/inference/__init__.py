@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from helpers.errors import ParameterError, did_you_mean
-from helpers.inference import clustered, limits
+from helpers.inference import clustered, levels, limits
 from helpers.inference.adjusted import FEWEST, poststratified
 from helpers.inference.arms import asked, both_arms, check_ranges, pooled
 from helpers.inference.family import adjust_family, holm
@@ -69,6 +69,7 @@ def compare(
     level: float = 0.95,
     power: float = 0.8,
     relative: Relative = "fieller",
+    small_groups: bool = False,
 ) -> list[Estimate | NotEstimable]:
     """Estimate treatment minus control, once for each combination of the group columns beside `arm`.
 
@@ -126,6 +127,9 @@ def compare(
         level: confidence level of all intervals, between 0 and 1.
         power: the power with which `mde`, the smallest difference found (normal approximation), would be found.
         relative: which interval `rel_low` to `rel_high` is.
+        small_groups: whether errors are to hold in small groups of unequal arms too. The error is then Student's where
+            Welch's is smaller (`levels.larger`; of a share only `se`, by which groups are weighed), and limits of a
+            share are at least those of Clopper and Pearson where an arm expects fewer than 5 events.
 
     Raises:
         ParameterError: `level`, `power`, `days` or `pre_days` is out of range, `relative` is neither of the two, or
@@ -161,31 +165,39 @@ def compare(
             few = limits.rare(_read(arms, outcome)[0], accounts, outcome.scale)
         value, weights, methods, notes = _adjusted(arms, metric, outcome, before)
         variance = _quadratic(weights, np.array([a.cov for a in arms]))
+        if score and simple and not poststrata:
+            variance = value * (outcome.scale - value)
+        used = levels.larger(variance, n) if small_groups else variance
+        alike = (used != variance).any(axis=0)
         if score:
             tests = np.full(len(methods), "the pooled z-test", dtype=object)
             worth = n.astype(np.float64)
             if poststrata or not simple:
                 worth = limits.worth(value / outcome.scale, variance / outcome.scale**2 / n, whole)
                 worth = worth if moments.held is None else clustered.fewer(worth, n, level)
-            else:
-                variance = value * (outcome.scale - value)
             q, below, above, p = limits.score(value, worth, outcome.scale, level)
             if simple and not poststrata and few.any():
                 p[few] = limits.fisher(value[:, few], n[:, few], outcome.scale)
                 tests[few] = "Fisher's exact test"
             silent = np.asarray(~value.any(axis=0) | np.isclose(value, outcome.scale).all(axis=0))  # as any draw has it
             p[silent], tests[silent] = 1.0, "Fisher's exact test"
-            methods = [f"Newcombe hybrid score interval, p from {test}" for test in tests]
+            interval = np.full(len(methods), "Newcombe hybrid score interval", dtype=object)
+            if small_groups and few.any():
+                wide = limits.exact(value[:, few], worth[:, few], outcome.scale, level)
+                below[:, few], above[:, few] = np.maximum(below[:, few], wide[0]), np.maximum(above[:, few], wide[1])
+                interval[few] = "hybrid of exact intervals"
+            methods = [f"{hybrid}, p from {test}" for hybrid, test in zip(interval, tests, strict=True)]
         else:
-            q, p = limits.welch(value, variance, n, level)
-            below = above = q * np.sqrt(variance / n)
+            q, p = limits.welch(value, used, n, level, alike)
+            below = above = q * np.sqrt(used / n)
+            methods = [f"{m}, arms taken to vary alike" if a else m for m, a in zip(methods, alike, strict=True)]
         diff = value[1] - value[0]
-        se = np.sqrt((variance / n).sum(axis=0))
+        se = np.sqrt((used / n).sum(axis=0))
         low, high = diff - np.hypot(below[1], above[0]), diff + np.hypot(above[1], below[0])
         if score:
             se[silent] = ((high - low) / (2 * q))[silent]
-        rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(variance / n), relative)
-        df = np.inf if moments.held is None else clustered.degrees(variance, n)
+        rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(used / n), relative)
+        df = np.inf if moments.held is None else clustered.degrees(used, n)
         mde = (stats.t.isf((1 - level) / 2, df) + stats.t.ppf(power, df)) * se
     for note, alone in zip(notes, lonely(moments, arm, names, stratum, poststrata), strict=False):
         note.extend(alone)
@@ -241,6 +253,7 @@ def compare(
         plain = compare(
             each, metric, control=control, treatment=treatment, arm=arm, stratum=stratum, poststrata=poststrata,
             cluster=cluster, days=days, pre_days=pre_days, level=level, power=power, relative=relative,
+            small_groups=small_groups,
         )  # fmt: skip
         answers = [exact if f else a for exact, a, f in zip(plain, answers, few, strict=True)]
     return answers

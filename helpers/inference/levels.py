@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
 from helpers.results import Estimate, NotEstimable, with_width
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+ROUNDING = 1e-9  # by which two errors of equal arms may differ
 FEWEST_ACCOUNTS = 20  # in each arm of a level: of fewer, the error is itself too uncertain to weigh the level by
+
+
+def larger(variance: Floats, n: Floats) -> Floats:
+    """Give the arms' own variances, as in Welch's test, or where their error is larger, Student's of both arms.
+
+    In a level with few accounts the smaller arm may happen to lack the rare event or the long tail. Its mean then is
+    off and its variance too small at once, so that Welch's test errs too often on this side, and weights by the error
+    trust that level most. Both arms together know better what an account varies by; where the smaller arm does vary
+    more, its own variance stays. With equally many accounts both errors are the same (Student 1908; Welch 1938).
+
+    Args:
+        variance: of an account (2, g).
+        n: accounts (2, g).
+
+    >>> larger(np.array([[1.0], [0.0]]), np.array([[301.0], [101.0]])).T  # (300 * 1 + 100 * 0) / 400
+    array([[0.75, 0.75]])
+    >>> larger(np.array([[1.0], [4.0]]), np.array([[301.0], [101.0]])).T
+    array([[1., 4.]])
+    """
+    both = ((n - 1) * variance).sum(axis=0) / (n.sum(axis=0) - 2)
+    student, welch = both * (1 / n).sum(axis=0), (variance / n).sum(axis=0)
+    return np.where(student > (1 + ROUNDING) * welch, both, variance)
 
 
 def compared(answers: Iterable[Estimate | NotEstimable]) -> list[Estimate | NotEstimable]:

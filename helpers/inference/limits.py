@@ -53,10 +53,13 @@ def worth(share: Floats, variance: Floats, arms: Sequence[Moments]) -> Floats:
     return np.where((variance > 0) & (simple > 0), simple / variance, np.array([kish(a) for a in arms]))
 
 
-def welch(value: Floats, variance: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
-    """Give the t quantile of the level and the two-sided p (Welch 1947)."""
+def welch(
+    value: Floats, variance: Floats, n: Floats, level: float, alike: npt.NDArray[np.bool_] | bool = False
+) -> tuple[Floats, Floats]:
+    """Give the t quantile of the level and the two-sided p (Welch 1947); Student's where arms vary `alike` (g,)."""
     share = variance / n
     df = share.sum(axis=0) ** 2 / (share**2 / (n - 1)).sum(axis=0)
+    df = np.where(alike, n.sum(axis=0) - 2, df)
     t = (value[1] - value[0]) / np.sqrt(share.sum(axis=0))
     return stats.t.isf((1 - level) / 2, df), 2 * stats.t.sf(np.abs(t), df)
 
@@ -71,6 +74,20 @@ def score(value: Floats, n: Floats, scale: float, level: float) -> tuple[Floats,
     z = (share[1] - share[0]) / np.sqrt(pooled * (1 - pooled) * (1 / n).sum(axis=0))
     below, above = (np.maximum(distance, 0) * scale for distance in (share - middle + half, middle + half - share))
     return q, below, above, 2 * stats.norm.sf(np.abs(z))
+
+
+def exact(value: Floats, n: Floats, scale: float, level: float) -> tuple[Floats, Floats]:
+    """Give a share's distances below and above of Clopper and Pearson (1934), at an effective n as Korn, Graubard do.
+
+    >>> below, above = exact(np.array([[0.0]]), np.array([[10.0]]), 1.0, 0.95)
+    >>> below.round(4), above.round(4)  # 1 - 0.025 ** (1 / 10)
+    (array([[0.]]), array([[0.3085]]))
+    """
+    share = np.clip(value / scale, 0, 1)
+    x, tail = share * n, (1 - level) / 2
+    low = np.where(share > 0, stats.beta.ppf(tail, x, n - x + 1), 0)
+    high = np.where(share < 1, stats.beta.isf(tail, x + 1, n - x), 1)
+    return (share - low) * scale, (high - share) * scale
 
 
 def rare(value: Floats, n: Floats, scale: float) -> npt.NDArray[np.bool_]:

@@ -290,7 +290,7 @@ def within(
     if metric.kind == "quantile":
         return events.within(data, metric, by, treatment=treatment, level=level)
     past = adjust and data.launch.decision.adjust and bool(units.covariates(data, metric))
-    return _answers(data, read, metric, treatment=treatment, adjust=past, level=level)
+    return _answers(data, read, metric, treatment=treatment, adjust=past, level=level, small_groups=True)
 
 
 def _answers(
@@ -303,6 +303,7 @@ def _answers(
     level: float | None,
     stratum: str | None = None,
     poststrata: Sequence[str] = (),
+    small_groups: bool = False,
 ) -> list[Estimate | NotEstimable]:
     """Compare at what the launch says of arms, windows and error rates.
 
@@ -322,6 +323,7 @@ def _answers(
         pre_days=max(launch.pre_days, 1),
         level=level or 1 - launch.error(metric.name),
         power=launch.decision.power,
+        small_groups=small_groups,
     )
     answers = compare(metric, adjust=adjust)
     if metric.kind == "ratio" and metric.unit == "share" and any(isinstance(e, NotEstimable) for e in answers):
