@@ -94,7 +94,8 @@ class Moments:
         """
         if self.held is None:
             return self
-        scatter = self.cov * (self.held / self.n * (self.held - 1))[:, None, None]
+        with np.errstate(invalid="ignore"):  # of a group without clusters nothing is known
+            scatter = self.cov * (self.held / self.n * (self.held - 1))[:, None, None]
         return replace(self, n=self.held, scatter=scatter, held=None)
 
     def within(self, stratum: str, *, sampled_share: Floats | None = None) -> Moments:

@@ -68,3 +68,20 @@ def unplain(text: str, claims: Iterable[Claim] = ()) -> str:
             text = text.replace(f"unchanged within {c.bound_text}", "")
     found = JARGON.search(text) or ABSENCE.search(_NO_CLAIM.sub("", text))
     return found[0] if found else ""
+
+
+def opening(text: str, words: int) -> str:
+    """Keep the whole sentences with which a text begins, up to so many words; a first one that is longer is cut.
+
+    >>> opening("In 2 of 9 groups it is possible. The worst: churn, 1.5 higher. Of 3 nothing is known.", 13)
+    'In 2 of 9 groups it is possible. The worst: churn, 1.5 higher.'
+    >>> opening("A gain in Norway, Sweden, Denmark.", 4)
+    'A gain in Norway, …'
+    """
+    first, *more = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
+    kept = first if len(first.split()) <= words else f"{' '.join(first.split()[:words])} …"
+    for sentence in more:
+        if len(f"{kept} {sentence}".split()) > words:
+            break
+        kept = f"{kept} {sentence}"
+    return kept

@@ -13,6 +13,7 @@ from scipy import stats
 
 from helpers import brief, calculator, launch, plots, power, prospect, scorecard, sequential, study
 from helpers.errors import ParameterError
+from helpers.metrics import Bound
 from helpers.power import outcome
 from helpers.power.design import Design
 from helpers.power.outcome import count
@@ -303,6 +304,8 @@ def test_what_no_change_is_a_share_of_and_what_no_share_can_reach_is_not_replaye
     assert curves.replayed(data, below, rel=[0.1], accounts=[100], replays=10, seed=1).attrs["why"] == why
     came = curves.replayed(data, kept, rel=[0.0, 0.05], accounts=[100], replays=10, seed=1)
     assert came["planted"].tolist() == [0.0]  # of 96.7 %, 5 % more is more than all
+    assert len(curves.formulas([kept])) == 1
+    assert curves.formulas([prospect.replace(kept, bound=Bound(value=0.05, relative=True, text="+5%"))]).empty
     drawn = plots.trade(curves.by_accounts(below, sizes=[500]), labels=("Accounts", "Change"), log=True)
     drawn.figure.canvas.draw()
 

@@ -252,7 +252,8 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
         open_ = alone if min(good * e.low, good * e.high) > 0 else "neither a gain nor a loss can be told from chance"
         return found.get(lies, open_)
     if bound is not None and bound.relative and e.rel_low is None:
-        return f"{bound.text} cannot be checked, {e.note or 'for want of a relative interval'}"
+        why = next((n for n in e.note.split("; ") if n.startswith("no relative")), "for want of a relative interval")
+        return f"{bound.text} cannot be checked, {why}"
     if bound is not None and aim == "equivalence":
         if status == "passed":
             moved = "higher, and" if e.low > 0 else "lower, and" if e.high < 0 else "unchanged"

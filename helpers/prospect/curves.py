@@ -67,6 +67,8 @@ def formulas(prospects: Sequence[Prospect]) -> pd.DataFrame:
     for p in prospects:
         if p.outcome is None or p.outcome.kind != "proportion" or p.bound is None:
             continue
+        if not 0 < p.outcome.value + p.bound.value * (p.outcome.value if p.bound.relative else 1) < 1:
+            continue  # which no share can reach
         design = Design() if p.design is None else Design(alpha=p.design.alpha, power=p.design.power)
         n = {
             test: power.sample_size(replace(p.outcome, test=test), effect=p.bound, design=design).n_treatment

@@ -96,6 +96,8 @@ def _meaning(prospects: Sequence[Prospect], *, sees: bool, safe: bool) -> str:
     if safe:
         return f"So these accounts can show that no margin is broken, but not what the launch does to {star}."
     lead = f"{evidence} and a stop-if-harm check" if about else "a stop-if-harm check and little more"
+    if isinstance(prospects[0].seen, NotEstimable):
+        return f"So these accounts are {lead}: what the launch does to {star} cannot be told."
     return f"So these accounts are {lead}: a change of {star} that is as small as plausible would go unseen."
 
 

@@ -79,6 +79,8 @@ def regression(
     (control, diff), se = found["value"][:2], found["se"].to_numpy()
     if not se[1] > 1e-12 * abs(control):
         return arms.unable("the values do not vary within either arm")
+    if not np.isfinite(se).all():
+        return arms.unable("one account alone decides a slope of the past, which leaves no error")
     q = float((found["high"][1] - diff) / se[1])
     half = q * np.array([se[0], np.sqrt(max(se[1] ** 2 - se[0] ** 2, 0.0))])
     method = f"least squares with {slopes} slopes of the past, {errors} errors"
@@ -250,7 +252,10 @@ def power_mean(
     def back(y: Floats) -> Floats:
         return np.exp(y) if exponent == 0 else np.maximum(y, 0) ** (1 / exponent)
 
-    value, ends = back(middle), np.sort([back(middle - half), back(middle + half)], axis=0)
+    with np.errstate(divide="ignore"):
+        value, ends = back(middle), np.sort([back(middle - half), back(middle + half)], axis=0)
+    if not np.isfinite([value, *ends]).all():
+        return arms.unable("a limit on the bent scale stands for no amount")
     name = "geometric means" if exponent == 0 else f"power means (exponent {exponent:.3g})"
     told = f" of amounts plus {offset:,.4g}" if offset else ""
     told += ", weighted to the population" * (arms.weights is not None)
