@@ -157,12 +157,13 @@ def compare(
     score = metric.kind == "proportion" and not before
     simple = not weighted and stratum is None
     whole, arms, joined = both_arms(moments, arm, names, stratum, poststrata, ddof=0 if score and simple else 1)
-    n, accounts = np.array([a.n for a in arms]), np.array([a.accounts for a in arms])
+    n = np.array([a.n for a in arms])
     few = np.zeros(n.shape[1], dtype=bool)
 
     with np.errstate(divide="ignore", invalid="ignore"):  # `obstacles` finds what could not be divided
         if metric.kind == "proportion":
-            few = limits.rare(_read(arms, outcome)[0], accounts, outcome.scale)
+            effective = np.array([kish(a) if a.held is None else a.held for a in whole])
+            few = limits.rare(_read(arms, outcome)[0], effective, outcome.scale)
         value, weights, methods, notes = _adjusted(arms, metric, outcome, before)
         variance = _quadratic(weights, np.array([a.cov for a in arms]))
         if score and simple and not poststrata:

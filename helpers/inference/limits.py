@@ -48,9 +48,24 @@ def kish(moments: Moments) -> Floats:
 
 
 def worth(share: Floats, variance: Floats, arms: Sequence[Moments]) -> Floats:
-    """Give the n at which a simple random sample's share has this variance; Kish's n where the share is 0 or 1."""
-    simple = share * (1 - share)
-    return np.where((variance > 0) & (simple > 0), simple / variance, np.array([kish(a) for a in arms]))
+    """Give the n at which a simple random sample's share has this variance (of the mean), (arms, g).
+
+    Kish's n where the share is 0 or 1. Of weighted accounts it is at most what the design effect of all arms together
+    leaves of Kish's n: where the few accounts of great weight happen to have no event, the arm's own variance is far
+    too small.
+    """
+    n = np.array([kish(a) for a in arms])
+
+    def equal(share: Floats, variance: Floats, otherwise: Floats) -> Floats:
+        simple = share * (1 - share)
+        return np.where((variance > 0) & (simple > 0), simple / variance, otherwise)
+
+    own = equal(share, variance, n)
+    if WEIGHT not in arms[0].columns or arms[0].held is not None:
+        return own
+    part = n / n.sum(axis=0)
+    together = equal((part * share).sum(axis=0), (part * variance * n).sum(axis=0), np.ones(n.shape[1]))
+    return np.minimum(own, together * n)
 
 
 def welch(
