@@ -68,3 +68,24 @@ def unplain(text: str, claims: Iterable[Claim] = ()) -> str:
             text = text.replace(f"unchanged within {c.bound_text}", "")
     found = JARGON.search(text) or ABSENCE.search(_NO_CLAIM.sub("", text))
     return found[0] if found else ""
+
+
+def fitted(*parts: str) -> tuple[str, ...]:
+    """Leave sentences off the ends of the longest parts of an answer until the first screen holds them all.
+
+    The first sentence of each part stays. What is left off stands with the checks, below.
+
+    >>> [len(part.split()) for part in fitted("It rose. " + "More of it. " * 50, "It held.")]
+    [116, 2]
+    """
+    sentences = [re.split(r"(?<=[.!?]) (?=[A-Z])", part.strip()) for part in parts]
+
+    def words(nth: int) -> int:
+        return len(" ".join(sentences[nth]).split())
+
+    while sum(map(words, range(len(parts)))) > FIRST_SCREEN_WORDS:
+        longer = [nth for nth, told in enumerate(sentences) if len(told) > 1]
+        if not longer:
+            break
+        sentences[max(longer, key=words)].pop()
+    return tuple(" ".join(told) for told in sentences)

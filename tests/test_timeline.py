@@ -331,6 +331,7 @@ def test_the_surrogate_index_predicts_what_goes_through_early_weeks_and_shows_wh
         ([-3, -2, -1, -1], {}, "Shrinks", None),
         ([-3, -1, 0, 0], {}, "The loss fades", None),
         ([2, 0.5, 0, 0], {"better": "lower"}, "The loss fades", None),
+        ([-0.3, -0.3, 0.1, 0.1], {}, "The loss is over", None),
         ([-3, -2, -1.5, -1.2], {"better": "lower"}, "Settles lower", True),
         ([0.27, 0.27, 0.27, 0.27], {}, "Cannot tell: in the late weeks alone the gain", None),
         ([-0.27, -0.27, -0.27, -0.27], {}, "Cannot tell: in the late weeks alone the loss", None),
@@ -343,6 +344,14 @@ def test_the_verdict_is_one_word_with_its_reason(effect, options, word, passed):
         word + (":" if word in ("Fades", "Falls short", "Ends", "Runs out", "Settles lower", "Grows") else "")
     )
     assert answer.passed is passed
+
+
+def test_a_loss_that_grows_but_is_uncertain_late_is_not_called_a_smaller_effect():
+    found = weekly([-0.1, -0.2, -0.5, -0.5])
+    vague = dataclasses.replace(fading.late(found), low=-1.2, high=0.2)
+    answer = fading.verdict(fading.early_minus_late(found), vague, better="higher")
+    assert answer.detail.startswith("Gets worse: the loss is larger late than early, but late it cannot be told")
+    assert answer.passed is False
 
 
 @pytest.mark.parametrize(("p", "open_"), [(0.2, True), (0.001, False)])
