@@ -59,13 +59,15 @@ def grid(prospects: Sequence[Prospect], *, sizes: Sequence[int]) -> pd.DataFrame
 def formulas(prospects: Sequence[Prospect]) -> pd.DataFrame:
     """Compare what several formulas say of the plan's proportions: accounts of each arm, alone and in equal numbers.
 
-    Alpha and power are the launch's.
+    Alpha and power are the launch's. A proportion whose bound would lead beyond 0 or 1 is left out.
 
     The exact power is that of the pooled z-test with the accounts that the pooled formula asks for, by enumeration.
     """
     rows = []
     for p in prospects:
         if p.outcome is None or p.outcome.kind != "proportion" or p.bound is None:
+            continue
+        if not 0 < p.outcome.value + p.bound.value * (p.outcome.value if p.bound.relative else 1) < 1:
             continue
         design = Design() if p.design is None else Design(alpha=p.design.alpha, power=p.design.power)
         n = {
