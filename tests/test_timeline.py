@@ -122,6 +122,20 @@ def test_slices_ratios_clocks_and_levels_come_from_the_same_events(tables):
     np.testing.assert_allclose(drawn.query("arm == 'control'").eval("high - value"), half)
 
 
+def test_a_count_of_a_column_is_of_the_events_that_have_it_in_every_week(tables):
+    """By hand: every second survey of each account has a score."""
+    days = [(account, day) for account in tables["accounts"]["account"] for day in (1, 2, 8, 9)]
+    surveys = pd.DataFrame(days, columns=["account", "day"])
+    surveys["prompted_at"] = surveys["responded_at"] = pd.Timestamp("2026-09-07", tz="UTC") + pd.to_timedelta(
+        surveys["day"], unit="D"
+    )
+    surveys["score"] = np.where(surveys["day"] % 7 == 1, 4.0, np.nan)
+    data = opened(tables | {"surveys": surveys}, {"north_star": "survey_response_rate"}, pre_days=0)
+    found = course.measure(data, metrics.get("survey_response_rate"), adjust=False)["all"]
+    np.testing.assert_allclose(found.mean, 0.5)
+    assert (np.diagonal(found.cov, axis1=1, axis2=2) >= 0).all()
+
+
 def test_the_first_metric_of_the_plan_that_has_weeks_is_followed_and_said_to_be_it(tables):
     star = course.chosen(opened(tables))
     assert (star.metric, star.why, star.aside) == (HOURS, "it is the north star of the plan", "")
