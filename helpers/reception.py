@@ -280,8 +280,9 @@ def reasons(data: Study, *, by: Sequence[str] = (), treatment: str = "", checks:
     """
     by, arm, k = by or data.launch.segments, data.launch.judged(treatment), data.launch.privacy.k
     known = set(data.table("accounts").columns) if "accounts" in data.tables else set()
-    if (why := _obstacle(data, checks)) or not set(by) <= known:
-        return nothing(why or "the segments are no columns of the accounts", REASONS)
+    if (why := _obstacle(data, checks)) or not by or not set(by) <= known:
+        absent = "the segments are no columns of the accounts" if by else "the launch names no segments"
+        return nothing(why or absent, REASONS)
     rows = _starters(data, arm, by).cache()
     accounts = rows.execute()
     accounts = accounts.assign(weight=accounts.get(WEIGHT, 1.0))

@@ -70,18 +70,22 @@ def unplain(text: str, claims: Iterable[Claim] = ()) -> str:
     return found[0] if found else ""
 
 
-def opening(text: str, words: int) -> str:
-    """Keep the whole sentences with which a text begins, up to so many words; a first one that is longer is cut.
+def fitted(*parts: str) -> tuple[str, ...]:
+    """Leave sentences off the ends of the longest parts of an answer until the first screen holds them all.
 
-    >>> opening("In 2 of 9 groups it is possible. The worst: churn, 1.5 higher. Of 3 nothing is known.", 13)
-    'In 2 of 9 groups it is possible. The worst: churn, 1.5 higher.'
-    >>> opening("A gain in Norway, Sweden, Denmark.", 4)
-    'A gain in Norway, …'
+    The first sentence of each part stays. What is left off stands with the checks, below.
+
+    >>> [len(part.split()) for part in fitted("It rose. " + "More of it. " * 50, "It held.")]
+    [116, 2]
     """
-    first, *more = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
-    kept = first if len(first.split()) <= words else f"{' '.join(first.split()[:words])} …"
-    for sentence in more:
-        if len(f"{kept} {sentence}".split()) > words:
+    sentences = [re.split(r"(?<=[.!?]) (?=[A-Z])", part.strip()) for part in parts]
+
+    def words(nth: int) -> int:
+        return len(" ".join(sentences[nth]).split())
+
+    while sum(map(words, range(len(parts)))) > FIRST_SCREEN_WORDS:
+        longer = [nth for nth, told in enumerate(sentences) if len(told) > 1]
+        if not longer:
             break
-        kept = f"{kept} {sentence}"
-    return kept
+        sentences[max(longer, key=words)].pop()
+    return tuple(" ".join(told) for told in sentences)

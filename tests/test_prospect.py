@@ -276,6 +276,7 @@ def test_curves_and_their_charts(plan):
     shares = curves.formulas(plan)
     assert shares["metric"].tolist() == ["Accounts that cancelled within 28 days"]
     assert float(shares["exact power"][0].rstrip("%")) == pytest.approx(80, abs=0.5)
+    assert curves.formulas([prospect.replace(p, bound=power.relative(100.0)) for p in plan]).empty
     assert 0.05 < curves.chances(plan[0])[0] < 0.8
     blind = prospect.replace(plan[0], outcome=None, seen=NotEstimable(metric="x", reason="y"))
     assert curves.chances(blind) == []

@@ -111,6 +111,12 @@ def test_a_title_that_nobody_started_has_no_later_steps(tmp_path, tables):
     assert plots.funnel(reception.to_frame(steps)).patches
 
 
+def test_without_segments_and_accounts_no_reasons_are_laid_out(tmp_path, tables):
+    del tables["accounts"]
+    unnamed = LAUNCH.replace("segments: [device]\n", "")
+    assert reception.reasons(opened(tmp_path, tables, unnamed)).attrs["why"] == "the launch names no segments"
+
+
 def test_what_the_data_lack_is_said(tmp_path, tables, players):
     tables["plays"] = tables["plays"].drop(columns="episode")
     lacking = reception.funnel(opened(tmp_path, tables))

@@ -344,6 +344,8 @@ def test_a_chart_without_words_is_refused(axes, missing):
 
 
 def test_a_long_table_behind_a_chart_is_cut_and_says_so(axes):
+    gap = figure.show(axes, caption="c", alt="a", data=pd.DataFrame({"x": [1.5, None], "why": [None, "few"]}))
+    assert re.findall("<td>(.*?)</td>", gap.table) == ["1.5", "–", "–", "few"]
     shown = figure.show(axes, caption="c", alt="a", data=pd.DataFrame({"x": range(1_000)}))
     assert "The first 200 of 1,000 rows." in shown._repr_html_()
     assert "<td>200</td>" not in shown.table

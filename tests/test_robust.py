@@ -927,6 +927,13 @@ def test_a_share_without_a_bound_is_written_without_one():
     assert said == f"−2% (at most {found.part.high:.0%})"
 
 
+def test_where_all_others_have_nothing_what_they_bring_has_no_limits():
+    few = np.array([0.0] * 990 + [1.0, 2.0] * 5)
+    left = parts.leave_out(accounts.of(few, 2 * few), [0.0, 0.05])
+    assert left["diff"].tolist() == pytest.approx([0.015, 0.0])  # 15 more over 1,000 accounts, and nobody else has any
+    assert left["low"].isna().tolist() == [False, True]
+
+
 def test_shares_cannot_be_carried_by_a_few_and_small_tops_are_not_asked():
     rng = np.random.default_rng(20)
     kept = replace(accounts.of(rng.random(100) < 0.5, rng.random(100) < 0.6), shares=True)

@@ -122,6 +122,20 @@ def test_slices_ratios_clocks_and_levels_come_from_the_same_events(tables):
     np.testing.assert_allclose(drawn.query("arm == 'control'").eval("high - value"), half)
 
 
+def test_a_count_of_a_column_is_of_the_events_that_have_it_in_every_week(tables):
+    """By hand: every second survey of each account has a score."""
+    days = [(account, day) for account in tables["accounts"]["account"] for day in (1, 2, 8, 9)]
+    surveys = pd.DataFrame(days, columns=["account", "day"])
+    surveys["prompted_at"] = surveys["responded_at"] = pd.Timestamp("2026-09-07", tz="UTC") + pd.to_timedelta(
+        surveys["day"], unit="D"
+    )
+    surveys["score"] = np.where(surveys["day"] % 7 == 1, 4.0, np.nan)
+    data = opened(tables | {"surveys": surveys}, {"north_star": "survey_response_rate"}, pre_days=0)
+    found = course.measure(data, metrics.get("survey_response_rate"), adjust=False)["all"]
+    np.testing.assert_allclose(found.mean, 0.5)
+    assert (np.diagonal(found.cov, axis1=1, axis2=2) >= 0).all()
+
+
 def test_the_first_metric_of_the_plan_that_has_weeks_is_followed_and_said_to_be_it(tables):
     star = course.chosen(opened(tables))
     assert (star.metric, star.why, star.aside) == (HOURS, "it is the north star of the plan", "")
@@ -331,6 +345,7 @@ def test_the_surrogate_index_predicts_what_goes_through_early_weeks_and_shows_wh
         ([-3, -2, -1, -1], {}, "Shrinks", None),
         ([-3, -1, 0, 0], {}, "The loss fades", None),
         ([2, 0.5, 0, 0], {"better": "lower"}, "The loss fades", None),
+        ([-0.3, -0.3, 0.1, 0.1], {}, "The loss is over", None),
         ([-3, -2, -1.5, -1.2], {"better": "lower"}, "Settles lower", True),
         ([0.27, 0.27, 0.27, 0.27], {}, "Cannot tell: in the late weeks alone the gain", None),
         ([-0.27, -0.27, -0.27, -0.27], {}, "Cannot tell: in the late weeks alone the loss", None),
@@ -343,6 +358,14 @@ def test_the_verdict_is_one_word_with_its_reason(effect, options, word, passed):
         word + (":" if word in ("Fades", "Falls short", "Ends", "Runs out", "Settles lower", "Grows") else "")
     )
     assert answer.passed is passed
+
+
+def test_a_loss_that_grows_but_is_uncertain_late_is_not_called_a_smaller_effect():
+    found = weekly([-0.1, -0.2, -0.5, -0.5])
+    vague = dataclasses.replace(fading.late(found), low=-1.2, high=0.2)
+    answer = fading.verdict(fading.early_minus_late(found), vague, better="higher")
+    assert answer.detail.startswith("Gets worse: the loss is larger late than early, but late it cannot be told")
+    assert answer.passed is False
 
 
 @pytest.mark.parametrize(("p", "open_"), [(0.2, True), (0.001, False)])

@@ -14,6 +14,7 @@ from helpers import (
     detectors,
     inference,
     launch,
+    metrics,
     moments,
     preflight,
     register,
@@ -245,6 +246,14 @@ def test_the_second_load_reads_what_the_first_one_kept(tmp_path, tables, monkeyp
     first = rows(tmp_path)
     monkeypatch.setattr(units.query, "build", lambda *_: pytest.fail("scanned the events again"))
     pd.testing.assert_frame_equal(rows(tmp_path), first)
+
+
+def test_a_ratio_of_two_counts_has_days_where_they_are_kept_as_files(tmp_path, tables):
+    """By hand: of a, day -3 a search and day 1 autoplay; of c, a chosen play on days 0 and 27."""
+    save(tables, tmp_path / "tables")
+    chosen = metrics.get("intentional_start_share")
+    found = levels.measure(opened(tmp_path), chosen).set_index(["arm", "from_day"])["value"]
+    assert found.to_dict() == {("control", -3): 1, ("control", 1): 0, ("early", 0): 1, ("early", 27): 1}
 
 
 def test_changed_data_are_not_read_from_the_cache(tmp_path, tables):

@@ -179,7 +179,8 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
     is a way to look at an effect, not one on anybody.
 
     Returns:
-        left_out (share of each arm), diff, low, high (in the metric's unit, over all accounts).
+        left_out (share of each arm), diff, low, high (in the metric's unit, over all accounts); no limits where the
+        others do not vary.
     """
     values.check(level)
     columns, arms = ["left_out", "diff", "low", "high"], arms.capped()
@@ -192,7 +193,8 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
     ]
     mean, cov, _ = accounts.means(arms, *rest)
     error, n = np.diagonal(cov, axis1=1, axis2=2), np.array(arms.n)
-    q = [values.t_test(mean[:, i], error[:, i], n, level)[0] for i in range(len(share))]
+    some = error.sum(axis=0) > 0  # all others may have nothing
+    q = [values.t_test(mean[:, i], error[:, i], n, level)[0] if some[i] else np.nan for i in range(len(share))]
     diff, half = mean[1] - mean[0], q * np.sqrt(error.sum(axis=0))
     return pd.DataFrame(np.column_stack([share, diff, diff - half, diff + half]), columns=columns)
 

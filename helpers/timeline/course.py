@@ -475,4 +475,6 @@ def _read(
             values[i] -= slope * (own[0] - x[0])
             weights[i] -= np.outer(slope, own_weights[0])
     cov = np.array([w @ a.cov[0] @ w.T / a.n[0] for w, a in zip(weights, arms, strict=True)])
+    same = np.arange(len(forms))
+    cov[:, same, same] = np.maximum(cov[:, same, same], 0.0)  # below 0 by rounding only
     return values, cov, (int(arms[0].n[0]), int(arms[1].n[0]))

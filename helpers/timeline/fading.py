@@ -410,10 +410,14 @@ def verdict(
     if moves and worse and worst > 0:
         text = "Settles lower: the effect is smaller late than early, and late it still stands out from chance."
         return say(True, text)
+    if moves and worse and at_first <= 0:
+        return say(False, "Gets worse: the loss is larger late than early, but late it cannot be told from nothing.")
     if moves and worse:
         return say(False, "Fades: the effect is smaller late than early, and late it cannot be told from nothing.")
     if moves and best < 0:
         return say(None, "Shrinks: the loss is smaller late than early, and late it still stands out from chance.")
+    if moves and at_first < 0 and worst <= 0 and good * remains.diff > 0:
+        return say(None, "The loss is over: what looked like one early is none late, and no gain that can be told yet.")
     if moves and at_first < 0 and worst <= 0:
         return say(None, "The loss fades: it is smaller late than early, and late it cannot be told from nothing.")
     if moves:

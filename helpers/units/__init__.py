@@ -414,7 +414,8 @@ def kept(data: Study, what: str, table: ibis.Table, *facts: object, code: Iterab
     if data.fingerprint is None:
         return table.cache()
     path = _place(data, what, *facts, code=code)
-    return data.connection.read_parquet(str(cache.kept(path, lambda partial: table.to_parquet(str(partial)))))
+    read = data.connection.read_parquet(str(cache.kept(path, lambda partial: table.to_parquet(str(partial)))))
+    return read.cast(table.schema())  # DuckDB writes a plain 1.0 as a decimal
 
 
 def weighted(data: Study) -> bool:

@@ -133,8 +133,11 @@ def near(data: Study, measure: Measure) -> ibis.Table:
     events = _near(data, measure.table, measure.after, _windows(data, [cell]), [cell])
     for condition in measure.where:
         events = events.filter(_holds(events[condition.column], condition))
-    value = measure.scale if measure.column is None or measure.agg != "sum" else _[measure.column] * measure.scale
-    return events.select("account", "anchor", at=_[schema.table(measure.table).time], value=value)
+    if measure.column is not None:
+        events = events.filter(events[measure.column].notnull())
+    counted = measure.column is None or measure.agg != "sum"
+    value = ibis.literal(1.0) if counted else _[measure.column].cast("float64")
+    return events.select("account", "anchor", at=_[schema.table(measure.table).time], value=value * measure.scale)
 
 
 def reads(measure: Measure) -> list[tuple[str, list[str]]]:
