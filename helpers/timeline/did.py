@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 IN_TIME = "placebo in time"
-_NO_PAST = "the data hold no whole period before the launch"
+_NO_PAST = "the data hold no whole period of it before the launch"
 _PRE_TREND = 0.01  # how rarely arms that were drawn by chance may fail
 
 
