@@ -189,7 +189,7 @@ def small_launch(tmp_path_factory):
     text = (cli.NOTEBOOKS.parent / "launches" / "show_premiere.yaml").read_text()
     path = tmp_path_factory.mktemp("small") / "show_premiere.yaml"
     text = text.replace("accounts: 400_000", "accounts: 40_000").replace("control: 30_000", "control: 3_000")
-    text = text.replace("detect: +4%", "detect: +8%")  # what so few accounts can see
+    text = text.replace("detect: +4%", "detect: +8%").replace("margin: +25%", "margin: +40%")  # what so few can see
     path.write_text(text.replace("early_access: 10_000", "early_access: 3_000"))
     return path
 

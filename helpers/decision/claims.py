@@ -252,8 +252,8 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
         open_ = alone if min(good * e.low, good * e.high) > 0 else "neither a gain nor a loss can be told from chance"
         return found.get(lies, open_)
     if bound is not None and bound.relative and e.rel_low is None:
-        why = next((n for n in e.note.split("; ") if n.startswith("no relative")), "for want of a relative interval")
-        return f"{bound.text} cannot be checked, {why}"
+        told = (n for n in e.note.split("; ") if n.startswith(("none occurred", "no relative")))
+        return f"{bound.text} cannot be checked, {next(told, 'for want of a relative interval')}"
     if bound is not None and aim == "equivalence":
         if status == "passed":
             moved = "higher, and" if e.low > 0 else "lower, and" if e.high < 0 else "unchanged"
