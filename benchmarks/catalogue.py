@@ -8,7 +8,6 @@ independent reading of the metrics: values alone, without errors.
 from __future__ import annotations
 
 import importlib.util
-import json
 import subprocess
 import sys
 import tempfile
@@ -126,12 +125,7 @@ def main(sizes: list[int]) -> None:
                 f"\nthe catalogue over {events:,} events of {accounts:,} accounts (medians of {run.REPEATS})",
                 flush=True,
             )
-            first = None
-            for contestant in CONTESTANTS:
-                command = [sys.executable, __file__, "--race", contestant.__name__, folder]
-                got = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-                first = first or got
-                print(run.line(contestant.__name__, got, first), flush=True)
+            run.contest(CONTESTANTS, folder, script=__file__)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 The first ratio is of the time that passed, the second of the time that all cores worked, which a busy machine changes
 less.
 
-Each contestant runs in a process of its own, so that its peak memory is its own. `python benchmarks/run.py [ROWS
-[WORD]]` runs the contests whose title holds WORD.
+Each contestant has a process of its own, so that its peak memory is its own; they run in turn, round after round, so
+that a slow minute of the machine costs all alike. Imports, the warm-up and the connection to DuckDB are not timed.
+
+`python benchmarks/run.py [ROWS [WORD]]` runs the contests whose title holds WORD.
 """
 
 from __future__ import annotations
@@ -56,23 +58,27 @@ def duckdb_aggregates(path: str) -> None:
     duckdb.sql(f"SELECT variant, count(*), {asked} FROM '{path}' GROUP BY variant").fetchall()
 
 
-def premiere_moments(path: str) -> None:
-    """Read moments and compare every metric."""
+@cache
+def opened(path: str) -> Any:
+    """Open the table once, as DuckDB's own default connection is kept open."""
     import ibis
 
+    return ibis.duckdb.connect().read_parquet(path)
+
+
+def premiere_moments(path: str) -> None:
+    """Read moments and compare every metric."""
     from helpers import moments
 
-    table = ibis.duckdb.connect().read_parquet(path)
+    table = opened(path)
     _compare(moments.from_table(table, columns=COLUMNS, pairs=[(c, c) for c in COLUMNS], by=["variant"]))
 
 
 def premiere_segments(path: str) -> None:
     """Read moments of all segments in one pass and compare every metric in every level."""
-    import ibis
-
     from helpers import moments
 
-    table = ibis.duckdb.connect().read_parquet(path)
+    table = opened(path)
     pairs = [(c, c) for c in COLUMNS]
     for read in moments.by_each(table, each=SEGMENTS, columns=COLUMNS, pairs=pairs, by=["variant"]).values():
         _compare(read)
@@ -90,19 +96,17 @@ def _compare(read: Any) -> None:
 
 def tea_tasting_on_ibis(path: str) -> None:
     """Give the same table to tea-tasting through Ibis."""
-    import ibis
     import tea_tasting as tt
 
-    table = ibis.duckdb.connect().read_parquet(path)
+    table = opened(path)
     tt.Experiment({c: tt.Mean(c) for c in COLUMNS}).analyze(table)
 
 
 def tea_tasting_slice_by_slice(path: str) -> None:
     """Give every slice to tea-tasting through Ibis."""
-    import ibis
     import tea_tasting as tt
 
-    table, asked = ibis.duckdb.connect().read_parquet(path), tt.Experiment({c: tt.Mean(c) for c in COLUMNS})
+    table, asked = opened(path), tt.Experiment({c: tt.Mean(c) for c in COLUMNS})
     for segment in SEGMENTS:
         for level in range(LEVELS):
             asked.analyze(table.filter(table[segment] == f"level {level}"))
@@ -127,11 +131,9 @@ def duckdb_hashes(path: str) -> None:
 
 def premiere_draw(path: str) -> list[str]:
     """Premiere: in the engine, exact, the same accounts whatever the order of rows; weights come with it."""
-    import ibis
-
     from helpers import sampling
 
-    table = ibis.duckdb.connect().read_parquet(path)
+    table = opened(path)
     return sampling.draw(table, n={"early": DRAWN}, strata=["region"], salt="s").execute()["account"].tolist()
 
 
@@ -311,17 +313,39 @@ CONTESTS: dict[str, list[Callable[[str], object]]] = {
 
 
 def race(run: Callable[[str], None], path: str) -> None:
-    """Run one contestant and print its median seconds and peak memory as JSON; imports and warm-up are not timed."""
+    """Warm up, then run once for each line that comes in, and answer each with seconds and peak memory as JSON."""
     start = time.perf_counter()
     run(path)
-    times, busy, slow = [], [], time.perf_counter() - start > SLOW
-    for _ in range(1 if slow else REPEATS):
+    print(json.dumps({"slow": time.perf_counter() - start > SLOW}), flush=True)
+    for _ in sys.stdin:
         start, worked = time.perf_counter(), time.process_time()
         run(path)
-        times.append(time.perf_counter() - start)
-        busy.append(time.process_time() - worked)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"seconds": statistics.median(times), "cpu": statistics.median(busy), "GiB": peak}))
+        wall, cpu = time.perf_counter() - start, time.process_time() - worked
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({"seconds": wall, "cpu": cpu, "GiB": peak}), flush=True)
+
+
+def contest(contestants: list[Callable[[str], object]], path: str, *, script: str = __file__) -> None:
+    """Run all contestants in turn, round after round, so that a slow minute of the machine costs all of them alike."""
+    runners, rounds = {}, {}
+    for name in (contestant.__name__ for contestant in contestants):
+        command = [sys.executable, script, "--race", name, path]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        runner = subprocess.Popen(command, text=True, **pipes)
+        if warm := runner.stdout.readline():
+            runners[name], rounds[name] = runner, [1 if json.loads(warm)["slow"] else REPEATS, []]
+        else:
+            print(f"  {name:<27} not here: {runner.stderr.read().strip().splitlines()[-1]}")
+    for done in range(REPEATS):
+        for name, (asked, got) in rounds.items():
+            if done < asked:
+                print("again", file=runners[name].stdin, flush=True)
+                got.append(json.loads(runners[name].stdout.readline()))
+    for runner in runners.values():
+        runner.communicate()
+    found = {name: {k: statistics.median(each[k] for each in got) for k in got[0]} for name, (_, got) in rounds.items()}
+    for name, got in found.items():
+        print(line(name, got, next(iter(found.values()))), flush=True)
 
 
 def main(rows: int, word: str = "") -> None:
@@ -331,19 +355,9 @@ def main(rows: int, word: str = "") -> None:
         # Written by a process of its own: a child's peak memory would otherwise begin with that of this one.
         subprocess.run([sys.executable, __file__, "--write", path, str(rows)], check=True)
         for title, contestants in CONTESTS.items():
-            if word not in title:
-                continue
-            print(f"\n{title}, {rows:,} accounts in Parquet (medians of {REPEATS})")
-            first = None
-            for contestant in contestants:
-                command = [sys.executable, __file__, "--race", contestant.__name__, path]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    print(f"  {contestant.__name__:<27} not here: {done.stderr.strip().splitlines()[-1]}")
-                    continue
-                got = json.loads(done.stdout)
-                first = first or got
-                print(line(contestant.__name__, got, first), flush=True)
+            if word in title:
+                print(f"\n{title}, {rows:,} accounts in Parquet (medians of {REPEATS})")
+                contest(contestants, path)
         if word in QUANTILES:
             print("\nwhat the limits of quantiles are worth")
             coverage("")

@@ -223,7 +223,8 @@ def from_table(
     if weighted or cluster is not None:
         _known([WEIGHT], where, "column among those asked for:")
     _known((c for pair in pairs for c in pair), where, "column among those asked for:")
-    wanted = {(min(where[a], where[b]), max(where[a], where[b])) for a, b in pairs}
+    # In order: engines read neighbours faster.
+    wanted = sorted({(min(where[a], where[b]), max(where[a], where[b])) for a, b in pairs})
 
     x = {}
     for c, i in where.items():
