@@ -15,7 +15,7 @@ from helpers.inference.arms import asked, both_arms, check_ranges, pooled
 from helpers.inference.family import adjust_family, holm
 from helpers.inference.forms import UNTOLD, Form, Linear, covariates, form, needed
 from helpers.inference.limits import Relative, kish
-from helpers.inference.refusals import lonely, not_estimable, obstacles, slices
+from helpers.inference.refusals import REPEATED, lonely, not_estimable, obstacles, slices
 from helpers.inference.together import differ
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 __all__ = [
+    "REPEATED",
     "Form",
     "Linear",
     "adjust_family",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+REPEATED = "its covariates repeat the values, and nothing is left to compare; they must be measured before"
+
 
 def obstacles(
     metric: Metric, arms: Sequence[Moments], names: Sequence[str], se: Floats, *, adjusted: bool = False
@@ -50,10 +52,9 @@ def obstacles(
     def varies(i: int) -> bool:
         return denominator < 0 and any(a.scatter[i, 0, 0] > 0 for a in arms)
 
-    repeated = "its covariates repeat the values, and nothing is left to compare; they must be measured before"
     return [
         next(filter(None, (of_arm(a, name, i) for a, name in zip(arms, names, strict=True))), "")
-        or ("" if se[i] > 0 else repeated if adjusted and varies(i) else "the values do not vary within either arm")
+        or ("" if se[i] > 0 else REPEATED if adjusted and varies(i) else "the values do not vary within either arm")
         for i in range(len(se))
     ]
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SURE = 1.959963984540054
+NEARLY_ALL = 1 - 1e-8  # of the variance: beyond it only rounding is left
 PLAUSIBLE = power.relative(
     0.01
 )  # what a good launch does to a north star in a mature service (Kohavi, Tang and Xu 2020)
@@ -172,6 +173,8 @@ def _start(data: Study, p: Planned, arms: _Arms, treatment: str) -> Prospect:
     explained = (
         outcome.explained(arms.control, metric, days=days, pre_days=pre_days) if past and launch.decision.adjust else 0
     )
+    if explained > NEARLY_ALL:
+        return replace(empty, seen=NotEstimable(metric=metric.name, reason=inference.REPEATED))
     return replace(
         empty,
         outcome=known[0],
