@@ -16,9 +16,10 @@ from ibis import _
 
 from helpers import assignment, sampling, schema, units, validity
 from helpers.metrics import UNITS_TABLE
+from helpers.moments import WEIGHT
 from helpers.results import Check
 from helpers.study import Study
-from helpers.units.query import anchor
+from helpers.units.query import STRATUM, anchor
 
 ATTRIBUTES = ("device", "region", "country", "tenure", "age_band", "engagement")
 IMPOSSIBLE = "Impossible accounts"
@@ -61,7 +62,7 @@ def _asked(data: Study) -> tuple[Check, ...]:
         *excluded(data),
     )
     told = (*treated(data), *strangers(data), *arms_alone(data))
-    return (one_arm_each(data), *drawn_together(data), *_of_accounts(data, counted), *told)
+    return (one_arm_each(data), *drawn_together(data), *strata_together(data), *_of_accounts(data, counted), *told)
 
 
 def filling(data: Study) -> tuple[Check, ...]:
@@ -240,6 +241,24 @@ def drawn_together(data: Study) -> tuple[Check, ...]:
     if units.scarce(data, int(n)):
         detail += " So few can show large effects only; p and intervals are those of the wild cluster bootstrap."
     return (Check(name=name, passed=True, detail=detail),)
+
+
+def strata_together(data: Study) -> tuple[Check, ...]:
+    """Ask whether the clusters of each stratum are split like all; not where weights say how they were drawn."""
+    design = units.design(data)
+    if not {STRATUM, units.CLUSTER} <= set(design) or WEIGHT in design or data.launch.unit is None:
+        return ()
+    drawn = units.drawn(data).group_by(units.CLUSTER)
+    drawn = drawn.aggregate(arm=_.arm.min(), level=_[STRATUM].min(), strata=_[STRATUM].nunique())
+    if drawn.strata.max().execute() > 1:  # they were not drawn within strata
+        return ()
+    n = drawn.aggregate(by=["level", "arm"], n=_.count()).execute().pivot_table("n", "level", "arm", fill_value=0)
+    whole, planned = n.sum() / n.to_numpy().sum(), data.launch.sampling is not None
+    counts = n.melt(ignore_index=False, value_name="n").reset_index().astype({"n": int})
+    counts["planned"] = counts["arm"].map(_planned(data) if planned else whole)
+    of = f"{data.launch.unit.randomised}s"
+    check = validity.srm_by(counts.assign(attribute="stratum"), planned=planned, of=of)
+    return (replace(check, name="Strata drawn together"),)
 
 
 def _of_accounts(data: Study, asked: Iterable[Check]) -> Iterator[Check]:

@@ -67,7 +67,7 @@ def srm(counts: Mapping[str, int], expected: Mapping[str, float] | None, alpha: 
     return Check(name=name, passed=False, detail=detail, p=p)
 
 
-def srm_by(counts: pd.DataFrame, alpha: float = ALPHA, *, planned: bool = True) -> Check:
+def srm_by(counts: pd.DataFrame, alpha: float = ALPHA, *, planned: bool = True, of: str = "accounts") -> Check:
     """Ask whether every slice of the accounts is split as planned, and name the one that is not.
 
     Each arm's count in a slice is held against a binomial draw (exact, two-sided); the smallest p times the number of
@@ -78,6 +78,7 @@ def srm_by(counts: pd.DataFrame, alpha: float = ALPHA, *, planned: bool = True) 
         counts: attribute, level, arm, n, and planned (the arm's planned share of the level), a row for each arm.
         alpha: how rarely a sound assignment may fail over all slices together.
         planned: whether the launch planned a split; without one, shares are those of all accounts together.
+        of: what was counted, such as the households that were drawn.
 
     Raises:
         ParameterError: a planned share is not between 0 and 1, or a count is negative.
@@ -95,10 +96,10 @@ def srm_by(counts: pd.DataFrame, alpha: float = ALPHA, *, planned: bool = True) 
     worst = asked.iloc[int(asked["p"].argmin())]
     p = min(1.0, float(worst["p"]) * len(asked))
     slices, attributes = asked.groupby(["attribute", "level"]).ngroups, ", ".join(dict.fromkeys(asked["attribute"]))
-    where, split = f"{worst['attribute']} {worst['level']}", "as planned" if planned else "like all accounts together"
+    where, split = f"{worst['attribute']} {worst['level']}", "as planned" if planned else f"like all {of} together"
     due = "were planned" if planned else "would be its share"
     said = (
-        f"{worst['arm']} holds {worst['n']:,} accounts where {worst['total'] * worst['planned']:,.0f} {due} "
+        f"{worst['arm']} holds {worst['n']:,} {of} where {worst['total'] * worst['planned']:,.0f} {due} "
         f"({worst['residual']:+.1f} standard errors)"
     )
     if p >= alpha:

@@ -158,13 +158,28 @@ def test_strata_of_clusters_are_summed_out_as_in_a_stratified_sample():
     assert e.method.endswith("over clusters of accounts, within strata")
 
 
+def test_strata_of_clusters_that_are_split_unlike_are_brought_to_one_mix():
+    rows = pd.concat([drawn((60, 30)).assign(stratum="n"), drawn((20, 50), seed=2).assign(stratum="s")])
+    rows["place"] += rows["stratum"]
+    rows["y"] += 3.0 * (rows["stratum"] == "s")
+    (e,) = compared(rows, metric(), by=["stratum"], poststrata=["stratum"])
+    share = rows["stratum"].value_counts(normalize=True)
+    each = {h: by_arm(part, part["y"].to_numpy(), np.ones(len(part))) for h, part in rows.groupby("stratum")}
+    assert [e.control, e.treatment] == pytest.approx(sum(share[h] * of[0] for h, of in each.items()), rel=1e-9)
+    se = sum(share[h] ** 2 * (of[1] ** 2).sum() for h, of in each.items()) ** 0.5
+    assert e.se == pytest.approx(se, rel=1e-9)  # statsmodels, arm by arm within each stratum
+    plain = compared(rows, metric(), by=["stratum"], stratum="stratum")[0]
+    assert plain.low > 0.5
+    assert e.low < 0 < e.high  # nothing was planted
+
+
 def test_a_value_that_is_missing_in_a_cluster_is_refused():
     rows = drawn((20, 24))
     rows.loc[3, "y"] = np.nan
     with pytest.raises(DataError, match="'y' has 1 missing"):
         compared(rows, metric())
     with pytest.raises(ParameterError, match="not post-stratified"):
-        compared(drawn((20, 24)), metric(), by=["stratum"], poststrata=["stratum"])
+        compared(drawn((20, 24)), metric(), few=True, by=["stratum"], poststrata=["stratum"])
 
 
 @pytest.mark.parametrize("groups", [(6, 6), (4, 8)])  # 12 clusters: all 4,096 signs, in both implementations
@@ -350,18 +365,21 @@ def test_what_cannot_be_read_of_accounts_drawn_together_says_so(opened):
     assert seen["hours"].outcome.sd * np.sqrt(2 / 600) == pytest.approx(plain.se, rel=0.3)  # of the control alone
 
 
-def test_strata_are_used_where_clusters_lie_within_one(opened):
-    def parted(whole):
-        by = (lambda r: r["market"].str[-1] < "5") if whole else (lambda r: r["device"] == "tv")
-        data = opened(60, 20, REGIONS, change=lambda r: r.assign(part=np.where(by(r), "a", "b")))
+def test_strata_are_used_where_clusters_lie_within_one_and_their_clusters_are_split_alike(opened):
+    def parted(by):
+        data = opened(60, 20, REGIONS, change=lambda r: r.assign(part=np.where(by(r, r["market"].str[-1]), "a", "b")))
         path = data.launch.folder / "plan.yaml"
         path.write_text(path.read_text().replace("arm: version}", "arm: version, stratum: part}"))
         return scorecard.measure(study.open(launch.load(path)))
 
-    within, across = parted(whole=True), parted(whole=False)
-    assert within.plain[0].method == "Welch t, over clusters of accounts, within strata"
+    within, across = parted(lambda _, last: last < "5"), parted(lambda r, _: r["device"] == "tv")
+    assert within.plain[0].method == "Welch t, over clusters of accounts, post-stratified by sampling_stratum"
     assert across.plain[0].method == "Welch t, over clusters of accounts"
     assert "Drawn were 30 and 30 regions" in across.basis
+    unlike = parted(lambda r, last: last < np.where(r["version"] == "old", "9", "2"))
+    asked = [{c.name: c.passed for c in card.checks}.get("Strata drawn together") for card in (within, across, unlike)]
+    assert asked == [True, None, False]
+    assert "Strata drawn together" in unlike.claims[0].words
 
 
 def test_a_launch_of_few_regions_is_read_by_the_wild_bootstrap(opened):

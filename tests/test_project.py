@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "validity": {"anytime", "errors", "results"},
     "power": {"errors", "inference", "metrics", "moments", "results"},
     "decision": {"errors", "metrics", "results", "wording"},
-    "preflight": {"assignment", "errors", "metrics", "results", "sampling", "schema", "study", "units", "validity"},
+    "preflight": {"assignment", "errors", "metrics", "moments", "results", "sampling", "schema", "study", "units", "validity"},
     "diversity": {"errors", "inference", "metrics", "moments", "results", "robust", "study", "units"},
     "survival": {"errors", "inference", "metrics", "moments", "results", "robust", "study", "units"},
     "scorecard": {"adequacy", "anytime", "decision", "diversity", "errors", "inference", "launch", "logs", "metrics", "moments", "power", "preflight", "results", "robust", "sequential", "study", "survival", "units", "validity"},

@@ -106,9 +106,9 @@ def compare(
     an effect that differs between strata adds no error: a mix of strata that differs elsewhere is another question.
 
     Where the moments are of clusters (`Moments.held`), values are still those of accounts, errors those of clusters,
-    with one degree of freedom less than an arm has of them. Fewer than 40 of both arms together are read cluster by
-    cluster (`cluster`): p and interval are then those of the wild bootstrap (`clustered.Wild`), and where they are so
-    few that it rejects nothing, nothing is estimated.
+    with one degree of freedom less than an arm has of them; each must lie whole in one post-stratum. Fewer than 40 of
+    both arms together are read cluster by cluster (`cluster`): p and interval are then those of the wild bootstrap
+    (`clustered.Wild`), and where they are so few that it rejects nothing, nothing is estimated.
 
     The number is the effect of being assigned, over all assigned accounts; it says nothing about those who used the
     feature. Its interval holds for one look at the planned end, not for a peek every day.
@@ -134,14 +134,14 @@ def compare(
 
     Raises:
         ParameterError: `level`, `power`, `days` or `pre_days` is out of range, `relative` is neither of the two, or
-            clusters come with post-strata.
+            few clusters come with post-strata.
         DataError: an arm does not occur, or the moments lack a column or a covariance.
     """
     check_ranges({"level": level, "power": power}, {"days": days, "pre_days": pre_days})
     if relative not in get_args(Relative):
         raise ParameterError(f"relative is {relative!r}; {did_you_mean(relative, get_args(Relative))}")
-    if moments.held is not None and poststrata:
-        raise ParameterError("arms of clusters are not post-stratified: leave out 'poststrata'")
+    if cluster is not None and poststrata:
+        raise ParameterError("arms of few clusters are not post-stratified: leave out 'poststrata'")
     names, each = (control, treatment), moments
     if cluster is not None:
         moments, stratum = pooled(moments, cluster, stratum), None

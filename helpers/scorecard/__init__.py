@@ -253,11 +253,12 @@ def _planned(data: Study, read: Moments, *, planned: bool = True) -> tuple[Momen
     """Keep the groups that a comparison over all accounts needs; name the strata of the draw and the post-strata.
 
     Strata without weights are post-strata: arms that were split alike within them keep their values, and where the
-    split differs, by chance or not, pooled values differ with it, of which an error within strata knows nothing.
+    split differs, by chance or not, pooled values differ with it, of which an error within strata knows nothing. Only
+    clusters so few that each is read by itself keep theirs.
     """
     stratum = STRATUM if STRATUM in read.groups else None
     poststrata = [c for c in data.launch.decision.poststratify if planned and c in read.groups]
-    if stratum and WEIGHT not in read.columns and read.held is None:
+    if stratum and WEIGHT not in units.design(data) and units.CLUSTER not in read.groups:
         stratum, poststrata = None, [STRATUM, *poststrata]
     kept = [c for c in (STRATUM, units.CLUSTER) if c in read.groups and c not in poststrata]
     return read.pool(by=["arm", *kept, *poststrata]), stratum, poststrata
