@@ -27,7 +27,7 @@ TOLERATED = 0.3  # of a side's error rate: 2.5 % within 1.75 and 3.25 %, so that
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """What the error of a difference is made of, control first: se^2 = sum of variance / n.
+    """What the error of a difference is made of, control first: se^2 = sum of variance / n, or Student's where larger.
 
     `mean` and `variance` are in the metric's unit: adjusted, weighted, stratified and linearised as the estimate is. Of
     a `ratio` the variance is that of an account's part in it, (numerator - ratio * denominator) / mean denominator:

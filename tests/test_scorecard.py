@@ -46,6 +46,42 @@ def test_plain_estimates_equal_scipy_and_statsmodels(card):
     )
 
 
+def test_few_accounts_of_a_whole_launch_have_the_larger_error_and_that_of_those_who_carry_a_ratio(tmp_path):
+    """scipy: Student's test, where the smaller arm lacks the tail, and Welch's of the accounts that answered."""
+    rng, n = np.random.default_rng(11), np.array([300, 30])
+    rows = pd.DataFrame({"id": np.arange(n.sum()), "arm": np.repeat(["old", "new"], n)})
+    rows["spent"] = (
+        np.where(np.arange(n.sum()) % 15 == 0, rng.gamma(1, 50, n.sum()), 0.0) * (rows["arm"] == "old") + 1.0
+    )
+    rows["spent"] += rng.random(n.sum())
+    rows["asked"] = (np.arange(n.sum()) % 25 == 7) | (np.arange(n.sum()) > 322)
+    rows["score"] = rows["asked"] * rng.normal(10, np.where(rows["arm"] == "old", 10, 60))
+    rows.to_csv(tmp_path / "u.csv", index=False)
+    path = tmp_path / "few.yaml"
+    path.write_text(
+        """\
+name: few
+data: {units: u.csv, account: id, arm: arm}
+arms: {control: old, treatment: new}
+metrics:
+  north_star: {name: spent, kind: mean, column: spent, better: higher}
+  satisfaction:
+    - {name: score, kind: ratio, numerator: score, denominator: asked, better: higher}
+""",
+        encoding="utf-8",
+    )
+    told = by_name(c.estimate for c in scorecard.measure(study.open(launch.load(path))).claims)
+    for name, kept, student in (("spent", rows, True), ("score", rows[rows["asked"]], False)):
+        old, new = (kept.loc[kept["arm"] == arm, name] for arm in ("old", "new"))
+        oracle = stats.ttest_ind(new, old, equal_var=student)
+        assert (told[name].p, told[name].low) == pytest.approx(
+            (oracle.pvalue, oracle.confidence_interval()[0]), rel=1e-9
+        )
+    assert (
+        stats.ttest_ind(*(rows.loc[rows["arm"] == a, "spent"] for a in ("new", "old")), equal_var=False).pvalue < 0.05
+    )
+
+
 def test_adjusted_and_ratio_estimates_equal_tea_tasting(card):
     _, table, got = card
     experiment = tt.Experiment(hours=tt.Mean("hours", "history"), per_session=tt.RatioOfMeans("hours", "sessions"))

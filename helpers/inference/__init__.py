@@ -128,9 +128,9 @@ def compare(
         level: confidence level of all intervals, between 0 and 1.
         power: the power with which `mde`, the smallest difference found (normal approximation), would be found.
         relative: which interval `rel_low` to `rel_high` is.
-        small_groups: whether errors are to hold in small groups of unequal arms too. The error is then Student's where
-            Welch's is smaller (`levels.larger`; of a share only `se`, by which groups are weighed), and limits of a
-            share are at least those of Clopper and Pearson where an arm expects fewer than 5 events.
+        small_groups: whether errors are to hold in small, unequal arms too. The error is then Student's where Welch's
+            is smaller (`levels.error`; of a share only `se`), a ratio rests on the accounts that carry its denominator,
+            and limits of a share are at least those of Clopper and Pearson where events are few.
 
     Raises:
         ParameterError: `level`, `power`, `days` or `pre_days` is out of range, `relative` is neither of the two, or
@@ -169,8 +169,9 @@ def compare(
         variance = _quadratic(weights, np.array([a.cov for a in arms]))
         if score and simple and not poststrata:
             variance = value * (outcome.scale - value)
-        used = levels.larger(variance, n) if small_groups else variance
-        alike = (used != variance).any(axis=0)
+        used, count, alike = variance, n, np.zeros(n.shape[1], dtype=bool)
+        if small_groups:
+            used, count, alike = levels.error(variance, whole, outcome.denominator if metric.denominator else None)
         if score:
             tests = np.full(len(methods), "the pooled z-test", dtype=object)
             worth = n.astype(np.float64)
@@ -190,15 +191,15 @@ def compare(
                 interval[few] = "hybrid of exact intervals"
             methods = [f"{hybrid}, p from {test}" for hybrid, test in zip(interval, tests, strict=True)]
         else:
-            q, p = limits.welch(value, used, n, level, alike)
-            below = above = q * np.sqrt(used / n)
+            q, p = limits.welch(value, used, count, level, alike)
+            below = above = q * np.sqrt(used / count)
             methods = [f"{m}, arms taken to vary alike" if a else m for m, a in zip(methods, alike, strict=True)]
         diff = value[1] - value[0]
-        se = np.sqrt((used / n).sum(axis=0))
+        se = np.sqrt((used / count).sum(axis=0))
         low, high = diff - np.hypot(below[1], above[0]), diff + np.hypot(above[1], below[0])
         if score:
             se[silent] = ((high - low) / (2 * q))[silent]
-        rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(used / n), relative)
+        rel, rel_low, rel_high = limits.relative(value, below, above, q * np.sqrt(used / count), relative)
         df = np.inf if moments.held is None else clustered.degrees(used, n)
         mde = (stats.t.isf((1 - level) / 2, df) + stats.t.ppf(power, df)) * se
     for note, alone in zip(notes, lonely(moments, arm, names, stratum, poststrata), strict=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +13,12 @@ from helpers.results import Estimate, NotEstimable, with_width
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from helpers.moments import Moments
+
     Floats = npt.NDArray[np.float64]
 
 ROUNDING = 1e-9  # by which two errors of equal arms may differ
+FEW_CARRIERS = 100  # of a ratio's denominator in an arm
 FEWEST_ACCOUNTS = 20  # in each arm of a level: of fewer, the error is itself too uncertain to weigh the level by
 
 
@@ -39,6 +42,53 @@ def larger(variance: Floats, n: Floats) -> Floats:
     both = ((n - 1) * variance).sum(axis=0) / (n.sum(axis=0) - 2)
     student, welch = both * (1 / n).sum(axis=0), (variance / n).sum(axis=0)
     return np.where(student > (1 + ROUNDING) * welch, both, variance)
+
+
+def error(
+    variance: Floats, arms: Sequence[Moments], denominator: str | None
+) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Give the variances by which small arms are compared, the accounts that they rest on, and whether both share one.
+
+    Means rest on all accounts, with the `larger` error. Where one account in thirty answers a survey, a score rests on
+    those who did: the delta method divides by all accounts less one, and its t has their degrees of freedom. With three
+    answers in either arm it called a quarter of launches without effect different. What counts is m = (sum d)^2 / sum
+    d^2 (Kish 1965, with denominators in the place of weights); where d is 0 or 1, the test is that of those who have 1.
+    From 100 on in both arms the error differs by half a per cent at most, and stays as the delta method has it.
+
+    Args:
+        variance: of an account, or of its part in the ratio by the delta method (2, g).
+        arms: control and treatment, as they came into the arms.
+        denominator: the column of a ratio's denominator; None for other metrics. Ratios over clusters rest on these.
+
+    Returns:
+        The variance (2, g) and the number it is divided by (2, g) for the squared error; and who is alike (g,).
+    """
+    n = np.array([a.n for a in arms])
+    if denominator is None or arms[0].held is not None:
+        used = larger(variance, n)
+        return used, n, (used != variance).any(axis=0)
+    m = np.array([carriers(a, denominator) for a in arms])
+    few = m.min(axis=0) < FEW_CARRIERS
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a single account nothing is known; `obstacles` says so
+        own = variance * m / n * np.where(few, (n - 1) / n * m / (m - 1), 1)
+        used = larger(own, m)
+    alike = (used != own).any(axis=0)
+    return np.where(few | alike, used, variance), np.where(few | alike, m, n), alike
+
+
+def carriers(arm: Moments, denominator: str) -> Floats:
+    """Count the accounts that carry a denominator (g,): equal ones as 1, others as (sum d)^2 / sum d^2.
+
+    >>> import pandas as pd
+    >>> from helpers import moments
+    >>> answers = pd.DataFrame({"answers": [1.0] * 3 + [0.0] * 97})
+    >>> carriers(moments.from_rows(answers, columns=["answers"]), "answers").round(9)
+    array([3.])
+    """
+    at = arm.columns.index(denominator)
+    square = arm.mean[:, at] ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):  # where nobody has any
+        return np.asarray(arm.n * square / (square + arm.scatter[:, at, at] / arm.n))
 
 
 def compared(answers: Iterable[Estimate | NotEstimable]) -> list[Estimate | NotEstimable]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.inference.levels import ROUNDING, carriers
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT
 from helpers.results import NotEstimable
@@ -37,6 +38,8 @@ def obstacles(
             return f"{name} has {a.n[i]:.0f} {'accounts' if a.held is None else 'clusters'}, at least 2 are needed"
         if denominator >= 0 and a.mean[i, denominator] == 0:
             return f"the denominator is 0 for all accounts of {name}"
+        if denominator >= 0 and a.held is None and carriers(a, columns[denominator])[i] < 1 + ROUNDING:
+            return f"a single account of {name} has a denominator above 0, at least 2 are needed"
         share = a.mean[i, 0]
         if metric.kind == "count" and share < 0:
             return f"{a.columns[0]} holds values below 0 in {name}, so it is no count"

@@ -113,6 +113,7 @@ def replay(
         pre_days=pre_days,
         adjust=adjust,
         level=level,
+        small_groups=metric.kind != "proportion",
     )
     value = (
         form.scale * share / (1.0 if form.denominator is None else values[:, columns.index(form.denominator)].mean())

@@ -324,7 +324,7 @@ def _answers(
         pre_days=max(launch.pre_days, 1),
         level=level or 1 - launch.error(metric.name),
         power=launch.decision.power,
-        small_groups=small_groups,
+        small_groups=small_groups or metric.kind != "proportion",
     )
     answers = compare(metric, adjust=adjust)
     if metric.kind == "ratio" and metric.unit == "share" and any(isinstance(e, NotEstimable) for e in answers):
