@@ -129,6 +129,8 @@ def measure(
             pre_days=max(launch.pre_days, 1),
             adjust=launch.decision.adjust and bool(units.covariates(data, metric)),
         )
+        if not line.variance.any():  # none occurred
+            continue
         found[metric.name] = line
         for i, name in enumerate(names):
             part = sum(

@@ -133,8 +133,8 @@ def _daily(data: Study, metric: Metric, asked: Sequence[Metric]) -> pd.DataFrame
 
 def _adds_up(measure: Measure) -> bool:
     """Say whether a measure of a window is the sum of its events, or whether there are any."""
-    counted = measure.agg in ("count", "any") and measure.column is None
-    return measure.simple and not measure.gap_minutes and (measure.agg == "sum" or counted)
+    counted = replace(measure, agg="count") if measure.agg == "any" else measure
+    return counted.adds_up and (counted.agg == "sum" or counted.column is None)
 
 
 def _estimates(

@@ -440,6 +440,30 @@ metrics:
     assert ("harm beyond the margin cannot be ruled out yet for" in verdict.sentence) is (status == "cannot tell")
 
 
+def test_what_nobody_tried_or_few_did_is_no_share_of_all_accounts(tmp_path):
+    n = 1_000
+    rows = pd.DataFrame({"arm": ["old", "new"] * n, "top": 0, "answers": np.arange(2 * n) < 40, "shown": 0})
+    rows.assign(hours=np.arange(2 * n) % 7).to_csv(tmp_path / "p.csv", index_label="account")
+    top = "kind: ratio, unit: share, better: higher, margin: -5pp, numerator: {table: units, agg: value, column: top}"
+    text = f"""
+name: few
+data: {{units: p.csv}}
+arms: {{control: old, treatment: new}}
+metrics:
+  north_star: {{name: hours, kind: mean, column: hours, better: higher}}
+  guardrails:
+    - {{name: of_answers, {top}, denominator: {{table: units, agg: value, column: answers}}}}
+    - {{name: of_none, {top}, denominator: {{table: units, agg: value, column: shown}}}}
+"""
+    (tmp_path / "few.yaml").write_text(text)
+    card = scorecard.measure(study.open(launch.load(tmp_path / "few.yaml")))
+    few, none = card.claims[1:]
+    low, high = confint_proportions_2indep(0, 20, 0, 20, method="newcomb")  # 20 accounts of each arm answered
+    assert (few.estimate.low, few.estimate.high, few.status) == (pytest.approx(low), pytest.approx(high), "cannot tell")
+    assert none.estimate.reason == "the denominator is 0 for all accounts of old"
+    assert [s.metric for s in card.spreads] == ["hours"]  # of what did not occur there is no tail
+
+
 def test_each_role_has_the_error_rate_that_the_launch_gives_it(players):
     path, _ = players
     text = path.read_text()

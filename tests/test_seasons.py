@@ -113,6 +113,8 @@ def test_the_week_of_the_control_arm_is_that_of_its_days(tables, players):
     assert seasons.week(opened(tables | {"assignments": far}), HOURS).empty  # never watched together
     assert seasons.week(study.open(launch.load(players[0])), HOURS).empty
     assert seasons.week(opened(tables), STARTED).empty
+    on_day_7 = dataclasses.replace(HOURS.numerator, calendar_days=(7, 7))  # of such an amount other days have none
+    assert seasons.week(opened(tables), dataclasses.replace(HOURS, numerator=on_day_7)).empty
 
 
 def test_the_calendar_and_the_spend_say_whether_it_was_a_typical_time(tables, players):

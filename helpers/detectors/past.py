@@ -231,10 +231,7 @@ def _days(data: Study, p: Planned) -> pd.Series | str:
 
 def reason_not(measures: Sequence[Measure]) -> bool:
     """Say whether a metric is no sum or count of events, which alone add up over days."""
-    return any(
-        m.table == UNITS_TABLE or m.agg not in {"sum", "count"} or not m.simple or m.gap_minutes or m.calendar_days
-        for m in measures
-    )
+    return any(m.table == UNITS_TABLE or not m.adds_up for m in measures)
 
 
 def _read(path: Path, columns: Sequence[str], *, day: str, above: Sequence[str] = ()) -> pd.DataFrame:

@@ -96,6 +96,11 @@ class Measure:
         """Say whether the number is one aggregate of one table, and nothing is computed from it."""
         return not self.also and self.per is None and self.at_least is None
 
+    @property
+    def adds_up(self) -> bool:
+        """Say whether the number is a sum over events to which each adds its own, whatever the others are."""
+        return self.simple and self.agg in {"sum", "count"} and not (self.gap_minutes or self.calendar_days)
+
     def name(self, window: Window = "post", days: int | None = None) -> str:
         """Name the column that this measure becomes in the units table; equal measures share one column.
 

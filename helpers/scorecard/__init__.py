@@ -17,6 +17,7 @@ from helpers import (
     diversity,
     inference,
     logs,
+    moments,
     preflight,
     sequential,
     study,
@@ -308,13 +309,13 @@ def _answers(
 ) -> list[Estimate | NotEstimable]:
     """Compare at what the launch says of arms, windows and error rates.
 
-    Where a share of events (crashes of sessions) did not occur in either arm, it is read as one of accounts, each of
-    them one try: how many may have been missed then holds however the events of an account go together.
+    Where a share of events (crashes of sessions) did not occur in either arm, it is read as one of the accounts that
+    had any event, each of them one try: how many may have been missed then holds however those of an account go
+    together.
     """
     launch = data.launch
     compare = functools.partial(
         inference.compare,
-        read,
         control=launch.arms.control,
         treatment=treatment,
         stratum=stratum,
@@ -326,12 +327,27 @@ def _answers(
         power=launch.decision.power,
         small_groups=small_groups or metric.kind != "proportion",
     )
-    answers = compare(metric, adjust=adjust)
-    if metric.kind == "ratio" and metric.unit == "share" and any(isinstance(e, NotEstimable) for e in answers):
-        tried = compare(replace(metric, kind="proportion", denominator=None))
-        none = [isinstance(e, Estimate) and e.control == 0 == e.treatment for e in tried]
-        return [by if n and isinstance(e, NotEstimable) else e for e, by, n in zip(answers, tried, none, strict=True)]
-    return answers
+    answers = compare(read, metric, adjust=adjust)
+    if metric.kind != "ratio" or metric.unit != "share" or all(isinstance(e, Estimate) for e in answers):
+        return answers
+    share = replace(metric, kind="proportion", denominator=None)
+    tried = compare(tries, share) if (tries := _tries(data, read, metric, share)) else []
+    none = {str(e.slice): e for e in tried if isinstance(e, Estimate) and e.control == 0 == e.treatment}
+    return [none.get(str(e.slice), e) if isinstance(e, NotEstimable) else e for e in answers]
+
+
+def _tries(data: Study, read: Moments, metric: Metric, share: Metric) -> Moments | None:
+    """Read again, of the accounts alone that had an event of which `metric` is a share; None where an arm has none."""
+    table, tried = units.load(data), metric.column(metric.measures[-1])
+    if tried not in table.columns:  # of a day before the window's last
+        return None
+    rows = table.filter(table[tried] > 0)
+    if {*data.launch.arms.names} - {*rows.select("arm").distinct().execute()["arm"]}:
+        return None
+    weighted, cluster = units.weighted(data), None if read.held is None else units.CLUSTER
+    columns, pairs = inference.needed(share, adjust=False, weighted=weighted or cluster is not None)
+    by = [str(c) for c in read.groups]
+    return moments.from_table(rows, columns=columns, pairs=pairs, by=by, weighted=weighted, cluster=cluster)
 
 
 def scale(data: Study, metric: Metric) -> float:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 Clock = Literal["assignment", "calendar", "visit"]
-_ADDS_UP = ("sum", "count")
 _DAY = 86_400
 THIS = sys.modules[__name__]
 _FRAME = ["from_day", "control", "treatment", "effect", "low", "high", "joint_low", "joint_high"]
@@ -319,8 +318,7 @@ def obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
             "the metric asks whether an account ever did something within the window: the weeks of such a share do not "
             "add up to it, and fall once everybody has; ask a sum or a count, such as days on which it was done"
         )
-    adds_up = [m.agg in _ADDS_UP and m.simple and not (m.gap_minutes or m.calendar_days) for m in metric.measures]
-    if metric.kind in ("quantile", "time_to_event") or not all(adds_up):
+    if metric.kind in ("quantile", "time_to_event") or not all(m.adds_up for m in metric.measures):
         return "it is no sum over events, so that its periods cannot be read from means and covariances"
     if clock == "visit" and "sessions" not in data.tables:
         return "counting from the first visit needs table 'sessions', which is not among the data"
