@@ -331,7 +331,7 @@ def _answers(
     if metric.kind != "ratio" or metric.unit != "share" or all(isinstance(e, Estimate) for e in answers):
         return answers
     share = replace(metric, kind="proportion", denominator=None)
-    tried = compare(tries, share) if (tries := _tries(data, read, metric, share)) else []
+    tried = compare(tries, share, small_groups=small_groups) if (tries := _tries(data, read, metric, share)) else []
     none = {str(e.slice): e for e in tried if isinstance(e, Estimate) and e.control == 0 == e.treatment}
     return [none.get(str(e.slice), e) if isinstance(e, NotEstimable) else e for e in answers]
 
