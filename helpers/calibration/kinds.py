@@ -81,6 +81,7 @@ def _batch(metric: Metric, control: Floats, treatment: Floats, *, by: str = "") 
         pre_days=28,
         adjust=bool(metric.covariates),
         level=LEVEL,
+        small_groups=metric.kind != "proportion",
     )
 
 
