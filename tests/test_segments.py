@@ -194,12 +194,30 @@ def test_a_ratio_rests_on_the_accounts_that_carry_its_denominator(answers, sprea
     assert (e.n_control, e.n_treatment, "arms taken to vary alike" in e.method) == (*n, student)
 
 
+def test_a_weighted_mean_rests_on_the_accounts_that_carry_the_weight():
+    """Welch's test from scipy, of 12 and 9 accounts beside which all others weigh nothing to speak of."""
+    rng = np.random.default_rng(4)
+    rows = pd.DataFrame({"arm": np.repeat(["control", "early"], [300, 200]), "y": rng.gamma(2, 5, 500)})
+    kept = rows.index.isin([*range(12), *range(300, 309)])
+    rows["y"] = np.where((rows["arm"] == "early") & kept, 3, 1) * rows["y"]
+    rows[moments.WEIGHT] = np.where(kept, 1.0, 1e-12)
+    read = moments.from_rows(rows, columns=["y", moments.WEIGHT], by=["arm"], weighted=True)
+    (e,) = inference.compare(read, described(), **ARMS, small_groups=True)
+    t, c = (rows.loc[kept & (rows["arm"] == arm), "y"] for arm in ("early", "control"))
+    oracle = stats.ttest_ind(t, c, equal_var=False)
+    assert (e.p, e.low, e.high) == pytest.approx((oracle.pvalue, *oracle.confidence_interval()), rel=1e-6)
+    rows[moments.WEIGHT] = np.where(rows.index.isin([0, 1, 300]), 1.0, 1e-12)
+    read = moments.from_rows(rows, columns=["y", moments.WEIGHT], by=["arm"], weighted=True)
+    (e,) = inference.compare(read, described(), **ARMS, small_groups=True)
+    assert e.reason == "the weight of early lies with no more than 1 accounts; at least 2 are needed"
+
+
 def test_a_ratio_of_which_an_arm_has_a_single_account_is_not_estimable():
     rows = pd.DataFrame({"arm": ["control"] * 9 + ["early"] * 9, "y": 1.0, "d": [1.0] * 9 + [1.0] + [0.0] * 8})
     read = moments.from_rows(rows.assign(y=rows["d"] * np.arange(18)), columns=["y", "d"], by=["arm"])
     (e,) = inference.compare(read, described("ratio", denominator="d"), **ARMS)
     assert isinstance(e, NotEstimable)
-    assert e.reason == "a single account of early has a denominator above 0, at least 2 are needed"
+    assert e.reason == "the denominator of early lies with no more than 1 accounts; at least 2 are needed"
 
 
 def surveyed(rng, shape):

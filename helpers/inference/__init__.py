@@ -129,8 +129,8 @@ def compare(
         power: the power with which `mde`, the smallest difference found (normal approximation), would be found.
         relative: which interval `rel_low` to `rel_high` is.
         small_groups: whether errors are to hold in small, unequal arms too. The error is then Student's where Welch's
-            is smaller (`levels.error`; of a share only `se`), a ratio rests on the accounts that carry its denominator,
-            and limits of a share are at least those of Clopper and Pearson where events are few.
+            is smaller (`levels.error`; of a share only `se`), what is divided by a denominator or weights rests on the
+            accounts that carry them, and limits of a share are at least Clopper and Pearson's where events are few.
 
     Raises:
         ParameterError: `level`, `power`, `days` or `pre_days` is out of range, `relative` is neither of the two, or
@@ -171,7 +171,7 @@ def compare(
             variance = value * (outcome.scale - value)
         used, count, alike = variance, n, np.zeros(n.shape[1], dtype=bool)
         if small_groups:
-            used, count, alike = levels.error(variance, whole, outcome.denominator if metric.denominator else None)
+            used, count, alike = levels.error(variance, whole, outcome.denominator)
         if score:
             tests = np.full(len(methods), "the pooled z-test", dtype=object)
             worth = n.astype(np.float64)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 ROUNDING = 1e-9  # by which two errors of equal arms may differ
-FEW_CARRIERS = 100  # of a ratio's denominator in an arm
+FEW_CARRIERS = 100  # of a ratio's denominator, or of the weight, in an arm
 FEWEST_ACCOUNTS = 20  # in each arm of a level: of fewer, the error is itself too uncertain to weigh the level by
 
 
@@ -53,12 +53,14 @@ def error(
     those who did: the delta method divides by all accounts less one, and its t has their degrees of freedom. With three
     answers in either arm it called a quarter of launches without effect different. What counts is m = (sum d)^2 / sum
     d^2 (Kish 1965, with denominators in the place of weights); where d is 0 or 1, the test is that of those who have 1.
-    From 100 on in both arms the error differs by half a per cent at most, and stays as the delta method has it.
+    Weighted means are ratios to the weight. From 100 on in both arms the error differs by half a per cent at most, and
+    stays as the delta method has it.
 
     Args:
         variance: of an account, or of its part in the ratio by the delta method (2, g).
         arms: control and treatment, as they came into the arms.
-        denominator: the column of a ratio's denominator; None for other metrics. Ratios over clusters rest on these.
+        denominator: the column of a ratio's denominator, or of the weights; None for plain means. What is over clusters
+            rests on these.
 
     Returns:
         The variance (2, g) and the number it is divided by (2, g) for the squared error; and who is alike (g,).
@@ -69,7 +71,7 @@ def error(
         return used, n, (used != variance).any(axis=0)
     m = np.array([carriers(a, denominator) for a in arms])
     few = m.min(axis=0) < FEW_CARRIERS
-    with np.errstate(divide="ignore", invalid="ignore"):  # of a single account nothing is known; `obstacles` says so
+    with np.errstate(divide="ignore", invalid="ignore"):  # of fewer than 2 nothing is known; `obstacles` says so
         own = variance * m / n * np.where(few, (n - 1) / n * m / (m - 1), 1)
         used = larger(own, m)
     alike = (used != own).any(axis=0)

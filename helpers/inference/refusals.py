@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.inference.levels import ROUNDING, carriers
+from helpers.inference.levels import carriers
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT
 from helpers.results import NotEstimable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 REPEATED = "its covariates repeat the values, and nothing is left to compare; they must be measured before"
+LEAST = 2 * (1 - 1e-9)  # accounts that carry a denominator or weight, but for rounding
 
 
 def obstacles(
@@ -38,8 +39,10 @@ def obstacles(
             return f"{name} has {a.n[i]:.0f} {'accounts' if a.held is None else 'clusters'}, at least 2 are needed"
         if denominator >= 0 and a.mean[i, denominator] == 0:
             return f"the denominator is 0 for all accounts of {name}"
-        if denominator >= 0 and a.held is None and carriers(a, columns[denominator])[i] < 1 + ROUNDING:
-            return f"a single account of {name} has a denominator above 0, at least 2 are needed"
+        rests = WEIGHT if denominator < 0 else columns[denominator]
+        if rests in columns and metric.kind != "proportion" and a.held is None and (m := carriers(a, rests)[i]) < LEAST:
+            what = "weight" if denominator < 0 else "denominator"
+            return f"the {what} of {name} lies with no more than {m:.2g} accounts; at least 2 are needed"
         share = a.mean[i, 0]
         if metric.kind == "count" and share < 0:
             return f"{a.columns[0]} holds values below 0 in {name}, so it is no count"
