@@ -45,7 +45,7 @@ def checks(data: Study) -> tuple[Check, ...]:
     """
     code = [sys.modules[__name__], validity, assignment, sampling]
     answers = units.told(data, "checks", lambda: [asdict(check) for check in _asked(data)], code=code)
-    return tuple(Check(**answer) for answer in answers)
+    return (*(Check(**answer) for answer in answers), *begun(data))
 
 
 def _asked(data: Study) -> tuple[Check, ...]:
@@ -132,6 +132,11 @@ def treated(data: Study) -> tuple[Check, ...]:
     lead = "Missing values" if policy == "zero" else "Accounts with a missing value"
     detail = f"{lead} ({columns}) {done}, as the launch says: {arms}."
     return (Check(name="Missing values treated", passed=True, detail=detail),)
+
+
+def begun(data: Study) -> tuple[Check, ...]:
+    """Say that the logs begin later than the launch says; nothing where they do not."""
+    return (Check(name="Days before", passed=None, detail=data.begun),) if data.begun else ()
 
 
 def arms_alone(data: Study) -> tuple[Check, ...]:

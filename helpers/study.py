@@ -33,7 +33,8 @@ class Study:
 
     `tables` holds event tables of the contract in `schema`, or the single table `units` with a row per account.
     Where the launch drops rows that cannot be, they are without them, and `raw` holds the tables as they came.
-    `fingerprint` changes when the data do; None when the source cannot tell.
+    `fingerprint` changes when the data do; None when the source cannot tell. `begun` says that the logs begin after the
+    first of the days before that the launch names; its `pre_days` are then those that they do hold.
     """
 
     launch: Launch
@@ -42,6 +43,7 @@ class Study:
     fingerprint: str | None
     connection: Any = field(repr=False)
     truth: Path | None = field(default=None, repr=False)
+    begun: str = ""
 
     def table(self, name: str) -> ibis.Table:
         """Open a table.
@@ -85,12 +87,12 @@ def open(launch: Launch) -> Study:  # noqa: A001  (study.open reads as it should
     """Open a launch's data, simulating the service first where the launch asks for it.
 
     Where it planned to be read before its end, and the logs do not reach that yet, the study's launch is the one until
-    the newest look that they do reach.
+    the newest look that they do reach. Where they begin later than it says, its days before are those that they hold.
 
     Raises:
         DataError: nothing readable is there; what was found and what was expected is said.
     """
-    opened = _opened(launch)
+    opened = _since_begun(_opened(launch))
     if launch.data.faults == "drop":
         if faults := [fault for name, table in opened.tables.items() for fault in schema.faults(name, table)]:
             raise DataError(f"{launch.name}: {faults[0]}")
@@ -117,15 +119,51 @@ def reached(data: Study) -> float:
     return (min(newest) - since) / pd.Timedelta(days=1) + 1 if newest and since else math.inf
 
 
+def _since_begun(data: Study) -> Study:
+    """Shorten the days before to those that the logs hold: others would read as zeros.
+
+    Sessions or plays are taken to begin late where so many would leave such a gap by chance, evenly spread, less than
+    once in a million times, and the gap is more than a day.
+
+    Raises:
+        DataError: a cap is taken from before the launch, over more days than the logs hold.
+    """
+    launch, (since, _end, _n) = data.launch, _span(data, "assignments", "assigned_at")
+    if launch.dates is None or not launch.pre_days:
+        return data
+    since = since or pd.Timestamp(launch.dates.start, tz="UTC")
+    held, begins, day = launch.pre_days, None, pd.Timedelta(days=1)
+    for name in ("sessions", "plays"):
+        oldest, newest, n = _span(data, name, schema.table(name).time)
+        gap = (oldest - since) / day + launch.pre_days if oldest else 0.0
+        span = (newest - oldest) / day + 1 if oldest and newest else 1.0
+        if oldest and gap > 1 and n * math.log(span / (gap + span)) < math.log(1e-6):
+            held, begins = min((held, begins), (max(math.ceil((since - oldest) / day), 0), oldest), key=lambda h: h[0])
+    if begins is None:
+        return data
+    said = f"the logs begin on {begins:%Y-%m-%d} and hold {held} of the {launch.pre_days} days before the launch"
+    if launch.outliers and launch.outliers.caps == "before" and any(p.metric.cap for p in launch.plan):
+        raise DataError(f"{launch.name}: 'caps: before' needs all of its days, but {said}")
+    dates = launch.dates.model_copy(update={"pre_days": held})
+    return replace(data, launch=launch.model_copy(update={"dates": dates}), begun=f"{said[0].upper()}{said[1:]}.")
+
+
 def _newest(data: Study, name: str, column: str) -> pd.Timestamp | None:
     """Find the newest time in a table; None where there is none."""
+    return _span(data, name, column)[1]
+
+
+def _span(data: Study, name: str, column: str) -> tuple[pd.Timestamp | None, pd.Timestamp | None, int]:
+    """Find the oldest and the newest time in a table, and how many there are; None where there is none."""
     table = data.tables.get(name)
     if table is None or column not in table.columns or not table[column].type().is_timestamp():
-        return None
-    found = table[column].max().execute()
-    if pd.isna(found):
-        return None
-    return pd.Timestamp(found) if pd.Timestamp(found).tz else pd.Timestamp(found, tz="UTC")
+        return None, None, 0
+    time = table[column]
+    oldest, newest, n = table.aggregate(oldest=time.min(), newest=time.max(), n=time.count()).execute().iloc[0]
+    if not n:
+        return None, None, 0
+    first, last = (t if t.tz else t.tz_localize("UTC") for t in map(pd.Timestamp, (oldest, newest)))
+    return first, last, int(n)
 
 
 def _opened(launch: Launch) -> Study:

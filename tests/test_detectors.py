@@ -721,6 +721,11 @@ def test_the_logs_before_the_start_are_a_history(tmp_path, size, passed):
     assert found.passed is passed
     before = minutes[(day < -14) & (np.arange(n) > 0)].sum() / 60 / 14 / 400
     assert f"was {before:.4g} a day" in found.detail
+    late = start + pd.to_timedelta(4 * (np.arange(400) % 2), unit="D")  # whose 28 days before begin four days later
+    pd.DataFrame(arms | {"assigned_at": late}).to_parquet(folder / "assignments.parquet")
+    (tmp_path / "gate.yaml").write_text(text.replace("days: 14", "days: 10"))
+    rolled_out = detectors.regime_change(study.open(launch.load(tmp_path / "gate.yaml")))
+    assert "10 days before 2026-08-24 and 14 from it" in rolled_out.detail
     (tmp_path / "gate.yaml").write_text(text.replace("2026-08-24", "2026-09-08"))
     with pytest.raises(LaunchError, match="after the start"):
         launch.load(tmp_path / "gate.yaml")

@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import power_proportions_2indep, samplesize_pr
 from statsmodels.stats.rates import power_poisson_diff_2indep
 from statsmodels.stats.weightstats import ttost_ind
 
-from helpers import moments, power
+from helpers import metrics, moments, power
 from helpers.errors import DataError, ParameterError
 from helpers.inference import limits
 from helpers.metrics import Measure, Metric
@@ -550,6 +550,11 @@ def test_outcomes_are_read_from_moments():
     assert [ratio.value, ratio.sd] == pytest.approx([by_hand.value, by_hand.sd])
     assert outcome.explained(m, HOURS, days=28, pre_days=28) == pytest.approx(frame["hours"].corr(frame["before"]) ** 2)
     assert outcome.explained(m, KEPT, days=28, pre_days=28) == 0
+    minutes = metrics.get("session_minutes")
+    came = {minutes.column(x): frame[c] for x, c in zip(minutes.measures, ("hours", "sessions"), strict=True)}
+    never = {minutes.column(x, "pre"): 0.0 for x in minutes.measures}  # nobody has been before
+    new = moments.from_rows(pd.DataFrame(came | never), columns=[*came, *never])
+    assert outcome.explained(new, minutes, days=28, pre_days=28) == 0
     assert outcome.read(m, KEPT, days=28)[1] == pytest.approx(1, abs=1e-12)
     halves = frame.assign(stratum=np.where(frame["sessions"] > 5, "many", "few"))
     within = moments.from_rows(halves, columns=["hours", "kept"], by=["stratum"]).within("stratum")

@@ -223,6 +223,33 @@ def test_units_equal_an_independent_computation_from_the_raw_events(tmp_path):
         )
 
 
+def test_days_before_that_the_logs_do_not_hold_are_no_zeros(tmp_path):
+    tables = made(300)
+    save(tables, tmp_path / "tables")
+    data = opened(tmp_path)
+    assert (data.launch.pre_days, data.begun) == (28, "")
+    whole = scorecard.measure(data).before[0].control
+    cut = {n: tables[n][tables[n]["started_at"] >= at(-10, 0)] for n in ("sessions", "plays")}
+    save(tables | cut, tmp_path / "tables")
+    data = opened(tmp_path)
+    said = "The logs begin on 2026-08-28 and hold 10 of the 28 days before the launch."
+    assert (data.launch.pre_days, data.begun) == (10, said)
+    card = scorecard.measure(data)
+    assert said in [check.detail for check in card.checks]
+    arm = tables["assignments"].set_index("account")["arm"]
+    before = cut["plays"][(cut["plays"]["started_at"] < START) & (cut["plays"]["account"].map(arm) == "control")]
+    by_hand = before["watch_minutes"].sum() / 60 / 150 * 7 / 10  # hours of 150 accounts a week
+    assert card.before[0].control == pytest.approx(by_hand)
+    assert by_hand == pytest.approx(whole, rel=0.1)  # as over all 28 days, and not ten twenty-eighths of it
+    path = course.measure(data, data.launch.plan[0].metric, adjust=False)["all"]
+    assert path.starts == (-7, 0, 7, 14, 21)
+    capped = LAUNCH.replace(
+        "north_star: hours_per_account_week", "north_star: {metric: hours_per_account_week, cap: 0.99}"
+    )
+    with pytest.raises(DataError, match="'caps: before' needs all of its days, but the logs begin on 2026-08-28"):
+        opened(tmp_path, capped + "outliers: {rule: none, caps: before}\n")
+
+
 def test_a_missing_table_costs_its_metrics_only(tmp_path, tables):
     del tables["cancellations"]
     save(tables, tmp_path / "tables")
@@ -254,6 +281,9 @@ def test_a_ratio_of_two_counts_has_days_where_they_are_kept_as_files(tmp_path, t
     chosen = metrics.get("intentional_start_share")
     found = levels.measure(opened(tmp_path), chosen).set_index(["arm", "from_day"])["value"]
     assert found.to_dict() == {("control", -3): 1, ("control", 1): 0, ("early", 0): 1, ("early", 27): 1}
+    hours = levels.measure(opened(tmp_path), metrics.get("hours_per_account_week"))  # days without any are days of 0
+    assert hours.groupby("arm")["from_day"].agg(list).tolist() == [list(range(-28, 28))] * 2
+    assert (hours["value"] == 0).sum() == 2 * 56 - 4
 
 
 def test_changed_data_are_not_read_from_the_cache(tmp_path, tables):

@@ -216,8 +216,10 @@ def _days(data: Study, p: Planned) -> pd.Series | str:
         return "it does not add up over days; name a 'history' file"
     if reason := units.why_not(data, metric):
         return reason
-    start = launch.dates.start
-    before = pd.Index([start - dt.timedelta(days=n) for n in range(launch.pre_days, 0, -1)])
+    when = units.drawn(data).select(at=units.anchor(data))
+    early, late = map(pd.Timestamp, when.aggregate(early=when["at"].min(), late=when["at"].max()).execute().iloc[0])
+    first = late.ceil("D") - pd.Timedelta(days=launch.pre_days)  # from here on all accounts were watched
+    before = pd.Index(pd.date_range(first, early.floor("D"), inclusive="left").date)
     sums = []
     for measure in metric.measures:
         events = units.near(data, measure)

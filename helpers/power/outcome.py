@@ -187,6 +187,8 @@ def explained(moments: Moments, metric: Metric, *, days: int, pre_days: int) -> 
         return 0.0
     forms = (inference.form(metric, days, weighted=weighted), *before)
     weights = np.array([f.read(moments)[1][0] for f in forms])
+    if not np.isfinite(weights).all():  # of a ratio nobody had any before
+        return 0.0
     used = weights.any(axis=0)
     cov = weights[:, used] @ moments.cov[0][np.ix_(used, used)] @ weights[:, used].T
     gain = cov[0, 1:] @ np.linalg.pinv(cov[1:, 1:], rtol=1e-10, hermitian=True) @ cov[1:, 0]

@@ -42,8 +42,11 @@ def measure(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
     each = each.join(units.drawn(data).select("account", "arm"), "account")
     squares = {f"{a}{b}": (_[a] * _[b]).sum() for a, b in combinations_with_replacement(names, 2)}
     sums = each.aggregate(by=["arm", "period"], **{x: _[x].sum() for x in names}, **squares).execute()
-    sums = sums[sums["period"].between(-pre, post - 1)].sort_values(["arm", "period"], ignore_index=True)
-    sizes = units.drawn(data).aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"]
+    sizes = units.drawn(data).aggregate(by="arm", n=_.count()).execute().set_index("arm")["n"].sort_index()
+    every = pd.MultiIndex.from_product([sizes.index, range(-pre, post)], names=["arm", "period"])
+    sums = sums.set_index(["arm", "period"]).reindex(every, fill_value=0.0).reset_index()
+    if metric.denominator is not None:  # of which a period without any has no ratio
+        sums = sums[sums[names[-1]] > 0].reset_index(drop=True)
     n = sums["arm"].map(sizes).to_numpy(dtype=float)
     mean = sums[names].to_numpy(dtype=float) / n[:, None]
     scatter = -n[:, None, None] * mean[:, :, None] * mean[:, None, :]
