@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from helpers.errors import DataError, ParameterError
-from helpers.inference import limits
+from helpers.inference import levels, limits
 from helpers.results import Estimate, NotEstimable
 
 if TYPE_CHECKING:
@@ -122,16 +122,26 @@ def welch(
     level: float,
     power: float,
     note: str = "",
+    small_groups: bool = False,
 ) -> Estimate:
-    """Compare two values by Welch's t, from their squared errors (2,) and from how many values each error is known."""
-    q, p = t_test(value, error, count, level)
+    """Compare two values by Welch's t, from their squared errors (2,) and from how many values each error is known.
+
+    With `small_groups` by Student's, where its error is larger (`levels.larger`).
+    """
+    alike = False
+    if small_groups:
+        own = (error * count)[:, None]
+        used = levels.larger(own, count[:, None])
+        error, alike = used[:, 0] / count, bool((used != own).any())
+        method += ", arms taken to vary alike" * alike
+    q, p = t_test(value, error, count, level, alike=alike)
     half = q * np.sqrt(error)
     return contrast(metric, value, half, half, n=n, p=p, q=q, method=method, level=level, power=power, note=note)
 
 
-def t_test(value: Floats, error: Floats, count: Floats, level: float) -> tuple[float, float]:
+def t_test(value: Floats, error: Floats, count: Floats, level: float, *, alike: bool = False) -> tuple[float, float]:
     """Give the t quantile of the level and the two-sided p of two values with squared errors (2,)."""
-    q, p = limits.welch(value[:, None], (error * count)[:, None], count[:, None], level)
+    q, p = limits.welch(value[:, None], (error * count)[:, None], count[:, None], level, alike)
     return float(q[0]), float(p[0])
 
 

@@ -65,7 +65,9 @@ def compare(
             counts = {"n_control": n.get(control, 0), "n_treatment": n.get(treatment, 0)}
             found.append(NotEstimable(metric=metric.name, reason=reason, slice=label, **counts))
             continue
-        e = restricted_mean(*both[row], horizon=horizon, metric=metric.name, level=level, power=chance)
+        e = restricted_mean(
+            *both[row], horizon=horizon, metric=metric.name, level=level, power=chance, small_groups=True
+        )
         if isinstance(e, Estimate):
             told = [e.note] if e.note else []
             told += [] if metric.horizon else ["'horizon' is not set: it is as long as both arms were watched"]
@@ -129,8 +131,8 @@ def readings(
         return nothing(units.together(data, "a curve over time") or NO_TIMES, READINGS)
     control, treated = pair.values()
     level, end = 1 - data.launch.error(metric.name), metric.horizon or watched([control, treated])
-    mean = restricted_mean(control, treated, horizon=end, level=level)
-    share = surviving(control, treated, at=end, level=level)
+    mean = restricted_mean(control, treated, horizon=end, level=level, small_groups=True)
+    share = surviving(control, treated, at=end, level=level, small_groups=True)
     hazard, test = hazard_ratio(control, treated, level=level), log_rank([control, treated])
     rows = (
         _row(f"difference in {metric.unit or 'time'} without the event, up to {end:g}", mean),

@@ -197,6 +197,7 @@ def restricted_mean(
     metric: str = "",
     level: float = 0.95,
     power: float = 0.8,
+    small_groups: bool = False,
 ) -> Estimate | NotEstimable:
     """Estimate the difference in restricted mean survival time: the time without the event, up to the horizon.
 
@@ -214,6 +215,8 @@ def restricted_mean(
         metric: its name.
         level: of the intervals, between 0 and 1.
         power: for `mde`.
+        small_groups: whether the error is Student's where that is larger, as in `inference.compare`: of rare events the
+            smaller arm may happen to have none, and its own error then is 0.
 
     Raises:
         ParameterError: horizon, level or power is out of range.
@@ -230,11 +233,20 @@ def restricted_mean(
         return float(edges[0] + after[0]), np.where(s.time <= until, after, 0)
 
     method = f"difference in restricted mean survival time up to {until:g}, by Kaplan-Meier"
-    return _contrast(arms, area, until, metric=metric, method=method, level=level, power=power)
+    return _contrast(
+        arms, area, until, metric=metric, method=method, level=level, power=power, small_groups=small_groups
+    )
 
 
 def surviving(
-    control: Tally, treatment: Tally, *, at: float, metric: str = "", level: float = 0.95, power: float = 0.8
+    control: Tally,
+    treatment: Tally,
+    *,
+    at: float,
+    metric: str = "",
+    level: float = 0.95,
+    power: float = 0.8,
+    small_groups: bool = False,
 ) -> Estimate | NotEstimable:
     """Estimate the difference in the share of accounts without the event at one time, such as the end of the window.
 
@@ -250,11 +262,22 @@ def surviving(
         return share, np.where(s.time <= at, share, 0)
 
     method = f"difference in Kaplan-Meier survival at {at:g}"
-    return _contrast((control, treatment), height, at, metric=metric, method=method, level=level, power=power)
+    return _contrast(
+        (control, treatment), height, at, metric=metric, method=method, level=level, power=power,
+        small_groups=small_groups,
+    )  # fmt: skip
 
 
 def _contrast(
-    arms: tuple[Tally, Tally], read: Any, until: float, *, metric: str, method: str, level: float, power: float
+    arms: tuple[Tally, Tally],
+    read: Any,
+    until: float,
+    *,
+    metric: str,
+    method: str,
+    level: float,
+    power: float,
+    small_groups: bool,
 ) -> Estimate | NotEstimable:
     """Compare a number that `read` takes from each arm's curve, with the weight that the curve's fall at a time has."""
     n = (arms[0].n, arms[1].n)
@@ -277,7 +300,10 @@ def _contrast(
         return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
     method += ", weighted to the population" * any(a.weighted for a in arms)
     method += ", within strata" * any(a.stratum.any() for a in arms)
-    return values.welch(metric, value, variance, np.array(n, float), n=n, method=method, level=level, power=power)
+    count = np.array(n, float)
+    return values.welch(
+        metric, value, variance, count, n=n, method=method, level=level, power=power, small_groups=small_groups
+    )
 
 
 def spread(of: Tally, pull: Floats) -> float:
