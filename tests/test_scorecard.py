@@ -10,7 +10,21 @@ import tea_tasting as tt
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
-from helpers import brief, decision, launch, linter, plan, plots, prospect, register, roster, sampling, scorecard, study
+from helpers import (
+    brief,
+    decision,
+    launch,
+    linter,
+    plan,
+    plots,
+    prospect,
+    register,
+    roster,
+    sampling,
+    scorecard,
+    study,
+    units,
+)
 from helpers.errors import DataError, ParameterError
 from helpers.metrics import Bound
 from helpers.prospect import words
@@ -438,6 +452,22 @@ metrics:
     verdict = decision.decide([], claims)
     assert verdict.sentence.startswith("Hold: ")
     assert ("harm beyond the margin cannot be ruled out yet for" in verdict.sentence) is (status == "cannot tell")
+
+
+def test_a_picture_of_a_ratio_is_of_each_accounts_own_in_its_unit(players):
+    path, table = players
+    data = study.open(launch.load(path))
+    hours, per_session = (p.metric for p in data.launch.plan[:2])
+    for metric, by_hand in (
+        (hours, table["hours"]),
+        (per_session, (table["hours"] / table["sessions"])[table["sessions"] > 0]),
+    ):
+        rows = scorecard.amounts(data, metric).execute()
+        assert sorted(rows["value"]) == pytest.approx(sorted(by_hand))
+        drawn = units.distribution(scorecard.amounts(data, metric), "value", by_arm=False, points=3)["value"]
+        assert drawn.tolist() == pytest.approx([by_hand.min(), by_hand.median(), by_hand.max()])
+    missing = replace(hours, numerator=replace(hours.numerator, column="not_there"))
+    assert units.distribution(scorecard.amounts(data, missing), "value").empty
 
 
 def test_what_nobody_tried_or_few_did_is_no_share_of_all_accounts(tmp_path):

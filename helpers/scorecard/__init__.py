@@ -32,12 +32,13 @@ from helpers.moments import WEIGHT, Moments
 from helpers.power import outcome
 from helpers.results import SUCCESS, Check, Claim, Estimate, Look, NotEstimable, closed, with_width
 from helpers.robust import events
-from helpers.scorecard.reading import draw, grouping, pooled, sliced
+from helpers.scorecard.reading import amounts, draw, grouping, pooled, scale, sliced
 from helpers.study import Study
 from helpers.units import STRATUM
 
 __all__ = [
     "Scorecard",
+    "amounts",
     "arm_counts",
     "draw",
     "estimate",
@@ -348,11 +349,6 @@ def _tries(data: Study, read: Moments, metric: Metric, share: Metric) -> Moments
     columns, pairs = inference.needed(share, adjust=False, weighted=weighted or cluster is not None)
     by = [str(c) for c in read.groups]
     return moments.from_table(rows, columns=columns, pairs=pairs, by=by, weighted=weighted, cluster=cluster)
-
-
-def scale(data: Study, metric: Metric) -> float:
-    """Say by what the units column of a metric is multiplied to read in the metric's own unit."""
-    return inference.form(metric, metric.window_days or data.launch.days).scale
 
 
 def event_logs(data: Study) -> tuple[Check, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+import ibis
+
 from helpers import inference, moments, units
 from helpers.errors import DataError
 from helpers.metrics import Metric
@@ -52,6 +54,27 @@ def sliced(data: Study, attributes: Sequence[str], metrics: Sequence[Metric] | N
     how = draw(data, by=[""])
     how["by"] = tuple(filter(None, how["by"]))
     return moments.by_each(units.load(data), each=attributes, **how, **_asked(data, metrics, how))
+
+
+def scale(data: Study, metric: Metric) -> float:
+    """Say by what the units column of a metric is multiplied to read in the metric's own unit."""
+    return inference.form(metric, metric.window_days or data.launch.days).scale
+
+
+def amounts(data: Study, metric: Metric) -> ibis.Table:
+    """Open what each account has of a metric, in its unit, for a picture: arm and value; no value without such columns.
+
+    Of a ratio it is the account's own, of those that have one: their mean is not the ratio of the arm.
+    """
+    table = units.load(data)
+    top, bottom = metric.numerator, metric.denominator
+    if not {metric.column(m) for m in (top, bottom) if m} <= {*table.columns}:
+        return table.select("arm")
+    value = table[metric.column(top)].cast("float64") * scale(data, metric)
+    if bottom is None:
+        return table.select("arm", value=value)
+    below = table[metric.column(bottom)]
+    return table.select("arm", value=value / below, below=below).filter(ibis._.below > 0).drop("below")
 
 
 def draw(data: Study, by: Sequence[str] = ()) -> Draw:
