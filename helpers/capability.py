@@ -10,7 +10,7 @@ from helpers import roster, schema, scorecard
 from helpers.errors import DataError
 from helpers.metrics import Metric
 from helpers.report.readout import percent
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, closed
 from helpers.study import Study
 
 NAME = "Works for everybody"
@@ -52,8 +52,11 @@ def measure(data: Study, metric: Metric, *, treatment: str = "", checks: Iterabl
     if needs is None:
         return None
     treatment = data.launch.judged(treatment)
-    if failed := [c.name for c in checks if c.passed is False]:
-        none = NotEstimable(metric=metric.name, reason=f"not shown, because the check '{failed[0]}' failed")
+    if reason := closed(checks):
+        everybody: Estimate | NotEstimable = NotEstimable(metric=metric.name, reason=reason)
+    else:
+        everybody = scorecard.estimate(data, scorecard.pooled(data), metric, treatment=treatment, adjust=True)
+    if isinstance(none := everybody, NotEstimable):
         return Capability(
             needs=needs, share=_share(data, needs), able=none, unable=none, everybody=none, better=metric.better
         )
@@ -70,7 +73,7 @@ def measure(data: Study, metric: Metric, *, treatment: str = "", checks: Iterabl
         share=_share(data, needs),
         able=found.get(True, missing),
         unable=found.get(False, missing),
-        everybody=scorecard.estimate(data, scorecard.pooled(data), metric, treatment=treatment, adjust=True),
+        everybody=everybody,
         better=metric.better,
     )
 

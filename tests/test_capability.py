@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from helpers import capability, decision, detectors, launch, scorecard, study, trust
+from helpers import capability, decision, detectors, launch, metrics, scorecard, study, trust
 from helpers.errors import DataError, LaunchError
 from helpers.results import Estimate, NotEstimable
 
@@ -73,6 +73,14 @@ def test_the_effects_apart_are_those_of_the_accounts_apart(own):
     check = capability.check(found)
     assert check.passed is False  # whoever opens it to all takes one from seven of ten
     assert "they lose" in check.detail
+
+
+def test_of_a_metric_that_the_data_lack_it_cannot_be_told(own, written):
+    data = written(own[0])
+    lacking = metrics.get("show_reach")
+    found = capability.check(capability.measure(data, lacking))
+    assert found.passed is None
+    assert "nothing can be estimated: it needs the event table 'impressions'" in found.detail
 
 
 def test_the_others_pass_only_where_enough_of_them_took_part_and_do_not_lose(own):

@@ -82,6 +82,14 @@ def test_a_mean_has_the_error_of_clustered_least_squares(weighted):
     assert e.method == "Welch t, over clusters of accounts"
 
 
+@pytest.mark.parametrize("few", [False, True])
+def test_of_a_share_that_did_not_occur_the_smallest_visible_one_is_a_number(few):
+    (e,) = compared(drawn((22, 25) if not few else (8, 9)).assign(y=0.0), metric("proportion"), few=few)
+    df = (22 if not few else 8) - 1  # the smaller arm's: nothing varies that could say more
+    assert (e.control, e.treatment) == (0, 0)
+    assert e.mde == pytest.approx((stats.t.isf(0.025, df) + stats.t.ppf(0.8, df)) * e.se, rel=1e-9)
+
+
 def test_a_ratio_has_the_error_of_clustered_least_squares_weighted_by_its_denominator():
     rows = drawn((22, 25), seed=2)
     value, se = by_arm(rows, (rows["y"] / rows["plays"]).to_numpy(), rows["plays"].to_numpy(float))

@@ -3,6 +3,7 @@
 import datetime as dt
 from dataclasses import replace
 
+import ibis
 import numpy as np
 import pandas as pd
 import pytest
@@ -468,6 +469,8 @@ def test_a_picture_of_a_ratio_is_of_each_accounts_own_in_its_unit(players):
         assert drawn.tolist() == pytest.approx([by_hand.min(), by_hand.median(), by_hand.max()])
     missing = replace(hours, numerator=replace(hours.numerator, column="not_there"))
     assert units.distribution(scorecard.amounts(data, missing), "value").empty
+    nobody = scorecard.amounts(data, per_session).filter(ibis._.value < 0)  # as of a ratio that no account has
+    assert units.distribution(nobody, "value", by_arm=False).empty
 
 
 def test_what_nobody_tried_or_few_did_is_no_share_of_all_accounts(tmp_path):

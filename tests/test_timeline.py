@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import brief, launch, metrics, results, study, units
+from helpers import brief, launch, metrics, results, study, units, wording
 from helpers.errors import DataError, ParameterError
 from helpers.inference import regression
 from helpers.metrics import Measure
 from helpers.results import Check, Estimate, NotEstimable
-from helpers.timeline import bands, clusters, course, did, factorial, fading, geo, later, levels, practice
+from helpers.timeline import bands, clusters, course, did, factorial, fading, geo, later, levels, practice, seasons
 from helpers.timeline.course import Course
 
 START = pd.Timestamp("2026-09-07", tz="UTC")
@@ -220,7 +220,14 @@ def test_where_there_are_no_times_or_too_few_the_reason_is_said(tables, players)
     )
     for piece in pieces:  # which single events do not tell, so that their sum by week would be another number
         made = dataclasses.replace(HOURS, numerator=dataclasses.replace(HOURS.numerator, **piece))
+        reason = course.measure(opened(tables), made)["all"].reason
+        assert "no sum over events" in reason
+        assert not wording.unplain(reason)  # it stands on the first screens of 07 and 08
+    whole = [metrics.get(name) for name in ("catalogue_coverage", "creator_gini")]  # of an arm, not of its accounts
+    for made in [dataclasses.replace(m, over="title") for m in whole]:
         assert "no sum over events" in course.measure(opened(tables), made)["all"].reason
+        assert levels.measure(opened(tables), made).empty
+        assert seasons.week(opened(tables), made).empty
     failed = [Check(name="Arm counts", passed=False, detail="")]
     assert "'Arm counts' failed" in course.measure(opened(tables), HOURS, checks=failed)["all"].reason
     with pytest.raises(ParameterError, match="did you mean 'visit'"):

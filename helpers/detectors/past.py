@@ -212,7 +212,7 @@ def _days(data: Study, p: Planned) -> pd.Series | str:
         gaps = days.index.has_duplicates or len(days) != (days.index[-1] - days.index[0]).days + 1
         return "its history has days twice or not at all" if gaps else days
     launch, metric = data.launch, p.metric
-    if launch.dates is None or reason_not(metric.measures):
+    if launch.dates is None or not metric.averaged or reason_not(metric.measures):
         return "it does not add up over days; name a 'history' file"
     if reason := units.why_not(data, metric):
         return reason

@@ -204,9 +204,13 @@ def _read(answer: Estimate | NotEstimable, laid: Laid, i: int) -> Estimate | Not
 
 
 def degrees(variance: Floats, n: Floats) -> Floats:
-    """Give Satterthwaite's degrees of freedom (g,) from the arms' variances of a row, and their rows (2, g)."""
+    """Give Satterthwaite's degrees of freedom (g,) from the arms' variances of a row, and their rows (2, g).
+
+    The smaller arm's where nothing varies, as of a share that did not occur.
+    """
     part = variance / n
-    return np.asarray(part.sum(axis=0) ** 2 / (part**2 / (n - 1)).sum(axis=0))
+    df = part.sum(axis=0) ** 2 / (part**2 / (n - 1)).sum(axis=0)
+    return np.asarray(np.where(part.any(axis=0), df, n.min(axis=0) - 1))
 
 
 def fewer(worth: Floats, n: Floats, level: float) -> Floats:

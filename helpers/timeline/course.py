@@ -318,8 +318,8 @@ def obstacle(data: Study, metric: Metric, clock: Clock, post: int) -> str:
             "the metric asks whether an account ever did something within the window: the weeks of such a share do not "
             "add up to it, and fall once everybody has; ask a sum or a count, such as days on which it was done"
         )
-    if metric.kind in ("quantile", "time_to_event") or not all(m.adds_up for m in metric.measures):
-        return "it is no sum over events, so that its periods cannot be read from means and covariances"
+    if not metric.averaged or not all(m.adds_up for m in metric.measures):
+        return "it is no sum over events of accounts, so that weeks of it do not add up to the whole"
     if clock == "visit" and "sessions" not in data.tables:
         return "counting from the first visit needs table 'sessions', which is not among the data"
     assigned = data.assignments

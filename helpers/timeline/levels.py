@@ -54,7 +54,7 @@ def measure(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
         scatter[:, i, j] = scatter[:, j, i] = scatter[:, i, j] + sums[f"{a}{b}"]
     read = moments.Moments(groups=sums[["arm", "period"]], columns=tuple(names), n=n, mean=mean, scatter=scatter)
     value, weights = form(metric, names, 7 / step_days if metric.per_week else 1.0).read(read)
-    se = np.sqrt(np.einsum("gi,gij,gj->g", weights, read.cov, weights) / n)
+    se = np.sqrt(np.maximum(np.einsum("gi,gij,gj->g", weights, read.cov, weights), 0.0) / n)  # below by rounding only
     half = stats.norm.isf(launch.error(metric.name) / 2) * se * (np.nan if units.clusters(data) else 1.0)
     return pd.DataFrame(
         {

@@ -171,7 +171,7 @@ def week(data: Study, metric: Metric) -> pd.DataFrame:
     import pandas as pd
 
     launch, none = data.launch, nothing("the data hold no times of it, or fewer than two weeks", ["weekday", "index"])
-    if UNITS_TABLE in data.tables or not metric.numerator.adds_up or units.why_not(data, metric):
+    if UNITS_TABLE in data.tables or not (metric.averaged and metric.numerator.adds_up) or units.why_not(data, metric):
         return none
     events = units.near(data, metric.numerator)
     events = events.semi_join(data.assignments.filter(_.arm == launch.arms.control), "account")

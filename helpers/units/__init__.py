@@ -384,6 +384,8 @@ def distribution(
         return nothing("it is no amount of single accounts that these data hold", ["arm", "share", "value"])
     shares = np.linspace(0, 1, points)
     found = table.aggregate(by="arm" if by_arm else (), value=table[column].quantile(shares.tolist())).execute()
+    if (found := found.dropna(subset="value")).empty:
+        return nothing("no account has any", ["arm", "share", "value"])
     found = found.assign(share=[shares] * len(found)).explode(["share", "value"], ignore_index=True)
     found["value"] = found["value"].astype(float) * scale
     found["arm"] = found["arm"] if by_arm else "all accounts"
