@@ -141,3 +141,19 @@ def test_what_is_not_corrected_stays_and_what_was_not_estimated_is_not_counted()
         adjust_family(alone, method="hom")
     with pytest.raises(ParameterError, match="several confidence levels"):
         adjust_family([estimate(1.0), estimate(1.0, 0.9)])
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_limits_that_a_higher_level_does_not_have_are_missing_and_the_others_stay_their_own(at):
+    """As of a quantile of few accounts. Its mde is that of a normal error of 1: 2.8, and what alpha / 3 adds to it."""
+    zs = [3.0, 0.5, -1.0]
+
+    def wider(level):
+        lost = NotEstimable(metric="m", reason="too few accounts")
+        return [lost if i == at and level > 1 - ALPHA else estimate(z, level) for i, z in enumerate(zs)]
+
+    found, whole = adjust_family([estimate(z) for z in zs], at=wider), family(zs)
+    assert [e for i, e in enumerate(found) if i != at] == [e for i, e in enumerate(whole) if i != at]
+    e, claimed = found[at], at == 0
+    assert (e.p_adjusted, e.low_adjusted, e.high_adjusted) == (whole[at].p_adjusted, 0.0 if claimed else None, None)
+    assert e.mde == pytest.approx(2.8 + stats.norm.isf(ALPHA / 6) - stats.norm.isf(ALPHA / 2))

@@ -55,7 +55,8 @@ def adjust_family(
       without intervals. It is for a list that is searched, not for a decision.
     - *none*: nothing is filled.
 
-    What could not be estimated passes through uncounted.
+    What could not be estimated passes through uncounted. What cannot be at a higher level (a quantile of few accounts
+    has no limits so far out) has no corrected limits either, but for a 0, and its `mde` is that of its own error.
 
     Args:
         estimates: of one family, all at one level.
@@ -83,14 +84,15 @@ def adjust_family(
     if at is None:
         return filled
     left = [n if method == "bonferroni" else int((side >= alpha).sum()) for side in (gain, loss)]
-    wide = {s: [e for e in at(1 - alpha / s) if isinstance(e, Estimate)] for s in {n, *left} - {0}}
+    here = [isinstance(e, Estimate) for e in estimates]
+    wide = {s: [e for e, kept in zip(at(1 - alpha / s), here, strict=True) if kept] for s in {n, *left} - {0}}
 
     def limit(i: int, end: str, *, low: bool) -> float | None:
         side, s = (gain, left[0]) if low else (loss, left[1])
         claimed = side[i] < alpha
         if claimed and s > 0 and method == "holm":
             return 0.0
-        value: float | None = getattr(wide[s or n][i], end)
+        value: float | None = getattr(wide[s or n][i], end, None)
         if value is None:
             return None
         return max(value, 0.0) if low == claimed else min(value, 0.0)
@@ -103,12 +105,17 @@ def adjust_family(
             high_adjusted=limit(i, "high", low=False),
             rel_low_adjusted=limit(i, "rel_low", low=True),
             rel_high_adjusted=limit(i, "rel_high", low=False),
-            mde=wide[n][i].mde,
+            mde=last.mde if isinstance(last := wide[n][i], Estimate) else _mde(e, alpha / n),
         )
         if isinstance(e, Estimate)
         else e
         for e in filled
     ]
+
+
+def _mde(e: Estimate, alpha: float) -> float:
+    """Give the smallest difference found at another error rate, by the normal approximation."""
+    return e.mde + float(stats.norm.isf(alpha / 2) - stats.norm.isf((1 - e.level) / 2)) * e.se
 
 
 def _filled(estimates: Answers, adjusted: Floats) -> list[Estimate | NotEstimable]:
