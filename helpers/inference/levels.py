@@ -69,7 +69,11 @@ def error(
     if denominator is None or arms[0].held is not None:
         used = larger(variance, n)
         return used, n, (used != variance).any(axis=0)
-    m = np.array([carriers(a, denominator) for a in arms])
+    return resting(variance, n, np.array([carriers(a, denominator) for a in arms]))
+
+
+def resting(variance: Floats, n: Floats, m: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Give what `error` gives, from the accounts (2, g) and those who carry a denominator or weight (2, g)."""
     few = m.min(axis=0) < FEW_CARRIERS
     with np.errstate(divide="ignore", invalid="ignore"):  # of fewer than 2 nothing is known; `obstacles` says so
         own = variance * m / n * np.where(few, (n - 1) / n * m / (m - 1), 1)

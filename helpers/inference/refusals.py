@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 REPEATED = "its covariates repeat the values, and nothing is left to compare; they must be measured before"
-LEAST = 2 * (1 - 1e-9)  # accounts that carry a denominator or weight, but for rounding
+LEAST = 1 + 1e-9  # accounts that carry a denominator or weight, but for rounding
 
 
 def obstacles(

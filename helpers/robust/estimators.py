@@ -299,13 +299,29 @@ def _means(
     method += ", weighted to the population" * (arms.weights is not None)
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
     note = "; ".join(filter(None, [note, arms.uneven]))
-    return _welch(arms, mean[:, 0], cov[:, 0, 0], np.array(arms.n), method, level=level, power=power, note=note)
+    weights = arms.weights or [np.ones(n) for n in arms.n]
+    carried = np.array([w.sum() ** 2 / (w**2).sum() for w in weights])
+    return _welch(
+        arms, mean[:, 0], cov[:, 0, 0], np.array(arms.n), method, level=level, power=power, note=note, carried=carried
+    )
 
 
 def _welch(
-    arms: Arms, middle: Floats, error: Floats, n: Floats, method: str, *, level: float, power: float, note: str = ""
+    arms: Arms,
+    middle: Floats,
+    error: Floats,
+    n: Floats,
+    method: str,
+    *,
+    level: float,
+    power: float,
+    note: str = "",
+    carried: Floats | None = None,
 ) -> Estimate | NotEstimable:
-    """Compare two averages with squared errors (2,) from so many values each."""
+    """Compare two averages with squared errors (2,) from so many values each; those of all accounts as 04 does."""
     if not error.sum() > 1e-24 * (middle**2).sum():
         return arms.unable("the values do not vary within either arm")
-    return values.welch(arms.metric, middle, error, n, n=arms.n, method=method, level=level, power=power, note=note)
+    return values.welch(
+        arms.metric, middle, error, n, n=arms.n, method=method, level=level, power=power, note=note,
+        small_groups=carried is not None, carried=carried,
+    )  # fmt: skip
