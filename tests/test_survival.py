@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.duration.hazard_regression import PHReg
@@ -202,6 +202,11 @@ def test_the_weighted_curve_is_that_of_repeated_accounts_and_its_errors_are_not(
     st.lists(st.tuples(st.integers(0, 12), st.floats(0.2, 5), st.integers(0, 2)), min_size=3, max_size=40),
     st.lists(st.tuples(st.integers(0, 12), st.floats(0.2, 5), st.integers(0, 2)), min_size=3, max_size=40),
     st.booleans(),
+)
+@example(  # one of control has most of the weight
+    control=[(0, 1.0, 0), (0, 1.0, 0), (0, 5.0, 0)],
+    treatment=[(0, 1.0, 0), (0, 1.0, 0), (1, 1.0, 0)],
+    weighted=True,
 )
 @settings(max_examples=25, deadline=None)
 def test_where_everybody_is_watched_to_the_end_it_is_welch_on_the_column(control, treatment, weighted):

@@ -209,7 +209,7 @@ def compare(
 
     spread = _dispersion(whole, outcome) if metric.kind == "count" else None
     answers: list[Estimate | NotEstimable] = []
-    reasons = obstacles(metric, whole, names, se, adjusted=bool(before))
+    reasons = obstacles(metric, whole, names, se, adjusted=bool(before), small_groups=small_groups)
     for i, ((row, counts), reason) in enumerate(zip(slices(arms), reasons, strict=True)):
         if reason:
             answers.append(not_estimable(metric, reason, row, counts))

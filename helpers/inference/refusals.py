@@ -24,11 +24,18 @@ LEAST = 1 + 1e-9  # accounts that carry a denominator or weight, but for roundin
 
 
 def obstacles(
-    metric: Metric, arms: Sequence[Moments], names: Sequence[str], se: Floats, *, adjusted: bool = False
+    metric: Metric,
+    arms: Sequence[Moments],
+    names: Sequence[str],
+    se: Floats,
+    *,
+    adjusted: bool = False,
+    small_groups: bool = False,
 ) -> list[str]:
     """Say for each group why it cannot be estimated, or nothing where it can; column 0 holds the numerator.
 
-    Values other than 0 and 1 are found because a sum of squares then is no sum of values, with weights or without.
+    Values other than 0 and 1 are found because a sum of squares then is no sum of values, with weights or without. With
+    `small_groups` also where what the number rests on (`levels.error`) comes to fewer than two accounts.
     """
     columns = arms[0].columns
     denominator = -1 if metric.denominator is None else columns.index(metric.column(metric.denominator))
@@ -40,7 +47,8 @@ def obstacles(
         if denominator >= 0 and a.mean[i, denominator] == 0:
             return f"the denominator is 0 for all accounts of {name}"
         rests = WEIGHT if denominator < 0 else columns[denominator]
-        if rests in columns and metric.kind != "proportion" and a.held is None and (m := carriers(a, rests)[i]) < LEAST:
+        asked = small_groups and rests in columns and metric.kind != "proportion" and a.held is None
+        if asked and (m := carriers(a, rests)[i]) < LEAST:
             what = "weight" if denominator < 0 else "denominator"
             return f"the {what} of {name} lies with no more than {m:.2g} accounts; at least 2 are needed"
         share = a.mean[i, 0]
