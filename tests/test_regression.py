@@ -196,7 +196,8 @@ def test_cuped_with_the_slope_within_arms_agrees_with_r():
                 y - theta * x[:, 0]
                 for y, x in ((arms.control, arms.control_before), (arms.treatment, arms.treatment_before))
             )
-        )
+        ),
+        small_groups=False,
     )
     inside = want["cuped_within"]
     assert (theta, left.diff, left.se, left.p) == near(

@@ -25,12 +25,14 @@ Slopes = Literal["common", "own"]
 CAPS = (0.9, 0.95, 0.99, 0.995, 0.999, 0.9999)
 
 
-def mean(arms: Arms, *, level: float = 0.95, power: float = 0.8) -> Estimate | NotEstimable:
+def mean(arms: Arms, *, level: float = 0.95, power: float = 0.8, small_groups: bool = True) -> Estimate | NotEstimable:
     """Compare the means by Welch's t, past taken out: what the average account gains, and so the whole service.
 
-    It is the only one of these that adds up to a total. It says nothing about how many accounts gained.
+    It is the only one of these that adds up to a total. It says nothing about how many accounts gained. With
+    `small_groups` the error is that of the scorecard, which holds in small, unequal arms too (`inference.compare`).
     """
-    return _means(arms, arms.control, arms.treatment, "Welch t on all amounts", level=level, power=power)
+    method = "Welch t on all amounts"
+    return _means(arms, arms.control, arms.treatment, method, level=level, power=power, small_groups=small_groups)
 
 
 def regression(
@@ -290,7 +292,15 @@ def box_cox(arms: Arms, offset: float = 0.0) -> float | None:
 
 
 def _means(
-    arms: Arms, control: Floats, treatment: Floats, method: str, *, level: float, power: float, note: str = ""
+    arms: Arms,
+    control: Floats,
+    treatment: Floats,
+    method: str,
+    *,
+    level: float,
+    power: float,
+    note: str = "",
+    small_groups: bool = True,
 ) -> Estimate | NotEstimable:
     values.check(level, power)
     if refusal := arms.refusal():
@@ -300,7 +310,7 @@ def _means(
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
     note = "; ".join(filter(None, [note, arms.uneven]))
     weights = arms.weights or [np.ones(n) for n in arms.n]
-    carried = np.array([w.sum() ** 2 / (w**2).sum() for w in weights])
+    carried = np.array([w.sum() ** 2 / (w**2).sum() for w in weights]) if small_groups else None
     return _welch(
         arms, mean[:, 0], cov[:, 0, 0], np.array(arms.n), method, level=level, power=power, note=note, carried=carried
     )
