@@ -129,9 +129,8 @@ def test_hours_are_added_up_by_account_and_day_since_the_assignment(opened):
     hours = np.array([[1.0, 1.0, 1.0], [0.5, 0.5, 2.0], [0, 0, 0], [0, 0, 0]])
     assert got.so_far == pytest.approx(hours * 7 / np.array([1, 2, 3]))
     hours = metrics.get("hours_per_account_week")
-    third = replace(
-        hours, numerator=replace(hours.numerator, calendar_days=(2, 2))
-    )  # one play: b's of an hour and a half
+    on_day_2 = replace(hours.numerator, calendar_days=(2, 2))  # one play: b's of an hour and a half
+    third = replace(hours, numerator=on_day_2)
     last = monitor.watch(data, third).accounts.so_far[:, -1]
     assert last == pytest.approx(np.array([0.0, 1.5, 0.0, 0.0]) * 7 / 3)
     ratio = monitor.watch(data, metrics.get("browse_to_play")).accounts

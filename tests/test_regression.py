@@ -190,15 +190,10 @@ def test_cuped_with_the_slope_within_arms_agrees_with_r():
     plain, found = estimators.mean(arms.without_past()), estimators.regression(arms, "common")
     gap = arms.treatment_before.mean() - arms.control_before.mean()
     theta = (plain.diff - found.diff) / gap
-    left = estimators.mean(
-        accounts.of(
-            *(
-                y - theta * x[:, 0]
-                for y, x in ((arms.control, arms.control_before), (arms.treatment, arms.treatment_before))
-            )
-        ),
-        small_groups=False,
-    )
+    sides = {"c": (arms.control, arms.control_before), "t": (arms.treatment, arms.treatment_before)}
+    rows = pd.concat(pd.DataFrame({"arm": arm, "y": y - theta * x[:, 0]}) for arm, (y, x) in sides.items())
+    read = moments.from_rows(rows, columns=["y"], by=["arm"])
+    (left,) = inference.compare(read, metric(), control="c", treatment="t", days=1, pre_days=1)
     inside = want["cuped_within"]
     assert (theta, left.diff, left.se, left.p) == near(
         c, (want["theta_within"], inside["diff"], inside["se"], inside["p"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,14 +25,13 @@ Slopes = Literal["common", "own"]
 CAPS = (0.9, 0.95, 0.99, 0.995, 0.999, 0.9999)
 
 
-def mean(arms: Arms, *, level: float = 0.95, power: float = 0.8, small_groups: bool = True) -> Estimate | NotEstimable:
+def mean(arms: Arms, *, level: float = 0.95, power: float = 0.8) -> Estimate | NotEstimable:
     """Compare the means by Welch's t, past taken out: what the average account gains, and so the whole service.
 
-    It is the only one of these that adds up to a total. It says nothing about how many accounts gained. With
-    `small_groups` the error is that of the scorecard, which holds in small, unequal arms too (`inference.compare`).
+    It is the only one of these that adds up to a total. It says nothing about how many accounts gained. The
+    error is that of the scorecard, which holds in small, unequal arms too (`levels.error`).
     """
-    method = "Welch t on all amounts"
-    return _means(arms, arms.control, arms.treatment, method, level=level, power=power, small_groups=small_groups)
+    return _means(arms, arms.control, arms.treatment, "Welch t on all amounts", level=level, power=power)
 
 
 def regression(
@@ -292,15 +291,7 @@ def box_cox(arms: Arms, offset: float = 0.0) -> float | None:
 
 
 def _means(
-    arms: Arms,
-    control: Floats,
-    treatment: Floats,
-    method: str,
-    *,
-    level: float,
-    power: float,
-    note: str = "",
-    small_groups: bool = True,
+    arms: Arms, control: Floats, treatment: Floats, method: str, *, level: float, power: float, note: str = ""
 ) -> Estimate | NotEstimable:
     values.check(level, power)
     if refusal := arms.refusal():
@@ -309,29 +300,14 @@ def _means(
     method += ", weighted to the population" * (arms.weights is not None)
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
     note = "; ".join(filter(None, [note, arms.uneven]))
-    weights = arms.weights or [np.ones(n) for n in arms.n]
-    carried = np.array([w.sum() ** 2 / (w**2).sum() for w in weights]) if small_groups else None
-    return _welch(
-        arms, mean[:, 0], cov[:, 0, 0], np.array(arms.n), method, level=level, power=power, note=note, carried=carried
-    )
+    n = np.array(arms.n)
+    carried = n if arms.weights is None else np.array([w.sum() ** 2 / (w**2).sum() for w in arms.weights])
+    middle, error = mean[:, 0], cov[:, 0, 0]
+    return _welch(arms, middle, error, n, method, level=level, power=power, note=note, carried=carried)
 
 
-def _welch(
-    arms: Arms,
-    middle: Floats,
-    error: Floats,
-    n: Floats,
-    method: str,
-    *,
-    level: float,
-    power: float,
-    note: str = "",
-    carried: Floats | None = None,
-) -> Estimate | NotEstimable:
-    """Compare two averages with squared errors (2,) from so many values each; those of all accounts as 04 does."""
+def _welch(arms: Arms, middle: Floats, error: Floats, n: Floats, method: str, **asked: Any) -> Estimate | NotEstimable:
+    """Compare two averages with squared errors (2,) from so many values each; the rest is as in `values.welch`."""
     if not error.sum() > 1e-24 * (middle**2).sum():
         return arms.unable("the values do not vary within either arm")
-    return values.welch(
-        arms.metric, middle, error, n, n=arms.n, method=method, level=level, power=power, note=note,
-        small_groups=carried is not None, carried=carried,
-    )  # fmt: skip
+    return values.welch(arms.metric, middle, error, n, n=arms.n, method=method, **asked)

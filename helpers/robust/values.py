@@ -122,23 +122,17 @@ def welch(
     level: float,
     power: float,
     note: str = "",
-    small_groups: bool = False,
     carried: Floats | None = None,
 ) -> Estimate:
     """Compare two values by Welch's t, from their squared errors (2,) and from how many values each error is known.
 
-    With `small_groups` by Student's, where its error is larger (`levels.larger`); weighted means then rest on as many
-    accounts as `carried` says (`levels.resting`).
+    With `carried`, the accounts that each rests on (all, or what their weights leave), the error holds in small,
+    unequal arms too: Student's, where that is larger (`levels.resting`).
     """
     alike = False
-    if small_groups:
-        own = (error * count)[:, None]
-        if carried is None:
-            used = levels.larger(own, count[:, None])
-            alike = bool((used != own).any())
-        else:
-            used, rests, both = levels.resting(own, count[:, None], carried[:, None])
-            count, alike = rests[:, 0], bool(both[0])
+    if carried is not None:
+        used, rests, both = levels.resting((error * count)[:, None], count[:, None], carried[:, None])
+        count, alike = rests[:, 0], bool(both[0])
         error = used[:, 0] / count
         method += ", arms taken to vary alike" * alike
     q, p = t_test(value, error, count, level, alike=alike)

@@ -301,9 +301,8 @@ def _contrast(
     method += ", weighted to the population" * any(a.weighted for a in arms)
     method += ", within strata" * any(a.stratum.any() for a in arms)
     count = np.array(n, float)
-    return values.welch(
-        metric, value, variance, count, n=n, method=method, level=level, power=power, small_groups=small_groups
-    )
+    carried = count if small_groups else None
+    return values.welch(metric, value, variance, count, n=n, method=method, level=level, power=power, carried=carried)
 
 
 def spread(of: Tally, pull: Floats) -> float:

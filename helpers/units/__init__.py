@@ -371,9 +371,7 @@ def _capped(data: Study, table: ibis.Table) -> ibis.Table:
     return table.mutate(**columns) if columns else table
 
 
-def distribution(
-    table: ibis.Table, column: str, *, scale: float = 1.0, points: int = 101, by_arm: bool = True
-) -> pd.DataFrame:
+def distribution(table: ibis.Table, column: str, *, points: int = 101, by_arm: bool = True) -> pd.DataFrame:
     """Describe the distribution of a units column by evenly spaced quantiles, computed by the engine.
 
     Returns:
@@ -387,7 +385,7 @@ def distribution(
     if (found := found.dropna(subset="value")).empty:
         return nothing("no account has any", ["arm", "share", "value"])
     found = found.assign(share=[shares] * len(found)).explode(["share", "value"], ignore_index=True)
-    found["value"] = found["value"].astype(float) * scale
+    found["value"] = found["value"].astype(float)
     found["arm"] = found["arm"] if by_arm else "all accounts"
     return found[["arm", "share", "value"]].sort_values(["arm", "share"], ignore_index=True)
 
