@@ -65,9 +65,8 @@ def test_few_accounts_of_a_whole_launch_have_the_larger_error_and_that_of_those_
     """scipy: Student's test, where the smaller arm lacks the tail, and Welch's of the accounts that answered."""
     rng, n = np.random.default_rng(11), np.array([300, 30])
     rows = pd.DataFrame({"id": np.arange(n.sum()), "arm": np.repeat(["old", "new"], n)})
-    rows["spent"] = (
-        np.where(np.arange(n.sum()) % 15 == 0, rng.gamma(1, 50, n.sum()), 0.0) * (rows["arm"] == "old") + 1.0
-    )
+    tail = np.where(np.arange(n.sum()) % 15 == 0, rng.gamma(1, 50, n.sum()), 0.0)
+    rows["spent"] = tail * (rows["arm"] == "old") + 1.0
     rows["spent"] += rng.random(n.sum())
     rows["asked"] = (np.arange(n.sum()) % 25 == 7) | (np.arange(n.sum()) > 322)
     rows["score"] = rows["asked"] * rng.normal(10, np.where(rows["arm"] == "old", 10, 60))
@@ -89,12 +88,10 @@ metrics:
     for name, kept, student in (("spent", rows, True), ("score", rows[rows["asked"]], False)):
         old, new = (kept.loc[kept["arm"] == arm, name] for arm in ("old", "new"))
         oracle = stats.ttest_ind(new, old, equal_var=student)
-        assert (told[name].p, told[name].low) == pytest.approx(
-            (oracle.pvalue, oracle.confidence_interval()[0]), rel=1e-9
-        )
-    assert (
-        stats.ttest_ind(*(rows.loc[rows["arm"] == a, "spent"] for a in ("new", "old")), equal_var=False).pvalue < 0.05
-    )
+        expected = oracle.pvalue, oracle.confidence_interval()[0]
+        assert (told[name].p, told[name].low) == pytest.approx(expected, rel=1e-9)
+    old, new = (rows.loc[rows["arm"] == arm, "spent"] for arm in ("old", "new"))
+    assert stats.ttest_ind(new, old, equal_var=False).pvalue < 0.05  # which Welch's takes for a fall
 
 
 def test_adjusted_and_ratio_estimates_equal_tea_tasting(card):
@@ -495,6 +492,13 @@ metrics:
     assert (few.estimate.low, few.estimate.high, few.status) == (pytest.approx(low), pytest.approx(high), "cannot tell")
     assert none.estimate.reason == "the denominator is 0 for all accounts of old"
     assert [s.metric for s in card.spreads] == ["hours"]  # of what did not occur there is no tail
+    third = rows.assign(arm=rows["arm"].mask(rows.index % 4 == 3, "other"))  # of whom none is asked
+    third.loc[third["arm"] == "other", "answers"] = False
+    third.assign(hours=np.arange(2 * n) % 7).to_csv(tmp_path / "p.csv", index_label="account")
+    (tmp_path / "few.yaml").write_text(text.replace("treatment: new", "treatment: [new, other]"))
+    few = scorecard.measure(study.open(launch.load(tmp_path / "few.yaml"))).claims[1].estimate
+    low, high = confint_proportions_2indep(0, 10, 0, 20, method="newcomb")
+    assert (few.low, few.high) == pytest.approx((low, high))
 
 
 def test_each_role_has_the_error_rate_that_the_launch_gives_it(players):

@@ -332,22 +332,23 @@ def _answers(
     if metric.kind != "ratio" or metric.unit != "share" or all(isinstance(e, Estimate) for e in answers):
         return answers
     share = replace(metric, kind="proportion", denominator=None)
-    tried = compare(tries, share, small_groups=small_groups) if (tries := _tries(data, read, metric, share)) else []
+    tries = _tries(data, read, metric, share, arms={launch.arms.control, treatment})
+    tried = compare(tries, share, small_groups=small_groups) if tries else []
     none = {str(e.slice): e for e in tried if isinstance(e, Estimate) and e.control == 0 == e.treatment}
     return [none.get(str(e.slice), e) if isinstance(e, NotEstimable) else e for e in answers]
 
 
-def _tries(data: Study, read: Moments, metric: Metric, share: Metric) -> Moments | None:
+def _tries(data: Study, read: Moments, metric: Metric, share: Metric, *, arms: set[str]) -> Moments | None:
     """Read again, of the accounts alone that had an event of which `metric` is a share; None where an arm has none."""
     table, tried = units.load(data), metric.column(metric.measures[-1])
     if tried not in table.columns:  # of a day before the window's last
         return None
-    rows = table.filter(table[tried] > 0)
-    if {*data.launch.arms.names} - {*rows.select("arm").distinct().execute()["arm"]}:
+    if arms - {*read.groups.loc[read.only([tried]).mean[:, 0] > 0, "arm"]}:
         return None
     weighted, cluster = units.weighted(data), None if read.held is None else units.CLUSTER
     columns, pairs = inference.needed(share, adjust=False, weighted=weighted or cluster is not None)
     by = [str(c) for c in read.groups]
+    rows = table.filter(table[tried] > 0)
     return moments.from_table(rows, columns=columns, pairs=pairs, by=by, weighted=weighted, cluster=cluster)
 
 
