@@ -49,9 +49,10 @@ def duckdb_reads_the_events(folder: str) -> None:
 def premiere_catalogue(folder: str) -> None:
     """Compile all metrics, scan each event table once, read moments, and compare the arms with adjustment."""
     from helpers import inference, moments, units
+    from helpers.units import query
 
     data = opened(folder)
-    table = units.build(data).cache()
+    table = query.build(data, units.cells(data)).cache()
     planned = [p.metric for p in units.measurable(data) if p.metric.averaged]
     needed = [inference.needed(m, adjust=bool(units.covariates(data, m))) for m in planned]
     columns = tuple({c: None for mine, _pairs in needed for c in mine})

@@ -9,6 +9,7 @@ the change of all hours over the change of the title's, with the interval of And
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import numpy as np
 
@@ -35,8 +36,8 @@ def main(experiments: int) -> None:
     truth = change["hours"] / change["title_hours"]
     print(f"{experiments:,} experiments of each size; true net hours for each hour of the title: {truth:.3f}")
     for n in SIZES:
-        of = {"columns": pool.columns, "n": n, "replicates": experiments, "rng": rng}
-        read = moments.from_draws(pool.control, arm="c", **of) + moments.from_draws(pool.treatment, arm="t", **of)
+        draw = partial(moments.from_draws, columns=pool.columns, n=n, replicates=experiments, rng=rng)
+        read = draw(pool.control, arm="c") + draw(pool.treatment, arm="t")
         found = causal.complier(
             read, mean("hours", "hours_before"), mean("title_hours"), control="c", treatment="t", days=28, adjust=True
         )

@@ -51,8 +51,9 @@ def counted(world: np.ndarray) -> retention.Viewers:
     frame = pd.DataFrame(world[:, -3:].astype(int), columns=["start_day", "watched", "left"]).assign(engagement=third)
     counts = frame[frame["start_day"] >= 0].groupby(list(frame), as_index=False).size()
     counts = counts.rename(columns={"size": "viewers"}).astype({"left": bool})
-    nothing = {"weeks": pd.DataFrame(), "states": pd.Series(dtype=int), "elsewhere": 0}
-    return retention.Viewers(counts=counts, episodes=8, visits=4, **nothing)
+    return retention.Viewers(
+        counts=counts, episodes=8, visits=4, weeks=pd.DataFrame(), states=pd.Series(dtype=int), elsewhere=0
+    )
 
 
 def tell(scenario: str, found: pd.DataFrame) -> None:

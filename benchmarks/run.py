@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def write(path: Path, rows: int) -> None:
     frame["region"] = rng.choice(["n", "s", "e", "w"], rows)
     names = np.array([f"level {level}" for level in range(LEVELS)])
     for segment in SEGMENTS:
-        frame[segment] = pd.Categorical.from_codes(rng.integers(0, LEVELS, rows), names)
+        frame[segment] = pd.Categorical.from_codes(rng.integers(0, LEVELS, rows), pd.Index(names))
     frame.to_parquet(path)
 
 
@@ -234,10 +234,10 @@ def coverage(path: str, accounts: int = 1_000, experiments: int = 400) -> None:
 
     pool, rng, held = tail(path)[0], np.random.default_rng(2), np.zeros(2)
     for _ in range(experiments):
-        pair = [rng.choice(pool, accounts) for _ in range(2)]
-        (ours,) = quantiles.difference(*pair, [0.9])
+        control, treatment = rng.choice(pool, (2, accounts))
+        (ours,) = quantiles.difference(control, treatment, [0.9])
         theirs = stats.bootstrap(
-            pair,
+            (control, treatment),
             lambda c, t, axis: np.quantile(t, 0.9, axis=axis) - np.quantile(c, 0.9, axis=axis),
             n_resamples=RESAMPLES // 4,
             method="percentile",
@@ -313,11 +313,17 @@ CONTESTS: dict[str, list[Callable[[str], object]]] = {
 
 
 def race(run: Callable[[str], None], path: str) -> None:
-    """Warm up, then run once for each line that comes in, and answer each with seconds and peak memory as JSON."""
+    """Warm up; then answer each line that comes in with the seconds of a run and the peak memory, as JSON.
+
+    While others have their turn, a contestant's memory grows cold: it runs once before it is timed, unless slow.
+    """
     start = time.perf_counter()
     run(path)
-    print(json.dumps({"slow": time.perf_counter() - start > SLOW}), flush=True)
+    slow = time.perf_counter() - start > SLOW
+    print(json.dumps({"slow": slow}), flush=True)
     for _ in sys.stdin:
+        if not slow:
+            run(path)
         start, worked = time.perf_counter(), time.process_time()
         run(path)
         wall, cpu = time.perf_counter() - start, time.process_time() - worked
@@ -325,27 +331,28 @@ def race(run: Callable[[str], None], path: str) -> None:
         print(json.dumps({"seconds": wall, "cpu": cpu, "GiB": peak}), flush=True)
 
 
-def contest(contestants: list[Callable[[str], object]], path: str, *, script: str = __file__) -> None:
+def contest(contestants: Sequence[Callable[[str], object]], path: str, *, script: str = __file__) -> None:
     """Run all contestants in turn, round after round, so that a slow minute of the machine costs all of them alike."""
-    runners, rounds = {}, {}
+    runners: dict[str, subprocess.Popen[str]] = {}
+    rounds: dict[str, int] = {}
+    got: dict[str, list[dict[str, float]]] = {}
     for name in (contestant.__name__ for contestant in contestants):
         command = [sys.executable, script, "--race", name, path]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        runner = subprocess.Popen(command, text=True, **pipes)
+        pipe = subprocess.PIPE
+        runner = subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
         if warm := runner.stdout.readline():
-            runners[name], rounds[name] = runner, [1 if json.loads(warm)["slow"] else REPEATS, []]
+            runners[name], rounds[name], got[name] = runner, 1 if json.loads(warm)["slow"] else REPEATS, []
         else:
             print(f"  {name:<27} not here: {runner.stderr.read().strip().splitlines()[-1]}")
     for done in range(REPEATS):
-        for name, (asked, got) in rounds.items():
-            if done < asked:
-                print("again", file=runners[name].stdin, flush=True)
-                got.append(json.loads(runners[name].stdout.readline()))
+        for name in (name for name, asked in rounds.items() if done < asked):
+            print("again", file=runners[name].stdin, flush=True)
+            got[name].append(json.loads(runners[name].stdout.readline()))
     for runner in runners.values():
         runner.communicate()
-    found = {name: {k: statistics.median(each[k] for each in got) for k in got[0]} for name, (_, got) in rounds.items()}
-    for name, got in found.items():
-        print(line(name, got, next(iter(found.values()))), flush=True)
+    found = {name: {k: statistics.median(each[k] for each in runs) for k in runs[0]} for name, runs in got.items()}
+    for name, numbers in found.items():
+        print(line(name, numbers, next(iter(found.values()))), flush=True)
 
 
 def main(rows: int, word: str = "") -> None:
