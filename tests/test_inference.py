@@ -214,6 +214,14 @@ def test_a_constant_covariate_is_left_out_with_a_note():
     assert (only.diff, only.method) == (pytest.approx(estimate(frame, MEAN).diff, rel=EXACT), "Welch t")
 
 
+def test_a_share_with_nothing_but_a_constant_covariate_is_a_plain_share():
+    frame = rows().assign(constant=3, y=lambda f: (f["y"] > 2).astype(int))
+    only = estimate(frame, metric("proportion", covariates=["constant"]), adjust=True)
+    plain = estimate(frame, metric("proportion"))
+    assert "Newcombe" in plain.method
+    assert only == plain
+
+
 def test_collinear_covariates_give_the_least_squares_answer_with_a_note():
     frame = rows().assign(both=lambda f: 2 * f["y_before"] - f["sessions_before"] / 7)
     e = estimate(frame, metric(covariates=["y_before", "sessions_before", "both"]), adjust=True)

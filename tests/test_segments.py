@@ -209,7 +209,7 @@ def test_a_weighted_mean_rests_on_the_accounts_that_carry_the_weight():
     rows[moments.WEIGHT] = np.where(rows.index.isin([0, 1, 300]), 1.0, 1e-12)
     read = moments.from_rows(rows, columns=["y", moments.WEIGHT], by=["arm"], weighted=True)
     (e,) = inference.compare(read, described(), **ARMS, small_groups=True)
-    assert e.reason == "the weight of early lies with no more than 1 accounts; at least 2 are needed"
+    assert e.reason == "the weight of early lies with one account, or nearly so; at least 2 are needed"
 
 
 def test_a_ratio_of_which_an_arm_has_a_single_account_is_not_estimable():
@@ -217,7 +217,15 @@ def test_a_ratio_of_which_an_arm_has_a_single_account_is_not_estimable():
     read = moments.from_rows(rows.assign(y=rows["d"] * np.arange(18)), columns=["y", "d"], by=["arm"])
     (e,) = inference.compare(read, described("ratio", denominator="d"), **ARMS, small_groups=True)
     assert isinstance(e, NotEstimable)
-    assert e.reason == "the denominator of early lies with no more than 1 accounts; at least 2 are needed"
+    assert e.reason == "the denominator of early lies with one account, or nearly so; at least 2 are needed"
+
+
+def test_a_ratio_of_which_one_account_has_nearly_all_is_not_estimable():
+    """Two carriers of 1 and 0.1 come to 1.2 (Kish): t has 0.2 degrees of freedom, and an interval of 10^5 errors."""
+    rows = pd.DataFrame({"arm": ["control"] * 9 + ["early"] * 9, "d": [1.0] * 9 + [1.0, 0.1] + [0.0] * 7})
+    read = moments.from_rows(rows.assign(y=rows["d"] * np.arange(18)), columns=["y", "d"], by=["arm"])
+    (e,) = inference.compare(read, described("ratio", denominator="d"), **ARMS, small_groups=True)
+    assert e.reason == "the denominator of early lies with one account, or nearly so; at least 2 are needed"
 
 
 def surveyed(rng, shape):

@@ -161,11 +161,12 @@ def compare(
     n = np.array([a.n for a in arms])
     few = np.zeros(n.shape[1], dtype=bool)
 
-    with np.errstate(divide="ignore", invalid="ignore"):  # `obstacles` finds what could not be divided
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # `obstacles` finds what could not be divided
         if metric.kind == "proportion":
             effective = np.array([kish(a) if a.held is None else a.held for a in whole])
             few = limits.rare(_read(arms, outcome)[0], effective, outcome.scale)
         value, weights, methods, notes = _adjusted(arms, metric, outcome, before)
+        few |= (metric.kind == "proportion" and not score) & np.isin(methods, "Welch t")  # no covariate varies
         variance = _quadratic(weights, np.array([a.cov for a in arms]))
         if score and simple and not poststrata:
             variance = value * (outcome.scale - value)
@@ -220,8 +221,7 @@ def compare(
         elif np.isnan(rel_low[i]):
             notes[i].append("no relative interval, because the control value cannot be told from 0")
         if spread is not None:
-            costs = "weights" if moments.held is None else "clusters"
-            cost = f", with what {'unequal ' * (moments.held is None)}{costs} cost," * weighted
+            cost = f", with what {'unequal weights' if moments.held is None else 'clusters'} cost," * weighted
             said = f"the variance between accounts{cost} is {spread[i]:.2g} times the mean; of a Poisson count it is 1"
             notes[i].append(said)
         answers.append(

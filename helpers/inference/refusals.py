@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 REPEATED = "its covariates repeat the values, and nothing is left to compare; they must be measured before"
-LEAST = 1 + 1e-9  # accounts that carry a denominator or weight, but for rounding
+LEAST = 1.5  # accounts that carry a denominator or weight: of two, one has up to 79 % of it; t's quantile then is 165
 
 
 def obstacles(
@@ -35,7 +35,7 @@ def obstacles(
     """Say for each group why it cannot be estimated, or nothing where it can; column 0 holds the numerator.
 
     Values other than 0 and 1 are found because a sum of squares then is no sum of values, with weights or without. With
-    `small_groups` also where what the number rests on (`levels.error`) comes to fewer than two accounts.
+    `small_groups` also where what the number rests on (`levels.error`) is one account and little else.
     """
     columns = arms[0].columns
     denominator = -1 if metric.denominator is None else columns.index(metric.column(metric.denominator))
@@ -48,9 +48,9 @@ def obstacles(
             return f"the denominator is 0 for all accounts of {name}"
         rests = WEIGHT if denominator < 0 else columns[denominator]
         asked = small_groups and rests in columns and metric.kind != "proportion" and a.held is None
-        if asked and (m := carriers(a, rests)[i]) < LEAST:
+        if asked and carriers(a, rests)[i] < LEAST:
             what = "weight" if denominator < 0 else "denominator"
-            return f"the {what} of {name} lies with no more than {m:.2g} accounts; at least 2 are needed"
+            return f"the {what} of {name} lies with one account, or nearly so; at least 2 are needed"
         share = a.mean[i, 0]
         if metric.kind == "count" and share < 0:
             return f"{a.columns[0]} holds values below 0 in {name}, so it is no count"
