@@ -150,7 +150,7 @@ def _flags(data: Study, arm: str) -> ibis.Table:
     assigned = units.drawn(data).filter(_.arm == arm)
     plays = _since(data, "plays", arm)
     whole = plays.completed_share >= WATCHED if "completed_share" in plays.columns else ibis.literal(True)
-    final = plays.episode.max().as_scalar()
+    final = last_episode(data)
     seen = plays.aggregate(
         by="account",
         started=_.count() > 0,
@@ -171,9 +171,20 @@ def _flags(data: Study, arm: str) -> ibis.Table:
     return flags
 
 
-def _since(data: Study, name: str, arm: str) -> ibis.Table:
-    """Open an arm's events of the launch's window: of the launch title, where the table names titles."""
-    windows = units.drawn(data).filter(_.arm == arm).select("account", start=units.anchor(data))
+def last_episode(data: Study) -> int:
+    """Give the number of the launch title's last episode: as the launch says, or else the last played in any arm.
+
+    It is the same for every arm and segment; 0 where nobody played any.
+    """
+    if data.launch.show and data.launch.show.episodes:
+        return data.launch.show.episodes
+    seen = _since(data, "plays", *data.launch.arms.names).episode.max().execute()
+    return 0 if pd.isna(seen) else int(seen)
+
+
+def _since(data: Study, name: str, *arms: str) -> ibis.Table:
+    """Open these arms' events of the launch's window: of the launch title, where the table names titles."""
+    windows = units.drawn(data).filter(_.arm.isin(arms)).select("account", start=units.anchor(data))
     events, time = data.table(name), schema.table(name).time
     events = events.mutate(account=_.account.cast(windows.account.type()))
     if "title" in events.columns:

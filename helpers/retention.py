@@ -73,7 +73,7 @@ def read(
         treatment: the arm; empty means the launch's first.
         visits: how many visits may pass without a further episode before that counts as leaving, at least 1.
         by: attributes to count by, columns of table `accounts`; those that are not there are left out.
-        episodes: how many the show has; 0 means as many as the launch says, or else as many as somebody watched.
+        episodes: how many the show has; 0 means as many as the launch says, or else as somebody of any arm watched.
         checks: of the data; where one failed, nothing is read.
 
     Returns:
@@ -99,13 +99,11 @@ def read(
     name = launch.judged(treatment)
     arm = units.drawn(data).filter(_.arm == name).select("account")
     seen = units.kept(data, "viewers", _episodes(data, arm), "episodes", name, code=THIS)
-    totals = seen.aggregate(
-        last=_.episode.max(), viewers=_.account.nunique(), first=_.account.nunique(where=_.episode == 1)
-    ).execute()
+    totals = seen.aggregate(viewers=_.account.nunique(), first=_.account.nunique(where=_.episode == 1)).execute()
     viewers, first = int(totals["viewers"].iloc[0]), int(totals["first"].iloc[0])
     if not first:
         return NotEstimable(metric="episodes", reason="nobody in the arm watched a first episode of the launch title")
-    episodes = episodes or (launch.show and launch.show.episodes) or int(totals["last"].iloc[0])
+    episodes = episodes or reception.last_episode(data)
     if episodes < 2:
         return NotEstimable(metric="episodes", reason="the launch title has one part only, so that nobody can go on")
     people = _people(data, arm, seen, episodes=episodes, visits=visits)

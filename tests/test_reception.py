@@ -93,6 +93,19 @@ def test_each_step_counts_those_who_took_every_earlier_one(tmp_path, tables):
     ]
 
 
+def test_every_arm_is_held_against_the_same_last_episode(tmp_path, tables):
+    both = LAUNCH.replace("treatment: early", "treatment: [early, later]")
+    tables["assignments"].loc[8:9, "arm"] = "later"
+    more = tables["plays"].iloc[:1].assign(account="a9")
+    tables["plays"] = pd.concat([tables["plays"], more, more.assign(episode=2)])  # a8 and a9 are offered it later
+    finished = reception.funnel(opened(tmp_path, tables, both), treatment="later")[-1]
+    assert finished.of_all.value == 0  # the second of three is not the last, though nobody in this arm went further
+    declared = reception.funnel(opened(tmp_path, tables, both + "show: {episodes: 2}\n"), treatment="later")[-1]
+    assert declared.of_all.value == 0.5
+    longer = reception.funnel(opened(tmp_path, tables, LAUNCH + "show: {episodes: 4}\n"))[-1]
+    assert longer.of_all.value == 0  # of four episodes nobody has watched the last
+
+
 def test_without_impressions_the_first_step_says_so_and_the_next_counts_among_all(tmp_path, tables):
     del tables["impressions"]
     steps = reception.funnel(opened(tmp_path, tables))
