@@ -135,8 +135,15 @@ def treated(data: Study) -> tuple[Check, ...]:
 
 
 def begun(data: Study) -> tuple[Check, ...]:
-    """Say that the logs begin later than the launch says; nothing where they do not."""
-    return (Check(name="Days before", passed=None, detail=data.begun),) if data.begun else ()
+    """Say which logs begin later than the launch says; nothing of those that begin with it, which have no past."""
+    read, days = {t for p in data.launch.plan for t in p.metric.tables}, data.launch.pre_days
+    said = [
+        f"Of table {name!r} only {before} of {days} days before the launch are there: what reads it is not adjusted."
+        for name, (before, _after) in data.held.items()
+        if name in read and 0 < before < days
+    ]
+    detail = " ".join([*([data.begun] if data.begun else []), *said])
+    return (Check(name="Days before", passed=None, detail=detail),) if detail else ()
 
 
 def arms_alone(data: Study) -> tuple[Check, ...]:

@@ -17,7 +17,7 @@ import ibis
 import pandas as pd
 from ibis import _
 
-from helpers import assignment, cache, logs, sampling, schema, simulate
+from helpers import assignment, cache, clock, logs, sampling, schema, simulate
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.metrics import UNITS_TABLE
@@ -34,7 +34,8 @@ class Study:
     `tables` holds event tables of the contract in `schema`, or the single table `units` with a row per account.
     Where the launch drops rows that cannot be, they are without them, and `raw` holds the tables as they came.
     `fingerprint` changes when the data do; None when the source cannot tell. `begun` says that the logs begin after the
-    first of the days before that the launch names; its `pre_days` are then those that they do hold.
+    first of the days before that the launch names; its `pre_days` are then those that they do hold. `held` names other
+    logs that hold fewer days: how many of those before, and of those after the newest assignment.
     """
 
     launch: Launch
@@ -44,6 +45,7 @@ class Study:
     connection: Any = field(repr=False)
     truth: Path | None = field(default=None, repr=False)
     begun: str = ""
+    held: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def table(self, name: str) -> ibis.Table:
         """Open a table.
@@ -99,7 +101,8 @@ def open(launch: Launch) -> Study:  # noqa: A001  (study.open reads as it should
         opened = replace(opened, tables=logs.sound(opened.tables), raw=opened.tables)
     looks = launch.looks if len(launch.looks) > 1 and launch.data.source != "simulate" else ()
     days = reached(opened) if looks else math.inf
-    return at(opened, max((day for day in looks if day <= days), default=looks[0])) if looks else opened
+    opened = at(opened, max((day for day in looks if day <= days), default=looks[0])) if looks else opened
+    return replace(opened, held=_held(opened))
 
 
 def at(data: Study, day: int) -> Study:
@@ -146,6 +149,44 @@ def _since_begun(data: Study) -> Study:
         raise DataError(f"{launch.name}: 'caps: before' needs all of its days, but {said}")
     dates = launch.dates.model_copy(update={"pre_days": held})
     return replace(data, launch=launch.model_copy(update={"dates": dates}), begun=f"{said[0].upper()}{said[1:]}.")
+
+
+def _held(data: Study) -> dict[str, tuple[int, int]]:
+    """Find the logs beside sessions and plays that begin late or end early; what they lack would read as zeros.
+
+    Where little happens days are quiet: a gap counts that is longer than a day and than any in the log, and that so
+    many events, evenly spread over it, would leave less than once in a million times, if they fall on a week of days or
+    more. Only who has not cancelled is assigned, so cancellations may begin with the launch; and a survey is sent on
+    the days that its sender chooses.
+    """
+    launch, day = data.launch, pd.Timedelta(days=1)
+    found: dict[str, tuple[int, int]] = {}
+    if launch.dates is None:
+        return found
+    since, until, timed = _span(data, "assignments", "assigned_at")
+    since = since or pd.Timestamp(launch.dates.start, tz="UTC")
+    until = until or since
+    for name in ("app_opens", "impressions", "cancellations", "tickets", "feedback"):
+        time = schema.table(name).time
+        oldest, newest, n = _span(data, name, time)
+        if not (oldest and newest) or (
+            oldest - since <= (1 - launch.pre_days) * day and until - newest <= (1 - launch.days) * day
+        ):
+            continue
+        when = data.tables["assignments"].assigned_at.execute() if timed and since < until else pd.Series([since])
+        early = ((oldest - when) / day + launch.pre_days).clip(0, launch.pre_days)
+        late = ((when - newest) / day + launch.days).clip(0, launch.days)
+        days = (clock.seconds(data.tables[name][time]) // 86_400).name("day").as_table().distinct().execute()["day"]
+        quiet, span = days.sort_values().diff().max(), (newest - oldest) / day + 1
+        begins, ends = (
+            len(days) >= 7 and gap.max() > quiet and n * math.log(span / (gap.mean() + span)) < math.log(1e-6)
+            for gap in (early, late)
+        )
+        before = math.ceil(launch.pre_days - early.max()) if begins and name != "cancellations" else launch.pre_days
+        after = math.ceil(launch.days - late.max()) if ends else launch.days
+        if (before, after) != (launch.pre_days, launch.days):
+            found[name] = (before, after)
+    return found
 
 
 def _newest(data: Study, name: str, column: str) -> pd.Timestamp | None:

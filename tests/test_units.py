@@ -142,6 +142,70 @@ def test_windows_follow_each_accounts_own_assignment(tmp_path, tables):
     assert rows(tmp_path).loc["c", ["plays_sum_watch_minutes", "plays_sum_watch_minutes_pre"]].tolist() == [600, 90]
 
 
+def test_a_visit_that_goes_on_past_the_first_midnight_is_not_counted_again(tmp_path, tables):
+    minutes = pd.to_timedelta([-10, 5, 60], unit="min")  # 15 minutes after the one before it, and 55
+    tables["app_opens"] = pd.DataFrame({"account": "a", "opened_at": at(-28, 0) + minutes, "background": False})
+    save(tables, tmp_path / "tables")
+    opens = opened(tmp_path, LAUNCH.replace("browse_to_play", "app_opens_per_account_week"))
+    found = units.load(opens).execute().set_index("account")
+    assert found.filter(like="app_opens_count").filter(like="_pre").loc["a"].tolist() == [1]
+
+
+def ticketed(folder, first, last, n=900, days=None, plan=""):
+    """Open a service of 300 accounts whose tickets lie between two days, or on these alone."""
+    rng = np.random.default_rng(3)
+    minutes = rng.integers(first * 1440, last * 1440, n) if days is None else 1440 * rng.choice(days, n)
+    who = rng.choice([f"0{i}" for i in range(300)], n)
+    tickets = pd.DataFrame({"account": who, "opened_at": START + pd.to_timedelta(minutes, unit="min")})
+    save(made(300) | {"tickets": tickets}, folder / "tables")
+    return opened(folder, LAUNCH.replace("browse_to_play", "tickets_per_account, browse_to_play") + plan)
+
+
+def test_a_log_that_ends_early_is_not_measured_and_the_rest_is(tmp_path):
+    data = ticketed(tmp_path, -28, 18)
+    card = scorecard.measure(data)
+    answers = {claim.metric: claim.estimate for claim in card.claims}
+    assert answers["tickets_per_account"].reason == (
+        "table 'tickets' ends after 18 of the 28 days: wait for it, or give the metric 'window_days'"
+    )
+    assert isinstance(answers["hours_per_account_week"], Estimate)
+    short = LAUNCH.replace("browse_to_play", "{metric: tickets_per_account, window_days: 18}, browse_to_play")
+    assert units.why_not(opened(tmp_path, short), data.launch.plan[2].metric) is not None
+    assert units.why_not(opened(tmp_path, short), opened(tmp_path, short).launch.plan[2].metric) is None
+
+
+def test_days_before_that_a_rarer_log_does_not_hold_are_no_zeros_of_its_own_metrics_only(tmp_path):
+    data = ticketed(tmp_path, -10, 28)
+    tickets, hours = data.launch.plan[2].metric, data.launch.plan[0].metric
+    assert (data.launch.pre_days, data.held) == (28, {"tickets": (10, 28)})
+    assert units.covariates(data, tickets) == ()
+    assert len(units.covariates(data, hours)) == 1
+    assert levels.measure(data, tickets, step_days=7)["from_day"].min() == -7
+    assert levels.measure(data, hours, step_days=7)["from_day"].min() == -28
+    assert course.measure(data, tickets, adjust=False)["all"].starts == (-7, 0, 7, 14, 21)
+    assert isinstance(course.measure(data, tickets, adjust=True)["all"], course.Course)
+    said = "Of table 'tickets' only 10 of 28 days before the launch are there: what reads it is not adjusted."
+    assert said in [check.detail for check in preflight.checks(data)]
+    capped = LAUNCH.replace("browse_to_play", "{metric: tickets_per_account, cap: 0.9}, browse_to_play")
+    with pytest.raises(DataError, match="hold 10 of the 28 days before the launch"):
+        units.load(opened(tmp_path, capped + "outliers: {caps: before}\n"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"n": 12, "first": -28, "last": 18},  # too few to say: (46 / 56) ** 12 = 9 % of such logs have no later event
+        {"days": [-21, -14, -7, 0, 7, 14, 21]},  # once a week
+        {"days": [3]},  # on a single day
+        {"last": 27.5},  # the last day is not over
+    ],
+    ids=str,
+)
+def test_quiet_days_of_a_rare_log_are_no_end_of_it(tmp_path, more):
+    data = ticketed(tmp_path, **{"first": -28, "last": 28} | more)
+    assert data.held.get("tickets", (28, 28))[1] == 28
+
+
 def test_csv_parquet_and_duckdb_give_identical_estimates(tmp_path):
     tables = made(200)
     answers = []

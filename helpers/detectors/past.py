@@ -218,7 +218,9 @@ def _days(data: Study, p: Planned) -> pd.Series | str:
         return reason
     when = units.drawn(data).select(at=units.anchor(data))
     early, late = map(pd.Timestamp, when.aggregate(early=when["at"].min(), late=when["at"].max()).execute().iloc[0])
-    first = late.ceil("D") - pd.Timedelta(days=launch.pre_days)  # from here on all accounts were watched
+    first = late.ceil("D") - pd.Timedelta(
+        days=units.days_before(data, metric.tables)
+    )  # from here on all accounts were watched
     before = pd.Index(pd.date_range(first, early.floor("D"), inclusive="left").date)
     sums = []
     for measure in metric.measures:

@@ -145,16 +145,17 @@ def measure(
     launch = data.launch
     arms = (launch.arms.control, launch.judged(treatment))
     days = launch.days - (7 if clock == "visit" else 0)
-    post, pre = max(days, 0) // step_days, launch.pre_days // step_days
+    post, pre = max(days, 0) // step_days, units.days_before(data, metric.tables) // step_days
     reason = closed(checks) or obstacle(data, metric, clock, post)
     if reason:
         return {"all": NotEstimable(metric=metric.name, reason=reason)}
 
     by = by if by in launch.segments and not units.clusters(data) else ""
     past = pre > 0 and metric.covariates == "own"
+    adjusted = adjust and past and bool(units.covariates(data, metric))
     starts = [step_days * p for p in range(0 if adjust or not past or clock == "visit" else -pre, post)]
     columns = {m.name(): _columns(f"m{i}_", starts, step_days) for i, m in enumerate(metric.measures)}
-    before = {m.name(): f"m{i}_pre" for i, m in enumerate(metric.measures)} if adjust and past else {}
+    before = {m.name(): f"m{i}_pre" for i, m in enumerate(metric.measures)} if adjusted else {}
     rows = _wide(data, metric, columns, before, clock=clock, step_days=step_days)
     heavy, cluster = units.weighted(data), units.CLUSTER if units.clusters(data) else None
     weighted, groups = heavy or cluster is not None, ["arm", *([by] if by else [])]

@@ -31,7 +31,7 @@ def measure(data: Study, metric: Metric, *, step_days: int = 1) -> pd.DataFrame:
     import pandas as pd
 
     launch, names = data.launch, [f"x{i}" for i in range(len(metric.measures))]
-    post, pre = launch.days // step_days, launch.pre_days // step_days
+    post, pre = launch.days // step_days, units.days_before(data, metric.tables) // step_days
     if why := obstacle(data, metric, "assignment", post):
         return nothing(why, ["arm", "from_day", "value", "low", "high"])
     parts = []

@@ -43,6 +43,7 @@ __all__ = [
     "clusters",
     "covariates",
     "daily",
+    "days_before",
     "design",
     "distribution",
     "drawn",
@@ -96,6 +97,9 @@ def why_not(data: Study, metric: Metric) -> str | None:
     days = metric.window_days or data.launch.days
     if days > (most := min(map(query.longest, bases))):
         return f"it counts days one by one, at most {most:.0f}; its window has {days}: give it 'window_days'"
+    if short := sorted(t for t in metric.tables if days > data.held.get(t, (0, days))[1]):
+        held = data.held[short[0]][1]
+        return f"table {short[0]!r} ends after {held} of the {days} days: wait for it, or give the metric 'window_days'"
     if days < (least := max(map(query.shortest, bases))):
         return f"it asks for calendar day {least - 1}, which a window of {days} days does not hold to its end"
     return None
@@ -142,11 +146,18 @@ def covariates(data: Study, metric: Metric) -> tuple[Measure, ...]:
     for measure in (base for one in named for base in one.bases):
         if measure.table == UNITS_TABLE and UNITS_TABLE in data.tables:
             _own_column(data, measure, f"the adjustment of {metric.name!r}")
-        elif measure.table not in data.tables or not (
-            query.shortest(measure) <= data.launch.pre_days <= query.longest(measure)
+        elif (
+            measure.table not in data.tables
+            or days_before(data, [measure.table]) < data.launch.pre_days
+            or not (query.shortest(measure) <= data.launch.pre_days <= query.longest(measure))
         ):
             return ()
     return tuple(named)
+
+
+def days_before(data: Study, tables: Iterable[str]) -> int:
+    """Count the days before the launch that all of these tables hold."""
+    return min((data.held[t][0] for t in tables if t in data.held), default=data.launch.pre_days)
 
 
 def cells(data: Study) -> list[Cell]:
@@ -337,6 +348,9 @@ def capped_at(data: Study, table: ibis.Table | None = None) -> dict[str, float]:
         if metric.cap is None:
             continue
         past = rule is not None and rule.caps == "before"
+        if past and (held := days_before(data, metric.tables)) < data.launch.pre_days:
+            said = f"the logs of {metric.name!r} hold {held} of the {data.launch.pre_days} days before the launch"
+            raise DataError(f"{data.launch.name}: 'caps: before' needs all of its days, but {said}")
         top = table[metric.numerator.name("pre") if past else metric.numerator.name("post", metric.window_days)]
         asked[metric.name] = top, metric.cap
     if asked and WEIGHT in design(data):

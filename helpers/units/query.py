@@ -357,12 +357,14 @@ def _near(
     accounts: ibis.Table,
     wanted: Sequence[Cell],
     also: Sequence[str] = (),
+    earlier: float = 0,
 ) -> ibis.Table:
-    """Open the events of the assigned accounts in any window, with the instants of their account."""
+    """Open the assigned accounts' events in any window, or so many seconds before, with the instants of the account."""
     needed = {*also, *(column for cell in wanted for column in reads(cell.measure)[0][1])}
     time = schema.table(table).time
     events = _with(data, table, needed).select("account", time, *needed - {"account", time})
-    near = events.join(accounts, "account").filter((_[time] >= _["first"]) & (_[time] < _[_end(data.launch.days)]))
+    near = events.join(accounts, "account").filter(_[time] < _[_end(data.launch.days)])
+    near = near.filter(_[time] >= _["first"] - ibis.interval(seconds=round(earlier)))
     return near if after is None else _following(data, near, time, after)
 
 
@@ -384,8 +386,9 @@ def _per_account(
 ) -> ibis.Table:
     """Aggregate one event table to a row per account that has events in the windows."""
     time = schema.table(table).time
-    near = _near(data, table, after, accounts, wanted)
     gaps = {_previous(c): c.measure for c in wanted if c.measure.gap_minutes}
+    before = 60 * max((m.gap_minutes or 0 for m in gaps.values()), default=0)
+    near = _near(data, table, after, accounts, wanted, earlier=before)
     earlier = ibis.window(group_by="account", order_by=time, preceding=(None, 1))
     near = near.mutate(
         **{
@@ -399,7 +402,7 @@ def _per_account(
     if any(c.measure.agg in OF_DAYS for c in wanted):  # each day is one bit of a whole number
         begin = (near[time] < near.anchor).ifelse(near["first"], near.anchor)
         day = (clock.seconds(near[time]) - clock.seconds(begin)) // DAY
-        near = near.mutate(**{_BIT: ibis.literal(1, "int64") << ibis.least(day, MOST_DAYS)})
+        near = near.mutate(**{_BIT: ibis.literal(1, "int64") << day.clip(0, MOST_DAYS)})
     return near.aggregate(by="account", **{c.name: _aggregate(data, near, time, c) for c in wanted})
 
 
@@ -411,7 +414,7 @@ def _previous(cell: Cell) -> str:
 def _inside(events: ibis.Table, time: str, cell: Cell, days: int) -> Any:
     """Say of each event whether it lies in a cell's window and meets its conditions."""
     if cell.window == "pre":
-        where = events[time] < events.anchor
+        where = (events[time] >= events["first"]) & (events[time] < events.anchor)
     else:
         where = (events[time] >= events.anchor) & (events[time] < events[_end(cell.days or days)])
     if cell.measure.calendar_days:
