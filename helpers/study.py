@@ -17,7 +17,7 @@ import ibis
 import pandas as pd
 from ibis import _
 
-from helpers import assignment, cache, clock, logs, sampling, schema, simulate
+from helpers import assignment, cache, logs, sampling, schema, simulate
 from helpers.errors import DataError, did_you_mean
 from helpers.launch import Launch
 from helpers.metrics import UNITS_TABLE
@@ -176,7 +176,7 @@ def _held(data: Study) -> dict[str, tuple[int, int]]:
         when = data.tables["assignments"].assigned_at.execute() if timed and since < until else pd.Series([since])
         early = ((oldest - when) / day + launch.pre_days).clip(0, launch.pre_days)
         late = ((when - newest) / day + launch.days).clip(0, launch.days)
-        days = (clock.seconds(data.tables[name][time]) // 86_400).name("day").as_table().distinct().execute()["day"]
+        days = (data.tables[name][time].epoch_seconds() // 86_400).name("day").as_table().distinct().execute()["day"]
         quiet, span = days.sort_values().diff().max(), (newest - oldest) / day + 1
         begins, ends = (
             len(days) >= 7 and gap.max() > quiet and n * math.log(span / (gap.mean() + span)) < math.log(1e-6)
