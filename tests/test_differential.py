@@ -171,7 +171,7 @@ def pairs(folder, words, zone, seed):
     weight /= weight.groupby(arm).transform("mean")
     yield "days before", data.launch.pre_days, pre
     found, read = units.load(data).execute().set_index("account"), scorecard.pooled(data)
-    yield "accounts", sorted(found.index), sorted(anchor.index)
+    assert sorted(found.index) == sorted(anchor.index)
     found = found.loc[anchor.index]
     windows = {None: numbers(tables, anchor, days), 13: numbers(tables, anchor, 13)}
     before = numbers(tables, anchor - pre * DAY, pre)

@@ -192,9 +192,10 @@ def test_sessions_by_a_gap_and_their_ratio_are_those_of_r(tmp_path):
         )
         for seconds in (short, ratings["timestamp"] - ratings.groupby("userId")["timestamp"].transform("min"))
     )
+    end = pd.DataFrame({"account": ["other"], "opened_at": [begin + pd.Timedelta(days=60)]})  # the log goes on
     data = opened(
         tmp_path,
-        {"assignments": assignments, "app_opens": sessions, "tickets": week.assign(topic="rating")},
+        {"assignments": assignments, "app_opens": pd.concat([sessions, end]), "tickets": week.assign(topic="rating")},
         {
             "sessions": "kind: mean, numerator: {table: app_opens, agg: count, gap_minutes: 30}",
             "first_week": "kind: mean, numerator: {table: tickets, agg: count}, window_days: 7",
