@@ -15,7 +15,8 @@ SIZES = {
 }  # fmt: skip
 LOGS = tuple(SIZES)[2:]
 CALENDAR = {"d1": (1, 1), "d6": (6, 6), "first_days": (0, 2)}  # retention on days of the calendar
-IMPOSSIBLE = {"sessions": {"rebuffer_ratio": 1.5}, "surveys": {"nps": -1.0}, "plays": {"watch_minutes": 2_000.0}}
+IMPOSSIBLE = {"sessions": ("rebuffer_ratio", 1.5), "plays": ("watch_minutes", 2_000.0)}
+REPEATED = {"sessions", "plays", "app_opens", "tickets", "feedback"}
 
 
 def service(rng):
@@ -99,8 +100,13 @@ def damaged(tables, asked, rng):
         moved = (rows["account"].map(anchor) + to).where(edge, rows[time]) - rows[time]
         for column in (c.name for c in TABLES[name].columns if c.type == "time" and c.name in rows):
             rows[column] += moved
-        for column, value in IMPOSSIBLE.get(name, {}).items() if "impossible" in asked else ():
+        if "impossible" in asked and name in IMPOSSIBLE:
+            column, value = IMPOSSIBLE[name]
             rows.loc[rng.random(len(rows)) < 0.01, column] = value
+        if name == "app_opens":  # shortly before another, also over the edge of a window
+            rows = pd.concat(
+                [rows, rows.sample(frac=0.3, random_state=5).assign(opened_at=lambda r: r["opened_at"] - HOUR / 3)]
+            )
         if name == "plays" and "long_days" in asked:
             more = rows.sample(60, random_state=1)
             rows = pd.concat([rows, more.assign(watch_minutes=1_000.0), more.assign(watch_minutes=900.0)])
@@ -110,9 +116,8 @@ def damaged(tables, asked, rng):
             )
         if TABLES[name].key:  # of rows with one key but other values, either may stay
             rows = rows.drop_duplicates([*TABLES[name].key])
-        found[name] = pd.concat(
-            [rows, rows.sample(frac=0.03 * ("duplicates" in asked), random_state=2)], ignore_index=True
-        )
+        again = 0.03 if "duplicates" in asked and name in REPEATED else 0.0
+        found[name] = pd.concat([rows, rows.sample(frac=again, random_state=2)], ignore_index=True)
     if "no_times" in asked:
         found["assignments"] = assigned.drop(columns="assigned_at")
     own = [{"name": name, "kind": "proportion", "better": "higher", "numerator": {"table": "sessions", "agg": "any", "calendar_days": [*between]}}

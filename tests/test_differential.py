@@ -17,7 +17,7 @@ from helpers.units import query
 CASES = {  # what is unusual, and the zone in which times are written
     "dropped": ("drop duplicates impossible long_days late removed flagged caps target", "America/New_York"),
     "kept": ("duplicates impossible rollout weights caps impossible_accounts csv", "Asia/Kolkata"),
-    "households": ("drop duplicates household deleted short caps caps_before no_times", "UTC"),
+    "households": ("drop household deleted short caps caps_before no_times", "UTC"),
 }
 SOON = Metric(
     name="soon", title="Saw a play soon", kind="proportion", better="higher", unit="share", covariates=(),
