@@ -269,6 +269,15 @@ def titled(name: str, titles: Mapping[str, str]) -> str:
     return ": ".join(titles.get(part, part) for part in name.split(": "))
 
 
+def counted(n: float, noun: str = "account") -> str:
+    """Write a number of things, one of which is no plural.
+
+    >>> counted(1), counted(1200)
+    ('1 account', '1,200 accounts')
+    """
+    return f"{n:,.0f} {noun}{'' if n == 1 else 's'}"
+
+
 def nothing(why: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Make a table without rows that knows why; a page says so in its place.
 

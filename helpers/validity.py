@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -146,7 +147,9 @@ def srm_so_far(counts: pd.DataFrame, expected: Mapping[str, float], *, accounts:
         f"{arm} {n:,} ({n / came.sum():.2%}, planned {expected[arm] / planned:.2%})"
         for arm, n in zip(arms, came, strict=True)
     )
-    detail = f"Since {counts.index[first]} the arms are known not to fill as planned; by then {split}."
+    day = counts.index[first]
+    since = f"{day:%Y-%m-%d}" if isinstance(day, dt.date) else day
+    detail = f"Since {since} the arms are known not to fill as planned; by then {split}."
     return Check(name=name, passed=False, detail=detail, p=float(p[-1]))
 
 
@@ -257,6 +260,8 @@ def alike(name: str, found: Mapping[str, int], n: Mapping[str, int], *, what: st
 def false_alarms(checks: Iterable[Check], alpha: float = ALPHA) -> str:
     """Say how often the checks together stop a sound launch: each with a p does so in at most `alpha` of launches."""
     n = sum(check.p is not None for check in checks)
+    if n == 1:
+        return f"One check leaves room for chance. It stops at most {alpha:.1%} of sound launches."
     return (
         f"{n} checks leave room for chance. Each stops at most {alpha:.1%} of sound launches, however many slices or "
         f"columns it looks at; all together at most {n * alpha:.1%}."
@@ -281,10 +286,10 @@ def pre_period(estimates: Sequence[Estimate | NotEstimable], alpha: float = ALPH
     p = min(1.0, worst.p * len(asked))
     where = "".join(f", {column} {label}" for column, label in worst.slice.items())
     if p >= alpha:
-        which = (
-            f"on none of {len(asked)} metrics" if len(asked) > 1 else f"not on the only one asked, {asked[0].metric},"
-        )
-        detail = f"Before the launch the arms differed {which} by more than chance allows."
+        detail = f"Before the launch the arms differed on none of {len(asked)} metrics by more than chance allows."
+        if len(asked) == 1:
+            only = f"{worst.metric}, the only one asked"
+            detail = f"Before the launch the arms differed no more on {only}, than chance allows."
         return Check(name=name, passed=True, detail=detail, p=p)
     detail = (
         f"The arms differed before the launch: {worst.metric}{where} was {worst.control:.4g} in control and "

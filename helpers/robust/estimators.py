@@ -12,7 +12,7 @@ from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference.regression import Robust, regress
-from helpers.results import Estimate, NotEstimable, nothing
+from helpers.results import Estimate, NotEstimable, counted, nothing
 from helpers.robust import accounts, values
 from helpers.robust.accounts import Arms
 
@@ -202,7 +202,7 @@ def trimmed(arms: Arms, share: float = 0.2, *, level: float = 0.95, power: float
     for i, rows in enumerate((arms.control, arms.treatment)):
         cut, n = int(share * len(rows)), len(rows)
         if n - 2 * cut < 2:
-            return arms.unable(f"{arms.names[i]} has {n} accounts, too few to trim")
+            return arms.unable(f"{arms.names[i]} has {counted(n)}, too few to trim")
         x = np.sort(rows)
         middle[i], kept[i] = x[cut : n - cut].mean(), n - 2 * cut
         winsorised = np.clip(x, x[cut], x[n - cut - 1])
