@@ -1159,8 +1159,25 @@ def test_a_launch_for_heavy_viewers_without_any_amount_is_not_asked_about_caps(p
         "name: gate\ndata: {units: players.csv, account: user, arm: version}\narms: {control: old, treatment: new}\n"
         "metrics: {north_star: hours_per_account_week}\noutliers: {rule: none, heavy_viewers_are_target: true}\n"
     )  # hours that a table without events does not hold
-    asked = influence.survives_caps(study.open(load(players[0])))
-    assert asked.detail == "Not asked: the plan has no amount that could be capped."
+    data = study.open(load(players[0]))
+    assert influence.survives_caps(data).detail == "Not asked: the plan has no amount that could be capped."
+    arms, why = accounts.read(data), "no metric of the plan is an amount per account in these data"  # and no DataError
+    assert (arms.closed, arms.n, arms.title) == (why, (0, 0), data.launch.plan[0].metric.title)
+    assert accounts.chosen(data).why.startswith(f"{why}; the north star cannot: it needs the event table 'plays'")
+    found = readings.readings(arms, rng=np.random.default_rng(1))
+    assert [r.estimate.reason for r in found] == [why] * len(found)
+    assert influence.check(arms).detail == f"Cannot tell: {why}."
+    with pytest.raises(DataError, match="'hours_per_account_week' cannot be read here: it needs the event table"):
+        accounts.read(data, "hours_per_account_week")
+
+
+def test_where_nobody_has_anything_no_text_names_an_amount_without_end():
+    arms = accounts.of(np.zeros(30), np.zeros(40), metric="calls", unit="calls")
+    found = readings.readings(arms, rng=np.random.default_rng(1))
+    said = {r.name: r.estimand for r in (*found, *influence.primary(arms))}
+    assert not [text for text in said.values() if "inf" in text.split()]
+    assert said["logarithm after adding 1"].startswith("a factor on amounts plus 1 (in calls);")
+    assert found[-1].estimate.reason == "all have the same amount"  # and not that some lie below 0
 
 
 def test_an_amount_is_read_from_an_own_table_with_its_past(players):

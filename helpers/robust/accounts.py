@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     Chosen = npt.NDArray[np.bool_] | npt.NDArray[np.int64]
 
 
+NO_AMOUNT = "no metric of the plan is an amount per account in these data"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arms:
     """Two arms of accounts on one metric, in its own unit and without any cap.
@@ -139,15 +142,19 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
     """Read one amount per account, and its past, for one metric of the launch.
 
     Without a name it is the first metric of the plan that is an amount per account (a mean or a count); where the plan
-    has none, the first that can be measured. Of a ratio the numerator is read: the amount that a few accounts may hold.
+    has none, the first that can be measured, and where none can, nobody's, `closed` for that reason. Of a ratio the
+    numerator is read: the amount that a few accounts may hold.
 
     Raises:
         ParameterError: the plan has no such metric, or the launch no such treatment.
-        DataError: no metric, or not this one, can be measured on these data.
+        DataError: the metric asked for cannot be measured on these data.
     """
     launch = data.launch
     treatment = launch.judged(treatment)
     asked = chosen(data, metric).metric
+    if _obstacle(data, asked):
+        nobody = replace(of([], [], metric=asked.name), title=asked.title, names=(launch.arms.control, treatment))
+        return replace(nobody, better=asked.better, closed=NO_AMOUNT)
     outcome = asked.numerator
     past = [m for m in units.covariates(data, asked) if asked.denominator is None]
     columns = [outcome.name("post", asked.window_days), *(m.name("pre") for m in past)]
@@ -195,19 +202,19 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
 
 def chosen(data: Study, name: str = "") -> units.Chosen:
     """Find the metric whose amounts per account are read: see `read`, which raises the same errors."""
+    found = units.chosen(data, name, obstacle=lambda m: _obstacle(data, m, ("mean", "count")))
+    if not name and _obstacle(data, found.metric, ("mean", "count")):
+        found = units.chosen(data, obstacle=lambda m: _obstacle(data, m))
+    reason = _obstacle(data, found.metric)
+    if name and reason:
+        raise DataError(f"{data.launch.name}: metric {name!r} cannot be read here: {reason}")
+    return replace(found, why=f"{NO_AMOUNT}; the north star cannot: {reason}") if reason else found
 
-    def obstacle(metric: Metric, kinds: Sequence[str] = get_args(Kind)) -> str | None:
-        here = metric.per_account and metric.kind in kinds
-        return units.why_not(data, metric) or (None if here else "it is no amount per account")
 
-    found = units.chosen(data, name, obstacle=lambda m: obstacle(m, ("mean", "count")))
-    if not name and obstacle(found.metric, ("mean", "count")):
-        found = units.chosen(data, obstacle=obstacle)
-    if not (reason := obstacle(found.metric)):
-        return found
-    if not name:
-        raise DataError(f"{data.launch.name}: no metric of the plan is an amount per account in these data")
-    raise DataError(f"{data.launch.name}: metric {name!r} cannot be read here: {reason}")
+def _obstacle(data: Study, metric: Metric, kinds: Sequence[str] = get_args(Kind)) -> str | None:
+    """Say why a metric is no amount per account of these kinds here, or nothing where it is."""
+    here = metric.per_account and metric.kind in kinds
+    return units.why_not(data, metric) or (None if here else "it is no amount per account")
 
 
 def gate(arms: Arms, checks: Iterable[Check]) -> Arms:

@@ -157,6 +157,13 @@ def limit(arms: Arms, share: float) -> float:
     return cap_at(arms.pooled, share, arms.weights) if (arms.pooled > 0).any() else np.inf
 
 
+def limited(arms: Arms, at: float) -> str:
+    """Say what a mean capped at an amount estimates; there is none where nobody has anything."""
+    if not np.isfinite(at):
+        return "what it gains when no account counts for more than a cap; nobody has anything to be capped"
+    return f"what it gains when no account counts for more than {at:,.4g} {arms.unit}".rstrip()
+
+
 def caps(arms: Arms, shares: Sequence[float] = CAPS, *, level: float = 0.95, power: float = 0.8) -> pd.DataFrame:
     """Repeat the comparison under caps at several pooled quantiles, and without one: does the answer hang on the cap?
 

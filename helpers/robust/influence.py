@@ -222,7 +222,7 @@ def primary(
     )
     limited = Reading(
         name=f"mean capped at the {_percent(cap)} quantile of those that have any",
-        estimand=f"what it gains when no account counts for more than {limit:,.4g} {arms.unit}".rstrip(),
+        estimand=estimators.limited(arms, limit),
         estimate=estimators.capped(arms, limit, level=level),
     )
     tenth = "tenth" if target is None or (kept := round(100 * _worth(target) / _worth(arms))) == 10 else f"{kept}%"
