@@ -11,6 +11,7 @@ import pandas as pd
 
 from helpers import inference, units
 from helpers.errors import DataError, ParameterError
+from helpers.inference import levels, limits
 from helpers.metrics import UNITS_TABLE, Kind, Metric
 from helpers.moments import WEIGHT
 from helpers.results import Check, NotEstimable, closed
@@ -68,6 +69,13 @@ class Arms:
     def pooled(self) -> Floats:
         """Give the amounts of all accounts, whichever their arm."""
         return np.concatenate([self.control, self.treatment])
+
+    @property
+    def carried(self) -> Floats:
+        """Count the accounts (2,) that a mean of each arm rests on: all, or what their weights leave."""
+        if self.weights is None:
+            return np.array(self.n, dtype=np.float64)
+        return np.array([w.sum() ** 2 / (w**2).sum() for w in self.weights])
 
     @property
     def once(self) -> str:
@@ -266,6 +274,28 @@ def means(arms: Arms, control: Floats, treatment: Floats) -> tuple[Floats, Float
     mean = np.array([np.average(y, axis=0, weights=w) for y, w in zip(columns, weights, strict=True)])
     off = [w[:, None] * (y - m) / w.mean() for y, w, m in zip(columns, weights, mean, strict=True)]
     return mean, np.array([_error(z, s) for z, s in zip(off, strata, strict=True)]), int(used.sum())
+
+
+def held(arms: Arms, mean: Floats, cov: Floats, level: float) -> tuple[Floats, Floats, Floats]:
+    """Give differences of `means` the error and t of the planned mean, which hold in small, unequal arms too.
+
+    Args:
+        arms: the accounts.
+        mean: (2, c) means of columns, the effect first.
+        cov: (2, c, c) the covariance of their error.
+        level: confidence level.
+
+    Returns:
+        squared errors of the differences (c,), their t quantiles (c,), and the covariance of the differences (c, c), as
+        much greater than that of `means` as the effect's squared error is.
+    """
+    n, own = np.array(arms.n)[:, None], np.diagonal(cov, axis1=1, axis2=2)
+    used, rests, alike = levels.resting(own * n, n, arms.carried[:, None])
+    error = (used / rests).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # columns that do not vary
+        q, _ = limits.welch(mean, used, rests, level, alike)
+        grown = error[0] / own[:, 0].sum()
+    return error, q, cov.sum(axis=0) * (grown if error[0] > 0 else 1.0)
 
 
 def _error(rows: Floats, stratum: Codes) -> Floats:

@@ -308,9 +308,8 @@ def _means(
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
     note = "; ".join(filter(None, [note, arms.uneven]))
     n = np.array(arms.n)
-    carried = n if arms.weights is None else np.array([w.sum() ** 2 / (w**2).sum() for w in arms.weights])
     middle, error = mean[:, 0], cov[:, 0, 0]
-    return _welch(arms, middle, error, n, method, level=level, power=power, note=note, carried=carried)
+    return _welch(arms, middle, error, n, method, level=level, power=power, note=note, carried=arms.carried)
 
 
 def _welch(arms: Arms, middle: Floats, error: Floats, n: Floats, method: str, **asked: Any) -> Estimate | NotEstimable:
