@@ -11,7 +11,7 @@ from scipy import stats
 
 from helpers import anytime
 from helpers.errors import ParameterError
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, figures
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -291,10 +291,9 @@ def pre_period(estimates: Sequence[Estimate | NotEstimable], alpha: float = ALPH
             only = f"{worst.metric}, the only one asked"
             detail = f"Before the launch the arms differed no more on {only}, than chance allows."
         return Check(name=name, passed=True, detail=detail, p=p)
-    detail = (
-        f"The arms differed before the launch: {worst.metric}{where} was {worst.control:.4g} in control and "
-        f"{worst.treatment:.4g} in treatment. What is read afterwards would mix this difference with the effect."
-    )
+    arms = f"{figures(worst.control, 4)} in control and {figures(worst.treatment, 4)} in treatment"
+    detail = f"The arms differed before the launch: {worst.metric}{where} was {arms}. "
+    detail += "What is read afterwards would mix this difference with the effect."
     return Check(name=name, passed=False, detail=detail, p=p)
 
 

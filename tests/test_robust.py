@@ -1197,6 +1197,7 @@ def test_where_nobody_has_anything_no_text_names_an_amount_without_end():
     said = {r.name: r.estimand for r in (*found, *influence.primary(arms))}
     assert not [text for text in said.values() if "inf" in text.split()]
     assert said["logarithm after adding 1"].startswith("a factor on amounts plus 1 (in calls);")
+    assert estimators.limited(arms, 12_345.6) == "what it gains when no account counts for more than 12,350 calls"
     assert found[-1].estimate.reason == "all have the same amount"  # and not that some lie below 0
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference.regression import Robust, regress
-from helpers.results import Estimate, NotEstimable, counted, nothing
+from helpers.results import Estimate, NotEstimable, counted, figures, nothing
 from helpers.robust import accounts, values
 from helpers.robust.accounts import Arms
 
@@ -112,12 +112,13 @@ def capped(arms: Arms, cap: float, *, level: float = 0.95, power: float = 0.8) -
     if not cap > 0:
         raise ParameterError(f"the cap is {cap}, must be above 0; `cap_at` finds one")
     over = [float((x > cap).mean()) if len(x) else 0.0 for x in (arms.control, arms.treatment)]
-    note = f"the cap of {cap:,.4g} holds back {over[0]:.2%} of control and {over[1]:.2%} of treatment"
+    note = f"the cap of {figures(cap, 4)} holds back {over[0]:.2%} of control and {over[1]:.2%} of treatment"
+    note *= bool(np.isfinite(cap))
     return _means(
         arms,
         np.minimum(arms.control, cap),
         np.minimum(arms.treatment, cap),
-        f"Welch t on amounts up to {cap:,.4g}",
+        f"Welch t on amounts up to {figures(cap, 4)}",
         level=level,
         power=power,
         note=note,
@@ -161,7 +162,7 @@ def limited(arms: Arms, at: float) -> str:
     """Say what a mean capped at an amount estimates; there is none where nobody has anything."""
     if not np.isfinite(at):
         return "what it gains when no account counts for more than a cap; nobody has anything to be capped"
-    return f"what it gains when no account counts for more than {at:,.4g} {arms.unit}".rstrip()
+    return f"what it gains when no account counts for more than {figures(at, 4)} {arms.unit}".rstrip()
 
 
 def caps(arms: Arms, shares: Sequence[float] = CAPS, *, level: float = 0.95, power: float = 0.8) -> pd.DataFrame:
@@ -265,7 +266,7 @@ def power_mean(
     if not np.isfinite([value, *ends]).all():
         return arms.unable("a limit on the bent scale stands for no amount")
     name = "geometric means" if exponent == 0 else f"power means (exponent {exponent:.3g})"
-    told = f" of amounts plus {offset:,.4g}" if offset else ""
+    told = f" of amounts plus {figures(offset, 4)}" if offset else ""
     told += ", weighted to the population" * (arms.weights is not None)
     e = values.contrast(
         arms.metric,
@@ -278,7 +279,7 @@ def power_mean(
         method=f"{name}{told}, Welch t before turning back",
         level=level,
         power=power,
-        note=f"zeros count as {offset:,.4g}; another offset gives another answer" if offset else "",
+        note=f"zeros count as {figures(offset, 4)}; another offset gives another answer" if offset else "",
     )
     if exponent == 0:  # the limits of a ratio are exact on the scale of the logarithm
         log, wide = middle[1] - middle[0], float(np.hypot(*half))

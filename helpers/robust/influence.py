@@ -10,7 +10,7 @@ import numpy as np
 
 from helpers import units
 from helpers.report import readout
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, figures
 from helpers.robust import accounts, estimators, parts
 from helpers.robust.accounts import Arms
 from helpers.robust.readings import Reading, middle
@@ -54,7 +54,7 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
             "Cannot tell: the difference of means does not stand out from chance, "
             "so that it cannot be divided among accounts.",
         )
-    limit = f"{found.above:,.4g} {arms.unit}".rstrip()
+    limit = f"{figures(found.above, 4)} {arms.unit}".rstrip()
     of = f"of the effect{' on capped amounts' * (arms.limit is not None)}"
     brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {parts.words(found.part)} {of}"
     has = "" if found.held is None else f"{found.held:.0%} of everything"
@@ -157,7 +157,7 @@ def cap_choice(
         return Check(name=CHOICE, passed=None, detail=detail)
     which, failed, weak = called(arms, found[0]), [], []
     for i, limit in enumerate(limits[1:], start=1):
-        name = f"capped at {limit:,.4g} {arms.unit}".rstrip() if np.isfinite(limit) else "without a cap"
+        name = f"capped at {figures(limit, 4)} {arms.unit}".rstrip() if np.isfinite(limit) else "without a cap"
         pair = np.zeros((2, len(limits)))
         pair[:, 0], pair[1, i] = 1, pair[1, i] - 1  # the planned effect, and what of it is gone under this cap
         part = parts.part(pair @ found, pair @ both @ pair.T, q[0])
