@@ -53,6 +53,7 @@ class Arms:
     closed: str = ""
     heavy_by: int | None = 0
     poststrata: tuple[str, ...] = ()  # whose mix the scorecard makes the same in both arms
+    looks: bool = False  # whether the scorecard's intervals hold at several
     weights: tuple[Floats, Floats] | None = None
     strata: tuple[Codes, Codes] | None = None
     control: Floats
@@ -83,9 +84,11 @@ class Arms:
         return "each account counts once, whatever its weight" if self.weights else ""
 
     @property
-    def uneven(self) -> str:
-        """Say that the mix of the post-strata is left as chance made it, where the scorecard evens it out."""
-        return f"the mix of {' and '.join(self.poststrata)} is not evened out, as in 04" if self.poststrata else ""
+    def unlike(self) -> str:
+        """Say why the scorecard's interval is another: its post-strata, its looks, or its intervals for shares."""
+        mix = f"the mix of {' and '.join(self.poststrata)} is not evened out, as in 04"
+        ways = {mix: self.poststrata, "the interval is not widened for the planned looks, as in 04": self.looks}
+        return "; ".join([*filter(ways.get, ways), *["04 has the interval of two shares"] * self.shares])
 
     def quantile(self, share: float) -> float:
         """Find the amount that a share of all accounts, both arms together and weighted, stays at or below."""
@@ -199,6 +202,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         limit=None if asked.cap is None else scale * units.capped_at(data)[asked.name],
         closed=units.together(data, "what this chapter compares"),
         poststrata=tuple(data.launch.decision.poststratify),
+        looks=len(data.launch.looks) > 1,
         weights=weights,
         strata=strata,
         control=scale * control[:, 0],

@@ -307,7 +307,7 @@ def _means(
     mean, cov, used = accounts.means(arms, control[:, None], treatment[:, None])
     method += ", weighted to the population" * (arms.weights is not None)
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
-    note = "; ".join(filter(None, [note, arms.uneven]))
+    note = "; ".join(filter(None, [note, arms.unlike]))
     n = np.array(arms.n)
     middle, error = mean[:, 0], cov[:, 0, 0]
     return _welch(arms, middle, error, n, method, level=level, power=power, note=note, carried=arms.carried)
