@@ -219,6 +219,9 @@ def test_numbers_are_written_in_their_unit_to_the_decimals_the_interval_supports
     hours = readout.describe(estimate(), "h/week")
     assert [hours[k] for k in ("control", "change", "step", "relative")] == ["6.05", "+0.24", "", "+4.0%"]
     assert readout.describe(estimate(rel=None, rel_low=None, rel_high=None), "h")["relative"] == ""
+    assert (
+        readout.describe(estimate(rel=18.351, rel_low=None, rel_high=None), "h")["relative"] == ""
+    )  # of nearly nothing
 
 
 @given(st.floats(-1e9, 1e9), st.integers(0, 6))
