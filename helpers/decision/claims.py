@@ -210,10 +210,13 @@ def span(e: Estimate, unit: str, bound: Bound | None = None) -> str:
     """Say the effect and its interval: "3.2% higher (between 1.1 and 5.3% higher)".
 
     A quantile that lies deep in a block of equal values in both arms has no width: then its value, and why, are said.
+    No share moves by more than 100 percentage points, however few answers leave its interval wider.
     """
     if e.low == e.high == 0:
         return f"at {in_unit(f'{e.control:,.6g}', unit)} in both arms ({BLOCK})"
     effect, low, high, relative = scaled(e, bound)
+    if unit == "share" and not relative:
+        low, high = max(low, -1.0), min(high, 1.0)
     sizes = [size(x, unit, half=(high - low) / 2, relative=relative) for x in (effect, low, high)]
     number, lower, upper = (in_unit(*one) for one in sizes)
     way = "higher" if effect > 0 or (effect == 0 and low >= 0) else "lower"
