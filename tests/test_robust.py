@@ -931,6 +931,20 @@ def test_a_share_without_a_bound_is_written_without_one():
     assert said == f"−2% (at most {found.part.high:.0%})"
 
 
+def test_events_that_stop_at_a_greatest_value_do_not_make_a_quantile_near_it_certain():
+    """Launches without effect, waits cut at a timeout that 48 % of them reach: 9 % (of 600) were called different."""
+    rng, wrong, runs = np.random.default_rng(7), 0, 300
+    for _ in range(runs):
+        arms = []
+        for n in (1_000, 300):
+            account = np.repeat(np.arange(n), 1 + rng.poisson(4, n))
+            waited = 0.5 * rng.normal(size=n)[account] + rng.normal(size=len(account))
+            arms.append((np.minimum(waited, 0.0501 * np.sqrt(1.25)), account))
+        (e,) = quantiles.of_events(*arms, [0.5])
+        wrong += not e.low <= 0 <= e.high
+    assert wrong <= stats.binom.ppf(0.99, runs, 0.05)
+
+
 def test_the_planned_mean_and_what_is_said_of_its_parts_agree_on_whether_there_is_an_effect():
     """Rare counts and weights, 27 to 130 treated accounts beside more: 06 said of one page that the gain stands out."""
     rng, said = np.random.default_rng(8), []

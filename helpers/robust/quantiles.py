@@ -318,7 +318,8 @@ def _clustered(rows: Floats, code: Integers, ordered: Floats) -> _Arm:
 
     def bounds(shares: Floats, z: float) -> tuple[Floats, Floats]:
         near = ordered[np.ceil(n * shares).astype(np.int64) - 1]
-        below = np.array([np.bincount(code, weights=rows <= value) for value in near])
+        kept = [rows < value if value == ordered[-1] else rows <= value for value in near]  # nothing lies above
+        below = np.array([np.bincount(code, weights=k) for k in kept])
         share = below.sum(axis=1, keepdims=True) / n
         se = np.sqrt((below - share * events).var(axis=1, ddof=1) / accounts) / events.mean()
         return np.floor(n * (shares - z * se)), np.ceil(n * (shares + z * se)) + 1
