@@ -11,7 +11,7 @@ from scipy import stats
 
 from helpers import anytime
 from helpers.errors import ParameterError
-from helpers.results import Check, Estimate, NotEstimable, figures
+from helpers.results import Check, Estimate, NotEstimable, counted, figures
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -205,13 +205,11 @@ def missing(nulls: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
     worst, p = _farthest(pairs, TOLERATED)
     said = f"{worst['column']}, {worst['share']:.2%} in {worst['arm']} and {worst['share_control']:.2%} in {control}"
     if p >= alpha:
-        columns = f"{pairs['column'].nunique()} columns that may lack values"
+        many = pairs["column"].nunique()
+        columns = f"{counted(many, 'column')} that may lack values"
         none = not (pairs["share"].any() or pairs["share_control"].any())
-        detail = (
-            f"Of {columns} none does."
-            if none
-            else f"{columns.capitalize()} lack them about as often in all arms, at most {said}."
-        )
+        lack = f"{'lack' if many > 1 else 'lacks'} them about as often in all arms, at most {said}"
+        detail = f"Of {columns} none does." if none else f"{columns.capitalize()} {lack}."
         return Check(name=name, passed=True, detail=detail, p=p)
     detail = f"Values are missing unequally: {said}. Whatever fills or drops them treats the arms differently."
     return Check(name=name, passed=False, detail=detail, p=p)

@@ -357,7 +357,7 @@ def test_values_missing_in_one_arm_are_found_and_small_differences_borne():
         == "2 columns that may lack values lack them about as often in all arms, at most c1, 2.90% in early and 2.00% in control."
     )
     nowhere = validity.missing(nulls((0.0, 0.0), se=0.0), "control")
-    assert (nowhere.passed, nowhere.detail) == (True, "Of 1 columns that may lack values none does.")
+    assert (nowhere.passed, nowhere.detail) == (True, "Of 1 column that may lack values none does.")
     assert validity.missing(nulls((0.0, 0.5), se=0.0), "control").passed is False
     assert validity.missing(nulls().reindex(columns=["column", "arm", "share", "se"]), "control").passed is None
 
