@@ -264,7 +264,8 @@ def words(viewers: Viewers | NotEstimable, *, told: str = "") -> str:
     if isinstance(viewers, NotEstimable):
         return f"Going on from episode to episode could not be read: {viewers.reason}."
     n, shares = round(viewers.states.sum()), viewers.states / viewers.states.sum()
-    weighted = not np.allclose(viewers.counts["weight"], viewers.counts["viewers"])
+    counts = viewers.counts
+    weighted = "weight" in counts and not np.allclose(counts["weight"], counts["viewers"])
     ends, at = curve(viewers), hooked(curve(viewers))
     end = ends.iloc[-1] if len(ends) == viewers.episodes else None
     finish = "; how many will finish was not observed for long enough"
