@@ -10,7 +10,7 @@ from helpers import roster, schema, scorecard
 from helpers.errors import DataError
 from helpers.metrics import Metric
 from helpers.report.readout import percent
-from helpers.results import Check, Estimate, NotEstimable, closed
+from helpers.results import Check, Estimate, NotEstimable, change, closed
 from helpers.study import Study
 
 NAME = "Works for everybody"
@@ -101,7 +101,7 @@ def check(found: Capability | None) -> Check:
         return Check(name=NAME, passed=None, detail=f"{who}; among them nothing can be estimated: {able.reason}.")
     with_it = f"{who}. Among them {_range(able)}"
     if isinstance(unable, NotEstimable):
-        diluted = f"{found.share * able.diff:+.3g} ({found.share * able.low:+.3g} to {found.share * able.high:+.3g})"
+        diluted = change(found.share * able.diff, found.share * able.low, found.share * able.high)
         detail = (
             f"{with_it}; of the others nothing is known ({unable.reason}). If they gain and lose nothing, all accounts "
             f"together change by {diluted}. Test on the others before everybody gets it."
@@ -124,4 +124,4 @@ def check(found: Capability | None) -> Check:
 
 
 def _range(e: Estimate) -> str:
-    return f"{e.diff:+.3g} ({e.low:+.3g} to {e.high:+.3g})"
+    return change(e.diff, e.low, e.high)

@@ -16,7 +16,7 @@ from helpers.errors import ParameterError, did_you_mean
 from helpers.inference.regression import Robust
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT, Moments
-from helpers.results import Check, Estimate, NotEstimable, closed
+from helpers.results import Check, Estimate, NotEstimable, change, closed, figures
 from helpers.study import Study
 from helpers.units import STRATUM
 from helpers.units.query import Cell
@@ -166,7 +166,11 @@ def complier(
             reason = "nobody took part in either arm"
         elif not square[i] > 0:
             share = taken.kind == "proportion"
-            step = f"{100 * uptake[i]:+.1f} percentage points" if share else f"{uptake[i]:+.3g} {taken.unit}".rstrip()
+            step = (
+                f"{100 * uptake[i]:+.1f} percentage points"
+                if share
+                else f"{figures(uptake[i], sign=True)} {taken.unit}".rstrip()
+            )
             reason = (
                 f"assignment changed {'who' if share else 'how much they'} took part by {step} (F = {f[i]:.1f}), which "
                 "cannot be told from 0: the interval of the effect on those whom it moved has no end"
@@ -481,5 +485,5 @@ def _read(data: Study, asked: Sequence[Metric], flags: Sequence[Metric] = ()) ->
 def _words(answer: Estimate | Complier | NotEstimable, use: str, metric: Metric) -> str:
     if isinstance(answer, NotEstimable):
         return f"Not estimable: {answer.reason}."
-    words = f"{answer.diff:+.3g} {metric.unit} ({answer.low:+.3g} to {answer.high:+.3g}). {use}"
+    words = f"{change(answer.diff, answer.low, answer.high, metric.unit)}. {use}"
     return words + (f" Note: {answer.note}." if isinstance(answer, Complier) and answer.note else "")

@@ -47,10 +47,10 @@ def split(data: Study, *, treatment: str = "", checks: Iterable[Check] = ()) -> 
     """
     arms = (data.launch.arms.control, data.launch.judged(treatment))
     there = data.table(TABLE).columns if TABLE in data.tables else ()
-    lacking = closed(checks) or units.together(data, "a split of crashes")
+    lacking = units.together(data, "a split of crashes")
     lacking = lacking or ("" if "crashed" in there else "the data have no column 'crashed' of table 'sessions'")
-    if lacking:
-        return pd.DataFrame([{"by": "everything", "where": f"not shown: {lacking}"}], columns=COLUMNS)
+    if why := closed(checks) or f"not shown: {lacking}" * bool(lacking):
+        return pd.DataFrame([{"by": "everything", "where": why}], columns=COLUMNS)
     places: list[tuple[str, str, tuple[Condition, ...] | None]] = [("everything", "all sessions", ())]
     for by in PLACES:
         known = _levels(data, by) if by in there else []

@@ -124,6 +124,10 @@ def check(counts: pd.DataFrame, arms: Sequence[str], policy: Policy, alpha: floa
         said.append(
             f"{by_arm['rows'].sum():,} of {table} {words} ({split}; {done.get(policy, '') if impossible else 'noted'})"
         )
+        of = by_arm["of"].reindex(list(arms), fill_value=0.0)
+        smooth = (share * of + 1) / (of + 2)  # where it is all rows of an arm, or none, no account varies
+        if share.isin([0, 1]).all():
+            se = (smooth * (1 - smooth) / of.clip(lower=1)) ** 0.5
         apart, error = (share - share.iloc[0]).abs().iloc[1:], np.hypot(se, se.iloc[0]).iloc[1:]
         z = float((apart / error.where(error > 0)).max())
         p = min(p, 2 * float(stats.norm.sf(z)) * len(faults) * len(apart)) if z == z else p

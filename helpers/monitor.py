@@ -15,7 +15,7 @@ from scipy import stats
 from helpers import anytime, inference, moments, scorecard, sequential, units
 from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Measure, Metric
-from helpers.results import Check, Estimate, NotEstimable, Replay, closed, nothing
+from helpers.results import Check, Estimate, NotEstimable, Replay, change, closed, nothing
 from helpers.scorecard import Scorecard
 from helpers.study import Study
 from helpers.units.query import Cell, design, near
@@ -176,7 +176,7 @@ def readings(card: Scorecard, metric: Metric, *, alpha: float = 0.05) -> pd.Data
             rows.append({"day": day, **limits, "z": r.z, "bound": r.bound, "words": r.words})
     if len(days) > 1 and any(r.stop or r.look == len(days) for r in read.values()):
         e = sequential.settle(found, looks, better=better)
-        said = f"Corrected for having been able to stop: {e.diff:+.3g} ({e.low:+.3g} to {e.high:+.3g}), {e.method}."
+        said = f"Corrected for having been able to stop: {change(e.diff, e.low, e.high)}, {e.method}."
         rows.append({"day": card.look.day, "diff": e.diff, "low": e.low, "high": e.high, "words": said})
     return pd.DataFrame(rows, columns=["day", "diff", "low", "high", "z", "bound", "words"])
 

@@ -395,9 +395,9 @@ def follow_up(
         return pd.DataFrame({"no plan": [f"nobody knows how many would start: {started.reason}"]})
     moved = started.value + effect.value * (started.value if effect.relative else 1)
     if not 0 < started.value < 1 or not 0 < moved < 1:
-        reason = (
-            f"{started.value:.1%} of accounts started the title, and a change of {effect.text} leads out of 0 to 100%"
-        )
+        out = f"a change of {effect.text} leads out of 0 to 100%"
+        out = out if 0 < started.value < 1 else "a share that does not vary says nothing of how many it needs"
+        reason = f"{started.value:.1%} of accounts started the title, and {out}"
         return pd.DataFrame({"no plan": [reason]})
     design = Design(alpha=alpha, power=chance, successes=2)
     half = power.sample_size(proportion(started.value), effect=effect, design=design).n_treatment

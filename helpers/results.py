@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -267,6 +268,38 @@ def titled(name: str, titles: Mapping[str, str]) -> str:
     'Hours watched: late'
     """
     return ": ".join(titles.get(part, part) for part in name.split(": "))
+
+
+def counted(n: float, noun: str = "account") -> str:
+    """Write a number of things, one of which is no plural.
+
+    >>> counted(1), counted(1200)
+    ('1 account', '1,200 accounts')
+    """
+    return f"{n:,.0f} {noun}{'' if n == 1 else 's'}"
+
+
+def figures(x: float, n: int = 3, *, sign: bool = False) -> str:
+    """Write a number to so many significant digits, without an exponent.
+
+    >>> figures(-5.512e-05, sign=True), figures(12_345.6, 4), figures(2.50), figures(0.0, sign=True)
+    ('-0.0000551', '12,350', '2.5', '+0')
+    """
+    rounded = float(f"{x:.{n}g}")
+    whole = not rounded or not math.isfinite(rounded)
+    decimals = 0 if whole else max(0, n - 1 - math.floor(math.log10(abs(rounded))))
+    text = f"{rounded:{'+' * sign},.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
+
+
+def change(diff: float, low: float, high: float, unit: str = "") -> str:
+    """Write a difference with its interval to three significant digits.
+
+    >>> change(0.5, -1e-05, 1)
+    '+0.5 (-0.00001 to +1)'
+    """
+    told = [figures(x, sign=True) for x in (diff, low, high)]
+    return f"{told[0]}{f' {unit}' * bool(unit)} ({told[1]} to {told[2]})"
 
 
 def nothing(why: str, columns: Sequence[str] = ()) -> pd.DataFrame:

@@ -113,12 +113,12 @@ def read(
         people = people.join(_attributes(data, by), "account")
     if units.weighted(data):
         people = people.join(units.load(data).select("account", weight=WEIGHT), "account")
+        people = people.mutate(weight=_.weight / people.weight.mean().as_scalar())  # so that they sum to the viewers
     else:
         people = people.mutate(weight=ibis.literal(1.0))
     sums = {"viewers": _.count(), "weight": _.weight.sum(), "squares": (_.weight * _.weight).sum()}
     counts = people.aggregate(by=["start_day", "watched", "left", *by], **sums).execute()
     states = people.aggregate(by="state", n=_.weight.sum()).execute().set_index("state")["n"]
-    states *= counts["viewers"].sum() / states.sum()
     return Viewers(
         counts=counts.sort_values(["start_day", "watched", "left", *by], ignore_index=True),
         weeks=_weeks(data, people, name, episodes),
@@ -262,6 +262,8 @@ def words(viewers: Viewers | NotEstimable, *, told: str = "") -> str:
     if isinstance(viewers, NotEstimable):
         return f"Going on from episode to episode could not be read: {viewers.reason}."
     n, shares = round(viewers.states.sum()), viewers.states / viewers.states.sum()
+    counts = viewers.counts
+    weighted = "weight" in counts and not np.allclose(counts["weight"], counts["viewers"])
     ends, at = curve(viewers), hooked(curve(viewers))
     end = ends.iloc[-1] if len(ends) == viewers.episodes else None
     finish = "; how many will finish was not observed for long enough"
@@ -269,8 +271,9 @@ def words(viewers: Viewers | NotEstimable, *, told: str = "") -> str:
         share = f"{end['reached']:.0%} finish ({end['low']:.0%} to {end['high']:.0%})"
         finish = "" if share in told else f"; followed to their end, {share}"
     hook = "" if at is None else f" Episode {at} is the first whose viewers finish with at least {HOOKED:.0%}."
+    who = f"{n:,} viewers{', weighted to the population,' * weighted}"
     return (
-        f"Of {n:,} viewers {shares['finished']:.0%} finished, {shares['still watching']:.0%} were still watching and "
+        f"Of {who} {shares['finished']:.0%} finished, {shares['still watching']:.0%} were still watching and "
         f"{shares['lapsed']:.0%} had stopped before the end{finish}.{hook}"
     )
 

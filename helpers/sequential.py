@@ -11,7 +11,7 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from helpers.errors import ParameterError, did_you_mean
-from helpers.results import Estimate, NotEstimable, with_width
+from helpers.results import Estimate, NotEstimable, figures, with_width
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -392,7 +392,8 @@ def _repeated_p(far: float, looks: Looks, numbers: Sequence[int], information: F
 
 
 def _words(e: Estimate, *, crossed: bool, last: bool, gain: bool, sides: Sides, unit: str) -> str:
-    limits = f"{e.diff:+.3g} ({e.low:+.3g} to {e.high:+.3g}{f' {unit}' if unit else ''}, at all looks together)"
+    ends = f"{figures(e.low, sign=True)} to {figures(e.high, sign=True)} {unit}".rstrip()
+    limits = f"{figures(e.diff, sign=True)} ({ends}, at all looks together)"
     if crossed:
         return f"stop; a {'gain' if gain else 'loss'} is established: {limits}."
     open_ = "neither gain nor loss is established" if sides == 2 else "no loss is established"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from scipy import stats
 
 from helpers import anytime
 from helpers.errors import ParameterError
-from helpers.results import Check, Estimate, NotEstimable
+from helpers.results import Check, Estimate, NotEstimable, counted, figures
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -146,7 +147,9 @@ def srm_so_far(counts: pd.DataFrame, expected: Mapping[str, float], *, accounts:
         f"{arm} {n:,} ({n / came.sum():.2%}, planned {expected[arm] / planned:.2%})"
         for arm, n in zip(arms, came, strict=True)
     )
-    detail = f"Since {counts.index[first]} the arms are known not to fill as planned; by then {split}."
+    day = counts.index[first]
+    since = f"{day:%Y-%m-%d}" if isinstance(day, dt.date) else day
+    detail = f"Since {since} the arms are known not to fill as planned; by then {split}."
     return Check(name=name, passed=False, detail=detail, p=float(p[-1]))
 
 
@@ -202,13 +205,11 @@ def missing(nulls: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
     worst, p = _farthest(pairs, TOLERATED)
     said = f"{worst['column']}, {worst['share']:.2%} in {worst['arm']} and {worst['share_control']:.2%} in {control}"
     if p >= alpha:
-        columns = f"{pairs['column'].nunique()} columns that may lack values"
+        many = pairs["column"].nunique()
+        columns = f"{counted(many, 'column')} that may lack values"
         none = not (pairs["share"].any() or pairs["share_control"].any())
-        detail = (
-            f"Of {columns} none does."
-            if none
-            else f"{columns.capitalize()} lack them about as often in all arms, at most {said}."
-        )
+        lack = f"{'lack' if many > 1 else 'lacks'} them about as often in all arms, at most {said}"
+        detail = f"Of {columns} none does." if none else f"{columns.capitalize()} {lack}."
         return Check(name=name, passed=True, detail=detail, p=p)
     detail = f"Values are missing unequally: {said}. Whatever fills or drops them treats the arms differently."
     return Check(name=name, passed=False, detail=detail, p=p)
@@ -257,6 +258,8 @@ def alike(name: str, found: Mapping[str, int], n: Mapping[str, int], *, what: st
 def false_alarms(checks: Iterable[Check], alpha: float = ALPHA) -> str:
     """Say how often the checks together stop a sound launch: each with a p does so in at most `alpha` of launches."""
     n = sum(check.p is not None for check in checks)
+    if n == 1:
+        return f"One check leaves room for chance. It stops at most {alpha:.1%} of sound launches."
     return (
         f"{n} checks leave room for chance. Each stops at most {alpha:.1%} of sound launches, however many slices or "
         f"columns it looks at; all together at most {n * alpha:.1%}."
@@ -281,15 +284,14 @@ def pre_period(estimates: Sequence[Estimate | NotEstimable], alpha: float = ALPH
     p = min(1.0, worst.p * len(asked))
     where = "".join(f", {column} {label}" for column, label in worst.slice.items())
     if p >= alpha:
-        which = (
-            f"on none of {len(asked)} metrics" if len(asked) > 1 else f"not on the only one asked, {asked[0].metric},"
-        )
-        detail = f"Before the launch the arms differed {which} by more than chance allows."
+        detail = f"Before the launch the arms differed on none of {len(asked)} metrics by more than chance allows."
+        if len(asked) == 1:
+            only = f"{worst.metric}, the only one asked"
+            detail = f"Before the launch the arms differed no more on {only}, than chance allows."
         return Check(name=name, passed=True, detail=detail, p=p)
-    detail = (
-        f"The arms differed before the launch: {worst.metric}{where} was {worst.control:.4g} in control and "
-        f"{worst.treatment:.4g} in treatment. What is read afterwards would mix this difference with the effect."
-    )
+    arms = f"{figures(worst.control, 4)} in control and {figures(worst.treatment, 4)} in treatment"
+    detail = f"The arms differed before the launch: {worst.metric}{where} was {arms}. "
+    detail += "What is read afterwards would mix this difference with the effect."
     return Check(name=name, passed=False, detail=detail, p=p)
 
 

@@ -146,7 +146,7 @@ def test_cs5_a_single_number_is_no_sample():
     with pytest.raises(AttributeError):
         (0.5).mean()  # type: ignore[attr-defined]
     answer = compared(pd.DataFrame({"arm": ["old", "new", "new"], "y": [0.5, 0.4, 0.6]}), metric())
-    assert answer.reason == "old has 1 accounts, at least 2 are needed"
+    assert answer.reason == "old has 1 account, at least 2 are needed"
 
 
 @pytest.mark.parametrize("flags", [[0, 1, 1, 1], [False, True, True, True], [0.0, 1.0, 1.0, 1.0]])

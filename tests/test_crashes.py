@@ -108,7 +108,10 @@ def test_what_the_data_lack_is_said(opened):
     data, _ = opened("app_version", "device")
     assert crashes.split(data)["where"].tolist() == ["all sessions"] * 2 + ["not in the data"] * 2
     data, _ = opened("crashed")
-    assert "no column 'crashed'" in crashes.split(data)["where"].item()
+    assert crashes.split(data)["where"].item().startswith("not shown: the data have no column 'crashed'")
+    failed = [Check(name="Arm counts", passed=False, detail="")]
+    said = crashes.split(data, checks=failed)["where"].item()
+    assert said == "not shown, because the check 'Arm counts' failed"
     failed = Check(name="Arm counts", passed=False, detail="")
     assert "because the check 'Arm counts' failed" in crashes.split(opened()[0], checks=[failed])["where"].item()
 

@@ -119,6 +119,14 @@ def test_a_metric_that_should_fall_reads_as_the_mirror_image_of_one_that_should_
 def test_a_higher_is_better_guardrail_tells_the_fall_that_is_ruled_out():
     c = claim("guardrail", -0.25, 0.1, bound=DOWN10)
     assert "only a fall of more than 25% is ruled out" in c.words
+    few = replace(estimate(-22.0, 21.0, control=0.5), rel_low=None, rel_high=None)  # two answers in an arm
+    told = decision.read(replace(metric(), unit="share"), few, role="guardrail", margin=DOWN10).words
+    assert "(between 100 percentage points lower and 100 percentage points higher)" in told
+    rare = replace(metric(), kind="proportion")  # of which no more than all can go
+    e = estimate(-0.998, 135.9, control=0.002)
+    c = decision.read(rare, e, role="guardrail", margin=DOWN10)
+    assert c.words.endswith("a fall to nothing is not ruled out, so harm beyond the margin of -10% remains possible.")
+    assert not wording.unplain(c.words)
 
 
 def test_an_absolute_bound_is_read_on_the_difference_and_a_relative_one_on_the_relative_effect():

@@ -14,11 +14,11 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from helpers import decision, detectors, inference, launch, metrics, moments, register, scorecard, study, wording
-from helpers.detectors import past
+from helpers.detectors import past, viewing
 from helpers.errors import DataError, LaunchError
 from helpers.launch.entry import Planned
 from helpers.metrics import Bound
-from helpers.results import Estimate
+from helpers.results import Estimate, NotEstimable
 
 HOURS = metrics.get("hours_per_account_week")
 CHOSEN = metrics.get("intentional_start_share")
@@ -290,10 +290,8 @@ def test_a_group_that_cannot_be_compared_is_named_and_harm_remains_possible_ther
     )
     found = detectors.tail_harm(*gate(table, plan))
     assert found.passed is None
-    assert "in 1 it remains possible" in found.detail
-    assert found.detail.endswith(
-        "Of 1 nothing is known, as of Hours in country DK: new has 0 accounts, at least 2 are needed."
-    )
+    unknown = "1 of them not compared, as Hours in country DK: new has 0 accounts, at least 2 are needed"
+    assert f"in 1 it remains possible ({unknown}). The worst of the others: Hours in country SE" in found.detail
 
 
 SIZES = [40, 50, 60, 80, 120, 150, 200, 300]  # treated accounts of eight groups
@@ -408,6 +406,12 @@ def test_starts_pushed_just_below_the_threshold_are_found(events, pushed, passed
     assert ("points are not ruled out" in found.detail) is passed
 
 
+def test_where_no_events_can_be_compared_no_gathering_is_ruled_out(events, monkeypatch):
+    monkeypatch.setattr(viewing, "_contrast", lambda *_, **__: NotEstimable(metric="m", reason="4 regions were drawn"))
+    found = detectors.bunching(*events())
+    assert (found.passed, found.detail) == (None, "Cannot tell: 4 regions were drawn.")
+
+
 def test_nothing_is_asked_of_data_that_failed_a_check(players):
     path, table = players
     table[(table["version"] == "old") | (table.index % 4 > 0)].to_csv(path.parent / "players.csv", index=False)
@@ -511,7 +515,12 @@ def test_a_lift_of_everything_is_displaced_from_nowhere(places):
     found = detectors.displacement(*places(more=1.1))
     assert found.passed is True
     assert "displaced" not in found.detail
-    assert "net +" in found.detail
+    assert re.search(r"net \+\S+ \(\S+ to \S+\) hours an account \(the past not taken out\)\.", found.detail)
+
+
+def test_hours_that_are_not_weighted_say_so(monkeypatch):
+    monkeypatch.setattr(viewing, "units", SimpleNamespace(weighted=lambda data: True))
+    assert viewing._plainly(None) == " (the past not taken out, each account counting once)"
 
 
 def test_what_a_new_title_takes_from_others_is_told_though_more_is_left(places):

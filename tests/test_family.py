@@ -35,6 +35,19 @@ def of(p, method):
     return [e.p_adjusted for e in adjust_family([estimate(1.0, p=x) for x in p], method=method)]
 
 
+@given(st.lists(st.tuples(st.floats(-4, 4), st.booleans()), min_size=1, max_size=5))
+def test_a_metric_that_should_fall_is_corrected_as_the_mirror_image_of_one_that_should_rise(drawn):
+    def turned(level=1 - ALPHA):
+        return [estimate(-z if falls else z, level) for z, falls in drawn]
+
+    up = family([z for z, _ in drawn])
+    mixed = adjust_family(turned(), at=turned, better=["lower" if falls else "higher" for _, falls in drawn])
+    for a, b, (_, falls) in zip(up, mixed, drawn, strict=True):
+        assert b.p_adjusted == pytest.approx(a.p_adjusted)
+        ends = (-a.high_adjusted, -a.low_adjusted) if falls else (a.low_adjusted, a.high_adjusted)
+        assert (b.low_adjusted, b.high_adjusted) == pytest.approx(ends)
+
+
 @pytest.mark.parametrize("name", ["bh1995", "ties"])
 def test_corrections_equal_r(name):
     c = case(f"multiple_testing__{name}")

@@ -697,7 +697,7 @@ def test_a_slice_with_too_few_accounts_in_an_arm_does_not_spoil_the_others():
         what = metric(covariates=["y_before"])
         answers = estimate(pd.concat([frame, rare, lonely]), what, by=["device"], adjust=adjust)
         found = {e.slice["device"]: e for e in answers}
-        assert found["watch"].reason == "early has 1 accounts, at least 2 are needed"
+        assert found["watch"].reason == "early has 1 account, at least 2 are needed"
         assert found["radio"].reason == "early has 0 accounts, at least 2 are needed"
         assert found["radio"].n_control == 3
         alone = estimate(frame[frame["device"] == "tv"], what, adjust=adjust)

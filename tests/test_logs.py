@@ -251,6 +251,11 @@ def test_faults_of_one_arm_alone_close_the_gate():
     assert "on one arm more than on the other" in found.detail
     more = frame.assign(rows=[900, 1_080], of=[90_000, 108_000])  # a fifth more rows, and as many more faulty ones
     assert logs.check(more, ["control", "early"], "drop").passed
+    lost = frame.assign(fault="have no partner in 'sessions'", impossible=False, rows=[90_000, 0], se=0.0)
+    found = logs.check(lost, ["control", "early"], "drop")  # the sessions of control are gone: no account varies
+    assert (found.passed, "control 100.00%, early 0.00%" in found.detail) == (False, True)
+    assert logs.check(lost.assign(rows=[90_000, 92_000]), ["control", "early"], "drop").passed
+    assert logs.check(lost.assign(rows=[1, 0], of=[1, 5]), ["control", "early"], "drop").passed  # may well be chance
 
 
 def test_the_error_of_a_faults_share_is_over_accounts():

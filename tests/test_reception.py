@@ -254,8 +254,11 @@ def test_a_factorial_reads_each_factor_over_all_accounts(alpha, chance):
     [
         (NotEstimable(metric="funnel", reason="it needs table 'plays'"), "nobody knows how many would start"),
         (started(NotEstimable(metric="m", reason="no plays")), "nobody knows how many would start: no plays"),
+        (
+            started(0.0),
+            "0.0% of accounts started the title, and a share that does not vary says nothing of how many it",
+        ),
         (started(0.99), "99.0% of accounts started the title, and a change of +0.02 leads out of 0 to 100%"),
-        (started(0.0), "0.0% of accounts started"),
     ],
 )
 def test_where_nothing_can_be_planned_the_reason_is_said_and_no_number_is_made_up(way, why):

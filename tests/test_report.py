@@ -219,6 +219,9 @@ def test_numbers_are_written_in_their_unit_to_the_decimals_the_interval_supports
     hours = readout.describe(estimate(), "h/week")
     assert [hours[k] for k in ("control", "change", "step", "relative")] == ["6.05", "+0.24", "", "+4.0%"]
     assert readout.describe(estimate(rel=None, rel_low=None, rel_high=None), "h")["relative"] == ""
+    assert (
+        readout.describe(estimate(rel=18.351, rel_low=None, rel_high=None), "h")["relative"] == ""
+    )  # of nearly nothing
 
 
 @given(st.floats(-1e9, 1e9), st.integers(0, 6))
@@ -486,6 +489,13 @@ def test_a_missing_cell_is_a_dash_whatever_its_type(name, dtype, values):
     for text in (shown.html, shown.text):
         assert text.count("–") == values.count(None)
         assert not {"None", "NaN", "nan", "NA"} & set(re.findall(r"\w+", text))
+
+
+def test_tiny_p_values_and_what_rounding_leaves_are_no_rows_of_zeros():
+    left = 0.3 - 0.1 * 3
+    html = table.show(pd.DataFrame({"everybody gains: p": [1e-17, np.nan], "diff": [left, 1e-6]})).html
+    assert re.findall(r"<td>(.*?)</td>", html) == ["&lt; 0.001", "0", "–", "0.000001"]
+    assert left < 0
 
 
 def cells_of(*sources, **outputs):

@@ -98,6 +98,22 @@ def test_who_comes_seldom_is_no_quitter_either():
     assert counts["left"].tolist() == [False]
 
 
+def test_weighted_viewers_who_have_begun_sum_to_as_many_as_the_sentence_names():
+    """Expected by hand: the pause stands for two accounts, all others for one, so that of 5 viewers it counts 10/6."""
+    plays = [*PLAYS, ("control", 1, 27.5)]
+    accounts = sorted({a for a, _, _ in plays})
+    drawn = pd.DataFrame({"account": accounts, "arm": "early", "inclusion_probability": 0.5}).set_index("account")
+    drawn.loc["pauses", "inclusion_probability"], drawn.loc["control", "arm"] = 0.25, "control"
+    every = [(a, f"{a}{d}", START + pd.Timedelta(days=d), 9.0) for a in accounts for d in range(28)]
+    sessions = pd.DataFrame(every, columns=["account", "session", "started_at", "seconds_to_first_play"])
+    found = retention.read(opened(plays, assignments=drawn.reset_index(), sessions=sessions))
+    weeks = retention.weeks(found)
+    assert weeks["begun"].tolist() == [3, 3, 4, 5]  # 20/6 until the third week, 25/6 in it, then all
+    assert found.states["lapsed"] == pytest.approx(15 / 6)
+    assert retention.words(found).startswith("Of 5 viewers, weighted to the population, 17% finished, 33% were")
+    assert retention.words(retention.read(opened(PLAYS))).startswith("Of 5 viewers 20% finished, 40% were")
+
+
 def test_hours_are_set_beside_those_who_have_episodes_left():
     weeks = retention.weeks(retention.read(opened(PLAYS))).set_index("week")
     assert weeks["begun"].tolist() == [3, 3, 4, 5]

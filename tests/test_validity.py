@@ -166,6 +166,10 @@ def test_the_bar_rises_with_the_number_of_metrics():
     passed = validity.pre_period([one, estimate("plays", 0.5)])
     assert passed.passed is True
     assert "none of 2 metrics" in passed.detail
+    alone = validity.pre_period([estimate("hours", 0.3)])
+    assert (
+        alone.detail == "Before the launch the arms differed no more on hours, the only one asked, than chance allows."
+    )
 
 
 def test_without_a_comparable_metric_the_pre_period_was_not_asked():
@@ -353,7 +357,7 @@ def test_values_missing_in_one_arm_are_found_and_small_differences_borne():
         == "2 columns that may lack values lack them about as often in all arms, at most c1, 2.90% in early and 2.00% in control."
     )
     nowhere = validity.missing(nulls((0.0, 0.0), se=0.0), "control")
-    assert (nowhere.passed, nowhere.detail) == (True, "Of 1 columns that may lack values none does.")
+    assert (nowhere.passed, nowhere.detail) == (True, "Of 1 column that may lack values none does.")
     assert validity.missing(nulls((0.0, 0.5), se=0.0), "control").passed is False
     assert validity.missing(nulls().reindex(columns=["column", "arm", "share", "se"]), "control").passed is None
 
@@ -380,6 +384,9 @@ def test_all_checks_together_say_how_rarely_they_stop_a_sound_launch():
     words = validity.false_alarms([*asked, Check(name="x", passed=True, detail="")])
     assert words.startswith("5 checks leave room for chance. Each stops at most 0.1% of sound launches")
     assert words.endswith("all together at most 0.5%.")
+    assert (
+        validity.false_alarms(asked[:1]) == "One check leaves room for chance. It stops at most 0.1% of sound launches."
+    )
 
 
 def test_the_exact_test_of_a_slice_is_rs_sign_test():

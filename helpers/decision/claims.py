@@ -11,6 +11,7 @@ from helpers.metrics import Bound, Metric
 from helpers.results import SUCCESS, Aim, Claim, Estimate, NotEstimable, Role, Status
 
 TITLE_LENGTH = 80
+FROM_ZERO = ("proportion", "count", "time_to_event", "gini", "coverage")  # kinds that cannot fall below 0
 BLOCK = "a value that many share, and a change among these does not show"
 LEAKED = (
     0.1  # of the treatment's level: what a control arm may show of what it cannot have, by shared screens or faults
@@ -209,10 +210,13 @@ def span(e: Estimate, unit: str, bound: Bound | None = None) -> str:
     """Say the effect and its interval: "3.2% higher (between 1.1 and 5.3% higher)".
 
     A quantile that lies deep in a block of equal values in both arms has no width: then its value, and why, are said.
+    No share moves by more than 100 percentage points, however few answers leave its interval wider.
     """
     if e.low == e.high == 0:
         return f"at {in_unit(f'{e.control:,.6g}', unit)} in both arms ({BLOCK})"
     effect, low, high, relative = scaled(e, bound)
+    if unit == "share" and not relative:
+        low, high = max(low, -1.0), min(high, 1.0)
     sizes = [size(x, unit, half=(high - low) / 2, relative=relative) for x in (effect, low, high)]
     number, lower, upper = (in_unit(*one) for one in sizes)
     way = "higher" if effect > 0 or (effect == 0 and low >= 0) else "lower"
@@ -271,6 +275,8 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
     _, low, high, relative = scaled(e, bound)
     digits, unit = size(max(0.0, -good * low, -good * high), metric.unit, half=(high - low) / 2, relative=relative)
     ruled_out = f"only a {'fall' if good > 0 else 'rise'} of more than {in_unit(digits, unit)} is ruled out"
+    if relative and good > 0 and metric.kind in FROM_ZERO and float(digits.replace(",", "")) >= 100:
+        ruled_out = "a fall to nothing is not ruled out"
     if bound is None and low == high == 0:
         return "neither a rise nor a fall of it is shown, and no margin was set"
     if bound is None:

@@ -107,10 +107,10 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
             if claim.bound:
                 harm = {"higher": -e.low, "lower": e.high}[claim.better]
                 found.append(((max(-e.low, e.high) if p.equivalence else harm) / abs(claim.bound), claim))
-    without = f" Of {len(lacking)} nothing is known, as of {lacking[0]}." if lacking else ""
     if not found:
         detail = f"Not asked: in none of {groups} pairs of a group and a guardrail could the margin be checked."
-        return Check(name=name, passed=None, detail=detail + without)
+        detail += f" Of {len(lacking)} nothing is known, as of {lacking[0]}." if lacking else ""
+        return Check(name=name, passed=None, detail=detail)
     breached = [pair for pair in found if pair[1].status == "breached"]
     drastic = [pair for pair in breached if decision.rolls_back(pair[1])]
     _, worst = max(drastic or breached or found, key=lambda pair: pair[0])
@@ -120,11 +120,14 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
         return Check(name=name, passed=False, detail=detail, owner=worst.owner, on_breach=worst.on_breach)
     left = groups - sum(claim.status == "passed" for _, claim in found)
     detail = f"In none of {groups} pairs of a group and a guardrail is harm beyond the margin certain"
+    detail += f", and in {left} it remains possible" if left else ", and in all it is ruled out"
     detail += (
-        f", and in {left} it remains possible. The worst: " if left else ", and in all it is ruled out. The worst: "
+        f" ({len(lacking)} of them not compared, as {lacking[0]}). The worst of the others: "
+        if lacking
+        else ". The worst: "
     )
     told = worst.words.replace("unchanged within", "within")  # which is said of nothing but a whole launch's claim
-    return Check(name=name, passed=None if left else True, detail=detail + told + without)
+    return Check(name=name, passed=None if left else True, detail=detail + told)
 
 
 def _slices(

@@ -18,7 +18,7 @@ from helpers.launch import Launch
 from helpers.launch.entry import Planned
 from helpers.metrics import UNITS_TABLE, Measure
 from helpers.register import Opening
-from helpers.results import SUCCESS, Check
+from helpers.results import SUCCESS, Check, figures
 from helpers.study import Study
 
 if TYPE_CHECKING:
@@ -150,8 +150,9 @@ def regime_change(data: Study) -> Check:
             open_.append(f"{p.metric.title}: {found}")
             continue
         said = (
-            f"{p.metric.title} was {found.before:.4g} a day before {p.target_since} and {found.after:.4g} in the "
-            f"{found.days} days from it; its history allows {found.low:.4g} to {found.high:.4g}"
+            f"{p.metric.title} was {figures(found.before, 4)} a day before {p.target_since} and "
+            f"{figures(found.after, 4)} in the {found.days} days from it; its history allows "
+            f"{figures(found.low, 4)} to {figures(found.high, 4)}"
         )
         (kept if found.low <= found.after <= found.high else told).append(said)
     detail = "; ".join([*told, *kept, *open_]) + "."

@@ -47,7 +47,8 @@ def autoplay(data: Study, card: Scorecard) -> Check:
     whole, kept = (_contrast(data, read, card.treatment, column) for column in ("all", "chosen"))
     if not isinstance(whole, Estimate) or not isinstance(kept, Estimate):
         return Check(name=name, passed=None, detail="Not asked, because the hours could not be compared.")
-    said = f"{whole.diff:+.2f} h an account, without autoplay {kept.diff:+.2f} ({kept.low:+.2f} to {kept.high:+.2f})"
+    limits = f"({kept.low:+.2f} to {kept.high:+.2f})"
+    said = f"{whole.diff:+.2f} h an account{_plainly(data)}, without autoplay {kept.diff:+.2f} {limits}"
     if kept.low > 0:
         return Check(name=name, passed=True, detail=f"Viewing rose, and not by autoplay alone: {said}.")
     return Check(name=name, passed=False, detail=f"The gain vanishes without what played by itself: {said}.")
@@ -64,21 +65,26 @@ def bunching(data: Study, card: Scorecard) -> Check:
     asked = [(t, c, at, unit) for t, c, at, unit in THRESHOLDS if not _lacking(data, t, c)]
     if not asked:
         return Check(name=name, passed=None, detail="Not asked, because the data hold no events with a threshold.")
-    told, most = [], 0.0
+    told, places, most, why = [], [], 0.0, ""
     for table, column, at, unit in asked:
         value = data.table(table)[column]
         near, beyond = value.between(0.8 * at, 1.2 * at), value >= at if unit != "s" else value <= at
         read = _by_account(data, table, near=near.sum(), beyond=(near & beyond).sum())
         e = _contrast(data, read, card.treatment, "beyond", "near", level=1 - data.launch.error() / len(asked))
-        most = max(most, e.high) if isinstance(e, Estimate) else most
-        if isinstance(e, Estimate) and e.low > 0 and e.diff >= BUNCHED:
+        if isinstance(e, NotEstimable):
+            why = e.reason
+            continue
+        places.append(f"{column} at {at:g} {unit}")
+        most = max(most, e.high)
+        if e.low > 0 and e.diff >= BUNCHED:
             told.append(
                 f"{column} at {at:g} {unit}: {e.treatment:.1%} of the events near it just count, not {e.control:.1%}"
             )
     if told:
         return Check(name=name, passed=False, detail=f"{'; '.join(told)}. Was the definition gamed?")
-    places = ", ".join(f"{column} at {at:g} {unit}" for _, column, at, unit in asked)
-    detail = f"No gathering beyond {100 * BUNCHED:g} percentage points is certain just beyond {places}"
+    if not places:
+        return Check(name=name, passed=None, detail=f"Cannot tell: {why}.")
+    detail = f"No gathering beyond {100 * BUNCHED:g} percentage points is certain just beyond {', '.join(places)}"
     return Check(name=name, passed=True, detail=f"{detail}; up to {100 * most:.2g} points are not ruled out.")
 
 
@@ -117,7 +123,7 @@ def displacement(data: Study, card: Scorecard) -> Check:
             )
             mainly = isinstance(most, Estimate) and most.high < 0 and net.low <= 0
             (told if mainly else kept).append(said)
-    in_all = f"net {net.diff:+.2f} ({net.low:+.2f} to {net.high:+.2f}) hours an account"
+    in_all = f"net {net.diff:+.2f} ({net.low:+.2f} to {net.high:+.2f}) hours an account{_plainly(data)}"
     if told:
         return Check(name=name, passed=False, detail=f"Hours moved rather than rose: {'; '.join(told)}; {in_all}.")
     detail = f"Parted by {', '.join(ways)}, no gain is certain to be mainly a loss elsewhere; {in_all}."
@@ -170,6 +176,11 @@ def _places(hours: ibis.Table, way: str) -> list[str]:
     found = hours.aggregate(by=f"by {way}", hours=hours["hours"].sum()).order_by(ibis.desc("hours"), f"by {way}")
     places = found.limit(PLACES).execute()[f"by {way}"].tolist()
     return places if len(places) > 1 else []
+
+
+def _plainly(data: Study) -> str:
+    """Say in what hours of the launch's days may differ from the scorecard's."""
+    return f" (the past not taken out{', each account counting once' * units.weighted(data)})"
 
 
 def _lacking(data: Study, table: str, *columns: str) -> str:

@@ -40,13 +40,17 @@ def holm(p: Sequence[float] | Floats) -> Floats:
 
 
 def adjust_family(
-    estimates: Answers, *, method: Correction = "holm", at: Callable[[float], Answers] | None = None
+    estimates: Answers,
+    *,
+    method: Correction = "holm",
+    at: Callable[[float], Answers] | None = None,
+    better: Sequence[str] = (),
 ) -> list[Estimate | NotEstimable]:
     """Fill `p_adjusted` over all estimates of one family, and with `at` the intervals that match it.
 
     - *holm*: one step-down procedure for gains and one for losses, each at alpha / 2, so that the direction is claimed
-      too. `p_adjusted` is Holm's over the two-sided p where all differences point one way, and no smaller where they
-      do not. The intervals are the bounds that belong to it (Guilbaud 2008; Strassburger and Bretz 2008, sec. 4): with
+      too. `p_adjusted` is Holm's over the two-sided p where all are gains or all losses, and no smaller where they
+      are not. The intervals are the bounds that belong to it (Guilbaud 2008; Strassburger and Bretz 2008, sec. 4): with
       s hypotheses left on one side, what is left has its limit at 1 - alpha / s; what is claimed has 0 for its limit
       towards 0, and more only when everything is claimed. That is the price of Holm's power: a claim, and not how far
       from 0. The far limits are Bonferroni's, and so is `mde`. No dependence between the metrics breaks it.
@@ -62,6 +66,7 @@ def adjust_family(
         estimates: of one family, all at one level.
         method: how to correct.
         at: estimates the same family anew at a confidence level, in the same order.
+        better: which way each of them is better, `higher` or `lower`; empty means higher.
 
     Raises:
         ParameterError: an unknown method, or estimates at several levels.
@@ -73,7 +78,9 @@ def adjust_family(
         return list(estimates)
     if len({e.level for e in read}) > 1:
         raise ParameterError("the estimates of one family have several confidence levels, must share one")
-    p, n, up = np.array([e.p for e in read]), len(read), np.array([e.diff > 0 for e in read])
+    ways = zip(estimates, better or ["higher"] * len(estimates), strict=True)
+    falls = np.array([way == "lower" for e, way in ways if isinstance(e, Estimate)])
+    p, n, up = np.array([e.p for e in read]), len(read), np.array([e.diff > 0 for e in read]) != falls
     if method == "bh":
         return _filled(estimates, stats.false_discovery_control(p))
     alpha = 1 - read[0].level
@@ -88,7 +95,7 @@ def adjust_family(
     wide = {s: [e for e, kept in zip(at(1 - alpha / s), here, strict=True) if kept] for s in {n, *left} - {0}}
 
     def limit(i: int, end: str, *, low: bool) -> float | None:
-        side, s = (gain, left[0]) if low else (loss, left[1])
+        side, s = (gain, left[0]) if low != falls[i] else (loss, left[1])
         claimed = side[i] < alpha
         if claimed and s > 0 and method == "holm":
             return 0.0

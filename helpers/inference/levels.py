@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from helpers.results import Estimate, NotEstimable, with_width
+from helpers.results import Estimate, NotEstimable, counted, with_width
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -105,7 +105,7 @@ def compared(answers: Iterable[Estimate | NotEstimable]) -> list[Estimate | NotE
             slice=e.slice,
             n_control=e.n_control,
             n_treatment=e.n_treatment,
-            reason=f"an arm has {few} accounts here, and groups are compared from {FEWEST_ACCOUNTS} on",
+            reason=f"an arm has {counted(few)} here, and groups are compared from {FEWEST_ACCOUNTS} on",
         )
         if isinstance(e, Estimate) and (few := min(e.n_control, e.n_treatment)) < FEWEST_ACCOUNTS
         else with_width(e)

@@ -10,7 +10,7 @@ import numpy as np
 from helpers.inference.levels import carriers
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT
-from helpers.results import NotEstimable
+from helpers.results import NotEstimable, counted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -43,7 +43,7 @@ def obstacles(
 
     def of_arm(a: Moments, name: str, i: int) -> str:
         if a.n[i] < 2:
-            return f"{name} has {a.n[i]:.0f} {'accounts' if a.held is None else 'clusters'}, at least 2 are needed"
+            return f"{name} has {counted(a.n[i], 'account' if a.held is None else 'cluster')}, at least 2 are needed"
         if denominator >= 0 and a.mean[i, denominator] == 0:
             return f"the denominator is 0 for all accounts of {name}"
         rests = WEIGHT if denominator < 0 else columns[denominator]

@@ -197,13 +197,11 @@ def describe(estimate: Estimate, unit: str) -> dict[str, str]:
         "relative": "",
         "relative_interval": "",
     }
-    if estimate.rel is not None:
-        words["relative"] = percent(estimate.rel, signed=True)
-        if estimate.rel_low is not None and estimate.rel_high is not None:
-            decimals = digits(100 * estimate.rel_low, 100 * estimate.rel_high)
-            ends = (percent(v, signed=True, digits=decimals) for v in (estimate.rel_low, estimate.rel_high))
-            words["relative"] = percent(estimate.rel, signed=True, digits=decimals)
-            words["relative_interval"] = " to ".join(ends)
+    rel, low, high = estimate.rel, estimate.rel_low, estimate.rel_high
+    if rel is not None and low is not None and high is not None:  # without limits, control may be next to nothing
+        decimals = digits(100 * low, 100 * high)
+        words["relative"] = percent(rel, signed=True, digits=decimals)
+        words["relative_interval"] = " to ".join(percent(v, signed=True, digits=decimals) for v in (low, high))
     return words
 
 

@@ -14,6 +14,8 @@ from helpers.results import titled
 if TYPE_CHECKING:
     import pandas as pd
 
+P_VALUES = ("p", "p_adjusted", "q")
+ROUNDING = 1e-12  # less than that is what is left of a difference of equal numbers
 UNKNOWN = "these data do not hold it, or a check of them failed"
 
 
@@ -64,9 +66,9 @@ def show(frame: pd.DataFrame, columns: Sequence[str] | None = None, titles: Mapp
         chosen = chosen.assign(metric=chosen["metric"].map(lambda name: titled(name, titles)))
     mixed = [c for c in chosen if str(chosen[c].dtype) not in ("int64", "float64")]  # these know of None or NA
     chosen = chosen.assign(**{str(c): chosen[c].astype(object).map(_cell) for c in mixed})
-    formats: dict[Any, Any] = {c: readout.p_value for c in chosen if c in ("p", "p_adjusted", "q")}
+    formats: dict[Any, Any] = {c: readout.p_value for c in chosen if c in P_VALUES or str(c).endswith(": p")}
     with pd.option_context("display.max_colwidth", None):
-        html = chosen.to_html(index=False, border=0, na_rep="–", float_format=_number, formatters=formats)
+        html = chosen.to_html(index=False, border=0, na_rep="–", float_format=number, formatters=formats)
     return Table(html=html, text=chosen.to_string(index=False, na_rep="–"))
 
 
@@ -84,10 +86,16 @@ def _cell(value: Any) -> Any:
     return readout.minus(value) if isinstance(value, str) else words.get(str(value), value)
 
 
-def _number(value: float) -> str:
-    """Write four significant digits, without exponents: a crash rate of 0.00005 is not 5e-05 to most readers."""
+def number(value: float) -> str:
+    """Write four significant digits, without exponents: a crash rate of 0.00005 is not 5e-05 to most readers.
+
+    >>> number(0.00005), number(-123456.7), number(-1.1e-16)
+    ('0.00005', '−123,457', '0')
+    """
     import numpy as np
 
+    if abs(value) < ROUNDING:
+        return "0"
     if abs(value) >= 1000:
         return f"{value:,.0f}".replace("-", "−")
     return np.format_float_positional(value, precision=4, fractional=False, trim="-").replace("-", "−")

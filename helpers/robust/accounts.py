@@ -11,6 +11,7 @@ import pandas as pd
 
 from helpers import inference, units
 from helpers.errors import DataError, ParameterError
+from helpers.inference import levels, limits
 from helpers.metrics import UNITS_TABLE, Kind, Metric
 from helpers.moments import WEIGHT
 from helpers.results import Check, NotEstimable, closed
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Codes = npt.NDArray[np.int64]
     Chosen = npt.NDArray[np.bool_] | npt.NDArray[np.int64]
+
+
+NO_AMOUNT = "no metric of the plan is an amount per account in these data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +53,7 @@ class Arms:
     closed: str = ""
     heavy_by: int | None = 0
     poststrata: tuple[str, ...] = ()  # whose mix the scorecard makes the same in both arms
+    looks: bool = False  # whether the scorecard's intervals hold at several
     weights: tuple[Floats, Floats] | None = None
     strata: tuple[Codes, Codes] | None = None
     control: Floats
@@ -67,14 +72,23 @@ class Arms:
         return np.concatenate([self.control, self.treatment])
 
     @property
+    def carried(self) -> Floats:
+        """Count the accounts (2,) that a mean of each arm rests on: all, or what their weights leave."""
+        if self.weights is None:
+            return np.array(self.n, dtype=np.float64)
+        return np.array([w.sum() ** 2 / (w**2).sum() for w in self.weights])
+
+    @property
     def once(self) -> str:
         """Say that a method counts each account once, where others count them by their weights; else nothing."""
         return "each account counts once, whatever its weight" if self.weights else ""
 
     @property
-    def uneven(self) -> str:
-        """Say that the mix of the post-strata is left as chance made it, where the scorecard evens it out."""
-        return f"the mix of {' and '.join(self.poststrata)} is not evened out, as in 04" if self.poststrata else ""
+    def unlike(self) -> str:
+        """Say why the scorecard's interval is another: its post-strata, its looks, or its intervals for shares."""
+        mix = f"the mix of {' and '.join(self.poststrata)} is not evened out, as in 04"
+        ways = {mix: self.poststrata, "the interval is not widened for the planned looks, as in 04": self.looks}
+        return "; ".join([*filter(ways.get, ways), *["04 has the interval of two shares"] * self.shares])
 
     def quantile(self, share: float) -> float:
         """Find the amount that a share of all accounts, both arms together and weighted, stays at or below."""
@@ -139,15 +153,19 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
     """Read one amount per account, and its past, for one metric of the launch.
 
     Without a name it is the first metric of the plan that is an amount per account (a mean or a count); where the plan
-    has none, the first that can be measured. Of a ratio the numerator is read: the amount that a few accounts may hold.
+    has none, the first that can be measured, and where none can, nobody's, `closed` for that reason. Of a ratio the
+    numerator is read: the amount that a few accounts may hold.
 
     Raises:
         ParameterError: the plan has no such metric, or the launch no such treatment.
-        DataError: no metric, or not this one, can be measured on these data.
+        DataError: the metric asked for cannot be measured on these data.
     """
     launch = data.launch
     treatment = launch.judged(treatment)
     asked = chosen(data, metric).metric
+    if _obstacle(data, asked):
+        nobody = replace(of([], [], metric=asked.name), title=asked.title, names=(launch.arms.control, treatment))
+        return replace(nobody, better=asked.better, closed=NO_AMOUNT)
     outcome = asked.numerator
     past = [m for m in units.covariates(data, asked) if asked.denominator is None]
     columns = [outcome.name("post", asked.window_days), *(m.name("pre") for m in past)]
@@ -184,6 +202,7 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
         limit=None if asked.cap is None else scale * units.capped_at(data)[asked.name],
         closed=units.together(data, "what this chapter compares"),
         poststrata=tuple(data.launch.decision.poststratify),
+        looks=len(data.launch.looks) > 1,
         weights=weights,
         strata=strata,
         control=scale * control[:, 0],
@@ -195,19 +214,19 @@ def read(data: Study, metric: str = "", *, treatment: str = "") -> Arms:
 
 def chosen(data: Study, name: str = "") -> units.Chosen:
     """Find the metric whose amounts per account are read: see `read`, which raises the same errors."""
+    found = units.chosen(data, name, obstacle=lambda m: _obstacle(data, m, ("mean", "count")))
+    if not name and _obstacle(data, found.metric, ("mean", "count")):
+        found = units.chosen(data, obstacle=lambda m: _obstacle(data, m))
+    reason = _obstacle(data, found.metric)
+    if name and reason:
+        raise DataError(f"{data.launch.name}: metric {name!r} cannot be read here: {reason}")
+    return replace(found, why=f"{NO_AMOUNT}; the north star cannot: {reason}") if reason else found
 
-    def obstacle(metric: Metric, kinds: Sequence[str] = get_args(Kind)) -> str | None:
-        here = metric.per_account and metric.kind in kinds
-        return units.why_not(data, metric) or (None if here else "it is no amount per account")
 
-    found = units.chosen(data, name, obstacle=lambda m: obstacle(m, ("mean", "count")))
-    if not name and obstacle(found.metric, ("mean", "count")):
-        found = units.chosen(data, obstacle=obstacle)
-    if not (reason := obstacle(found.metric)):
-        return found
-    if not name:
-        raise DataError(f"{data.launch.name}: no metric of the plan is an amount per account in these data")
-    raise DataError(f"{data.launch.name}: metric {name!r} cannot be read here: {reason}")
+def _obstacle(data: Study, metric: Metric, kinds: Sequence[str] = get_args(Kind)) -> str | None:
+    """Say why a metric is no amount per account of these kinds here, or nothing where it is."""
+    here = metric.per_account and metric.kind in kinds
+    return units.why_not(data, metric) or (None if here else "it is no amount per account")
 
 
 def gate(arms: Arms, checks: Iterable[Check]) -> Arms:
@@ -259,6 +278,28 @@ def means(arms: Arms, control: Floats, treatment: Floats) -> tuple[Floats, Float
     mean = np.array([np.average(y, axis=0, weights=w) for y, w in zip(columns, weights, strict=True)])
     off = [w[:, None] * (y - m) / w.mean() for y, w, m in zip(columns, weights, mean, strict=True)]
     return mean, np.array([_error(z, s) for z, s in zip(off, strata, strict=True)]), int(used.sum())
+
+
+def held(arms: Arms, mean: Floats, cov: Floats, level: float) -> tuple[Floats, Floats, Floats]:
+    """Give differences of `means` the error and t of the planned mean, which hold in small, unequal arms too.
+
+    Args:
+        arms: the accounts.
+        mean: (2, c) means of columns, the effect first.
+        cov: (2, c, c) the covariance of their error.
+        level: confidence level.
+
+    Returns:
+        squared errors of the differences (c,), their t quantiles (c,), and the covariance of the differences (c, c), as
+        much greater than that of `means` as the effect's squared error is.
+    """
+    n, own = np.array(arms.n)[:, None], np.diagonal(cov, axis1=1, axis2=2)
+    used, rests, alike = levels.resting(own * n, n, arms.carried[:, None])
+    error = (used / rests).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # columns that do not vary
+        q, _ = limits.welch(mean, used, rests, level, alike)
+        grown = error[0] / own[:, 0].sum()
+    return error, q, cov.sum(axis=0) * (grown if error[0] > 0 else 1.0)
 
 
 def _error(rows: Floats, stratum: Codes) -> Floats:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
 from helpers.inference.regression import Robust, regress
-from helpers.results import Estimate, NotEstimable, nothing
+from helpers.results import Estimate, NotEstimable, counted, figures, nothing
 from helpers.robust import accounts, values
 from helpers.robust.accounts import Arms
 
@@ -112,12 +112,13 @@ def capped(arms: Arms, cap: float, *, level: float = 0.95, power: float = 0.8) -
     if not cap > 0:
         raise ParameterError(f"the cap is {cap}, must be above 0; `cap_at` finds one")
     over = [float((x > cap).mean()) if len(x) else 0.0 for x in (arms.control, arms.treatment)]
-    note = f"the cap of {cap:,.4g} holds back {over[0]:.2%} of control and {over[1]:.2%} of treatment"
+    note = f"the cap of {figures(cap, 4)} holds back {over[0]:.2%} of control and {over[1]:.2%} of treatment"
+    note *= bool(np.isfinite(cap))
     return _means(
         arms,
         np.minimum(arms.control, cap),
         np.minimum(arms.treatment, cap),
-        f"Welch t on amounts up to {cap:,.4g}",
+        f"Welch t on amounts up to {figures(cap, 4)}",
         level=level,
         power=power,
         note=note,
@@ -155,6 +156,13 @@ def limit(arms: Arms, share: float) -> float:
     if arms.limit is not None and share == arms.cap:
         return arms.limit
     return cap_at(arms.pooled, share, arms.weights) if (arms.pooled > 0).any() else np.inf
+
+
+def limited(arms: Arms, at: float) -> str:
+    """Say what a mean capped at an amount estimates; there is none where nobody has anything."""
+    if not np.isfinite(at):
+        return "what it gains when no account counts for more than a cap; nobody has anything to be capped"
+    return f"what it gains when no account counts for more than {figures(at, 4)} {arms.unit}".rstrip()
 
 
 def caps(arms: Arms, shares: Sequence[float] = CAPS, *, level: float = 0.95, power: float = 0.8) -> pd.DataFrame:
@@ -202,7 +210,7 @@ def trimmed(arms: Arms, share: float = 0.2, *, level: float = 0.95, power: float
     for i, rows in enumerate((arms.control, arms.treatment)):
         cut, n = int(share * len(rows)), len(rows)
         if n - 2 * cut < 2:
-            return arms.unable(f"{arms.names[i]} has {n} accounts, too few to trim")
+            return arms.unable(f"{arms.names[i]} has {counted(n)}, too few to trim")
         x = np.sort(rows)
         middle[i], kept[i] = x[cut : n - cut].mean(), n - 2 * cut
         winsorised = np.clip(x, x[cut], x[n - cut - 1])
@@ -258,7 +266,7 @@ def power_mean(
     if not np.isfinite([value, *ends]).all():
         return arms.unable("a limit on the bent scale stands for no amount")
     name = "geometric means" if exponent == 0 else f"power means (exponent {exponent:.3g})"
-    told = f" of amounts plus {offset:,.4g}" if offset else ""
+    told = f" of amounts plus {figures(offset, 4)}" if offset else ""
     told += ", weighted to the population" * (arms.weights is not None)
     e = values.contrast(
         arms.metric,
@@ -271,7 +279,7 @@ def power_mean(
         method=f"{name}{told}, Welch t before turning back",
         level=level,
         power=power,
-        note=f"zeros count as {offset:,.4g}; another offset gives another answer" if offset else "",
+        note=f"zeros count as {figures(offset, 4)}; another offset gives another answer" if offset else "",
     )
     if exponent == 0:  # the limits of a ratio are exact on the scale of the logarithm
         log, wide = middle[1] - middle[0], float(np.hypot(*half))
@@ -299,11 +307,10 @@ def _means(
     mean, cov, used = accounts.means(arms, control[:, None], treatment[:, None])
     method += ", weighted to the population" * (arms.weights is not None)
     method += f", adjusted for {used} amounts from before" if used > 1 else ", adjusted for the amount before" * used
-    note = "; ".join(filter(None, [note, arms.uneven]))
+    note = "; ".join(filter(None, [note, arms.unlike]))
     n = np.array(arms.n)
-    carried = n if arms.weights is None else np.array([w.sum() ** 2 / (w**2).sum() for w in arms.weights])
     middle, error = mean[:, 0], cov[:, 0, 0]
-    return _welch(arms, middle, error, n, method, level=level, power=power, note=note, carried=carried)
+    return _welch(arms, middle, error, n, method, level=level, power=power, note=note, carried=arms.carried)
 
 
 def _welch(arms: Arms, middle: Floats, error: Floats, n: Floats, method: str, **asked: Any) -> Estimate | NotEstimable:

@@ -10,8 +10,8 @@ import numpy as np
 
 from helpers import units
 from helpers.report import readout
-from helpers.results import Check, Estimate, NotEstimable
-from helpers.robust import accounts, estimators, parts, values
+from helpers.results import Check, Estimate, NotEstimable, figures
+from helpers.robust import accounts, estimators, parts
 from helpers.robust.accounts import Arms
 from helpers.robust.readings import Reading, middle
 
@@ -54,7 +54,7 @@ def _asked(arms: Arms, top: float, target: bool, level: float) -> tuple[bool | N
             "Cannot tell: the difference of means does not stand out from chance, "
             "so that it cannot be divided among accounts.",
         )
-    limit = f"{found.above:,.4g} {arms.unit}".rstrip()
+    limit = f"{figures(found.above, 4)} {arms.unit}".rstrip()
     of = f"of the effect{' on capped amounts' * (arms.limit is not None)}"
     brought = f"the heaviest {_percent(top)} of accounts (above {limit}) bring {parts.words(found.part)} {of}"
     has = "" if found.held is None else f"{found.held:.0%} of everything"
@@ -150,17 +150,17 @@ def cap_choice(
     planned = np.inf if arms.limit is None else arms.limit
     limits = np.array([planned, *(estimators.limit(arms, share) for share in caps), np.inf])
     mean, cov, _ = accounts.means(arms, *(np.minimum(x[:, None], limits) for x in (arms.control, arms.treatment)))
-    found, error = mean[1] - mean[0], cov.sum(axis=0)
-    side = [_side(mean[:, i], cov[:, i, i], arms.n, level) for i in range(len(limits))]
+    found, (error, q, both) = mean[1] - mean[0], accounts.held(arms, mean, cov, level)
+    side = np.where(error > 0, np.sign(found) * (np.abs(found) > q * np.sqrt(error)), 0).tolist()
     if not side[0]:
         detail = "Not asked: as planned, the difference does not stand out from chance."
         return Check(name=CHOICE, passed=None, detail=detail)
     which, failed, weak = called(arms, found[0]), [], []
     for i, limit in enumerate(limits[1:], start=1):
-        name = f"capped at {limit:,.4g} {arms.unit}".rstrip() if np.isfinite(limit) else "without a cap"
+        name = f"capped at {figures(limit, 4)} {arms.unit}".rstrip() if np.isfinite(limit) else "without a cap"
         pair = np.zeros((2, len(limits)))
         pair[:, 0], pair[1, i] = 1, pair[1, i] - 1  # the planned effect, and what of it is gone under this cap
-        part = parts.part(pair @ found, pair @ error @ pair.T, level)
+        part = parts.part(pair @ found, pair @ both @ pair.T, q[0])
         weak += [name] * (side[i] == 0)
         failed += [f"{name}, it points the other way"] * (side[i] == -side[0])
         failed += [f"{name}, {parts.words(part)} of it is gone"] * (part.low is not None and part.low > parts.HALF)
@@ -171,14 +171,6 @@ def cap_choice(
         return Check(name=CHOICE, passed=None, detail=said)
     detail = f"The {which} stands out from chance under every cap asked for, and without one."
     return Check(name=CHOICE, passed=True, detail=detail)
-
-
-def _side(value: Floats, error: Floats, n: tuple[int, int], level: float) -> int:
-    """Say on which side of 0 the difference of two means (2,) with squared errors (2,) stands out: -1, 1, or 0."""
-    if not error.sum() > 0:
-        return 0
-    q, _p = values.t_test(value, error, np.array(n), level)
-    return int(np.sign(value[1] - value[0]) * (abs(value[1] - value[0]) > q * np.sqrt(error.sum())))
 
 
 def meant_for_heavy_viewers(data: Study) -> bool:
@@ -222,7 +214,7 @@ def primary(
     )
     limited = Reading(
         name=f"mean capped at the {_percent(cap)} quantile of those that have any",
-        estimand=f"what it gains when no account counts for more than {limit:,.4g} {arms.unit}".rstrip(),
+        estimand=estimators.limited(arms, limit),
         estimate=estimators.capped(arms, limit, level=level),
     )
     tenth = "tenth" if target is None or (kept := round(100 * _worth(target) / _worth(arms))) == 10 else f"{kept}%"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from helpers.errors import ParameterError
 from helpers.results import nothing
@@ -105,12 +104,13 @@ def split(arms: Arms, top: float = TOP, *, level: float = 0.95) -> Split | None:
     ]
     mean, cov, _ = accounts.means(arms, *columns)
     found = mean[1] - mean[0]
+    _error, q, both = accounts.held(arms, mean, cov, level)
     has, heavy = np.average(columns[0], axis=0, weights=arms.weights[0] if arms.weights else None)
     here = Split(
         top=top,
         above=arms.quantile(1 - top),
         effect=float(found[0]),
-        part=part(found, cov.sum(axis=0), level),
+        part=part(found, both, q[0]),
         held=float(heavy / has) if arms.control.min() >= 0 < has else None,
         verdict="cannot tell",
     )
@@ -128,11 +128,10 @@ def _verdict(part: Part, held: float | None) -> Verdict:
     return "cannot tell"
 
 
-def part(found: Floats, error: Floats, level: float) -> Part:
-    """Give a part of an effect from (effect, part) and their covariance, with Fieller's interval for its share."""
+def part(found: Floats, error: Floats, q: float) -> Part:
+    """Give a part of an effect from (effect, part), their covariance and its t quantile, with Fieller's interval."""
     effect, amount = map(float, found)
-    z = float(stats.norm.isf((1 - level) / 2))
-    a, b, c = (found[i] * found[j] - z**2 * error[i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
+    a, b, c = (found[i] * found[j] - q**2 * error[i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
     if not a > 0:
         return Part(amount=amount, share=None, low=None, high=None)
     wide = np.sqrt(max(b**2 - a * c, 0.0))
@@ -174,9 +173,9 @@ def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> 
 def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float = 0.95) -> pd.DataFrame:
     """Say what all others bring when the heaviest accounts of each arm are left out, from none to more and more.
 
-    That is the second part of `split`, with Welch's interval: where a few carry the effect, the curve falls to 0 at
-    once; where it is broad, it falls slowly. What is left compares accounts that were chosen by what they did, and so
-    is a way to look at an effect, not one on anybody.
+    That is the second part of `split`, with the interval of the planned mean: where a few carry the effect, the curve
+    falls to 0 at once; where it is broad, it falls slowly. What is left compares accounts that were chosen by what they
+    did, and so is a way to look at an effect, not one on anybody.
 
     Returns:
         left_out (share of each arm), diff, low, high (in the metric's unit, over all accounts); no limits where the
@@ -192,10 +191,8 @@ def leave_out(arms: Arms, left_out: Sequence[float] = LEFT_OUT, *, level: float 
         for x, t in zip((arms.control, arms.treatment), _limits(arms, left_out), strict=True)
     ]
     mean, cov, _ = accounts.means(arms, *rest)
-    error, n = np.diagonal(cov, axis1=1, axis2=2), np.array(arms.n)
-    some = error.sum(axis=0) > 0  # all others may have nothing
-    q = [values.t_test(mean[:, i], error[:, i], n, level)[0] if some[i] else np.nan for i in range(len(share))]
-    diff, half = mean[1] - mean[0], q * np.sqrt(error.sum(axis=0))
+    error, q, _both = accounts.held(arms, mean, cov, level)
+    diff, half = mean[1] - mean[0], np.where(error > 0, q, np.nan) * np.sqrt(error)  # all others may have nothing
     return pd.DataFrame(np.column_stack([share, diff, diff - half, diff + half]), columns=columns)
 
 

@@ -51,11 +51,10 @@ def readings(
         replicates: deals of the permutation.
         level: confidence level.
     """
-    unit = arms.unit or "unit"
-    limit = estimators.limit(arms, cap)
+    limit, added = estimators.limit(arms, cap), f"{offset:,.4g}" + f" (in {arms.unit})" * bool(arms.unit)
     exponent = estimators.box_cox(arms, offset)
-    power = (
-        arms.unable("amounts below 0 have no power mean")
+    power = arms.refusal() or (
+        arms.unable("amounts below 0 have no power mean" if np.ptp(arms.pooled) else "all have the same amount")
         if exponent is None
         else estimators.power_mean(arms, exponent, offset, level=level)
     )
@@ -63,7 +62,7 @@ def readings(
         ("mean", "what the average account gains, and so the whole service", estimators.mean(arms, level=level)),
         (
             f"mean, capped at the {100 * cap:.4g}% point of those that have any",
-            f"what it gains when no account counts for more than {limit:,.4g} {unit}",
+            estimators.limited(arms, limit),
             estimators.capped(arms, limit, level=level),
         ),
         (
@@ -99,7 +98,7 @@ def readings(
         ("logarithm", "a common factor, among amounts that are all above 0", estimators.power_mean(arms, level=level)),
         (
             f"logarithm after adding {offset:,.4g}",
-            f"a factor on amounts plus {offset:,.4g} {unit}; the offset is part of the question",
+            f"a factor on amounts plus {added}; the offset is part of the question",
             estimators.power_mean(arms, offset=offset, level=level),
         ),
         (

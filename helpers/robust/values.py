@@ -10,7 +10,7 @@ from scipy import special
 
 from helpers.errors import DataError, ParameterError
 from helpers.inference import levels, limits
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, counted
 
 if TYPE_CHECKING:
     import ibis
@@ -106,7 +106,7 @@ def too_few(metric: str, n: tuple[int, int], least: int = 2) -> NotEstimable | N
     """Say that an arm has fewer accounts than a method needs, where that is so."""
     for name, k in zip(("control", "treatment"), n, strict=True):
         if k < least:
-            reason = f"{name} has {k:,} accounts, at least {least:,} are needed"
+            reason = f"{name} has {counted(k)}, at least {least:,} are needed"
             return NotEstimable(metric=metric, reason=reason, n_control=n[0], n_treatment=n[1])
     return None
 

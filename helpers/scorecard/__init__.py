@@ -125,7 +125,10 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
 
     family = [p for p in plan if p.role in SUCCESS]
     corrected = inference.adjust_family(
-        compare(family), method=launch.decision.correction, at=lambda level: compare(family, level=level)
+        compare(family),
+        method=launch.decision.correction,
+        at=lambda level: compare(family, level=level),
+        better=[p.metric.better for p in family],
     )
     rest = [p for p in plan if p not in family]
     answers = dict(zip([p.metric.name for p in (*family, *rest)], [*corrected, *compare(rest)], strict=True))

@@ -289,13 +289,15 @@ def relative(course: Course | NotEstimable) -> Course | NotEstimable:
 def frame(course: Course | NotEstimable) -> pd.DataFrame:
     """Lay the periods out, one row each, with pointwise intervals and the joint band of all; no rows if there are none.
 
-    Effects that are log ratios come back as relative changes.
+    Effects that are log ratios come back as relative changes. A period in which no account varies has no limits: that
+    nobody had any says little of who might.
     """
     import pandas as pd
 
     if isinstance(course, NotEstimable):
         return nothing(course.reason, _FRAME)
-    se = np.sqrt(np.diag(course.effect_cov))
+    variance = np.diag(course.effect_cov)
+    se = np.sqrt(np.where(variance > 0, variance, np.nan))
     half, band = stats.norm.isf((1 - course.level) / 2) * se, joint_quantile(course.effect_cov, course.level) * se
     lines = [course.effect + shift for shift in (0.0, -half, half, -band, band)]
     if course.unit == LOG_RATIO:
