@@ -26,7 +26,7 @@ IMPOSSIBLE = "Impossible accounts"
 REMOVED = "Removed accounts"
 RECENT_DAYS = 7  # whoever was seen this shortly before the launch is expected back
 SHOWN = 5  # arms named in a sentence
-SEEN = ["regulars", "again", "rows"]
+SEEN = ["accounts", "regulars", "again", "rows"]
 LOGS = {  # and what may lack values
     "app_opens": (),
     "sessions": ("device", "app_version"),
@@ -332,8 +332,9 @@ def logged(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Count who was seen before and after the launch in each log, and which values are missing, by arm.
 
     Returns:
-        log, arm, regulars, again, rows (per account); and column, arm, share, se (over accounts). Both are empty for
-        a table with a row per account, except that columns whose missing values are dropped or set to 0 are counted.
+        log, arm, accounts, regulars, again, rows (per account); and column, arm, share, se (over accounts). Both are
+        empty for a table with a row per account, except that columns are counted whose missing values are dropped or
+        set to 0.
     """
     seen, nulls = [_frame(["log", "arm"], SEEN)], [_frame(["column", "arm"], ["share", "se"])]
     if UNITS_TABLE in data.tables:
@@ -341,7 +342,8 @@ def logged(data: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     accounts = data.assignments.aggregate(by="arm", accounts=_.count()).execute().set_index("arm")["accounts"]
     for name in (log for log in LOGS if log in data.tables):
         read = _read_log(data, name).set_index("arm").reindex(accounts.index, fill_value=0).astype(float)
-        seen.append(read.assign(log=name, rows=read["rows"] / accounts).reset_index()[["log", "arm", *SEEN]])
+        counts = read.assign(log=name, accounts=accounts, rows=read["rows"] / accounts)
+        seen.append(counts.reset_index()[["log", "arm", *SEEN]])
         for column in (c for c in LOGS[name] if f"{c}|nulls" in read):
             counted = (read[f"{column}|{what}"] for what in ("nulls", "squares", "products"))
             share = _share(read["rows"], read["squares"], *counted)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
 
 ALPHA = 0.001  # of each check, whatever it looks at: small, because a failure stops the reading of the launch
+LOST = "an arm has lost logs, or people, and what is left of it cannot be compared"
 TOLERATED = 0.01  # what a launch itself may do to who is seen and what is logged; beyond it logs are suspected
 RETURNS = 0.9  # the share of regular accounts that must come back for their absence to mean anything
 
@@ -158,14 +159,24 @@ def returned(seen: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
 
     People who came last week come back, whatever a launch does; an arm in which fewer do has lost logs, or people.
     Only a difference beyond `TOLERATED` (relative to control) counts, because a launch may move a few. Logs that lose
-    some rows of every account go unseen: the rows per account are told, but a launch may change those.
+    some rows of every account go unseen: the rows per account are told, but a launch may change those. A log that knows
+    nobody of an arm from before, though so many of the others that chance does not leave it out, has lost this arm.
 
     Args:
-        seen: log, arm, regulars (accounts seen before), again (those of them seen after), rows (per account, after).
+        seen: log, arm, accounts (of the arm), regulars (those seen before), again (those of them seen after), rows (per
+            account, after).
         control: the arm that the others are compared with.
         alpha: how rarely a sound launch may fail, over all logs and arms together.
     """
     name = "Seen again"
+    known, everyone = (seen.groupby("log")[c].transform("sum") for c in ("regulars", "accounts"))
+    lost = seen.assign(known=known, chance=(1 - seen["accounts"] / everyone) ** known * len(seen))
+    lost = lost[(lost["regulars"] == 0) & (lost["chance"] < alpha)]
+    if not lost.empty:
+        worst = lost.nsmallest(1, "chance").iloc[0]
+        others = f"{worst['known']:,.0f} accounts of other arms and none of {worst['arm']}"
+        detail = f"Before the launch {worst['log']} knows {others}: {LOST}."
+        return Check(name=name, passed=False, detail=detail, p=float(worst["chance"]))
     smooth = (seen["again"] + 1) / (seen["regulars"] + 2)  # keeps the error above 0 where nobody stayed away
     shares = seen.assign(share=seen["again"] / seen["regulars"], se=np.sqrt(smooth * (1 - smooth) / seen["regulars"]))
     pairs = _against(shares, control, by="log")
@@ -184,8 +195,7 @@ def returned(seen: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
         most = float(((gap + stats.norm.isf(0.025 / len(asked)) * se) / asked["share_control"]).max())
         detail += f": no loss of accounts beyond {TOLERATED:.0%} is shown; up to {most:.1%} is not ruled out."
         return Check(name=name, passed=True, detail=detail, p=p)
-    detail += ": an arm has lost logs, or people, and what is left of it cannot be compared."
-    return Check(name=name, passed=False, detail=detail, p=p)
+    return Check(name=name, passed=False, detail=f"{detail}: {LOST}.", p=p)
 
 
 def missing(nulls: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:

@@ -303,7 +303,8 @@ def test_the_day_is_named_on_which_a_loss_was_known():
 
 
 def log(name="sessions", regulars=(20_000, 10_000), again=(19_700, 9_850), rows=(30.0, 30.0)) -> pd.DataFrame:
-    return pd.DataFrame({"log": name, "arm": list(EVEN), "regulars": regulars, "again": again, "rows": rows})
+    known = {"accounts": (20_400, 10_200), "regulars": regulars, "again": again, "rows": rows}
+    return pd.DataFrame({"log": name, "arm": list(EVEN), **known})
 
 
 def test_accounts_missing_from_a_log_are_found_and_a_launchs_own_pull_is_borne():
@@ -320,6 +321,15 @@ def test_accounts_missing_from_a_log_are_found_and_a_launchs_own_pull_is_borne()
     )
     twice = pd.concat([log(), log("plays", again=(19_700, 9_600))])
     assert validity.returned(twice, "control").p == pytest.approx(2 * lost.p)
+
+
+def test_a_log_that_lacks_an_arm_wholly_has_lost_it():
+    both = pd.concat([log(), log("impressions", regulars=(40, 0), again=(9, 0))], ignore_index=True)
+    check = validity.returned(both, "control")
+    assert (check.passed, check.p) == (False, pytest.approx(4 * (2 / 3) ** 40))  # two logs of two arms
+    assert check.detail.startswith("Before the launch impressions knows 40 accounts of other arms and none of early:")
+    few = pd.concat([log(), log("impressions", regulars=(5, 0), again=(4, 0))], ignore_index=True)
+    assert validity.returned(few, "control").passed is True
 
 
 @pytest.mark.parametrize(
