@@ -20,7 +20,7 @@ from helpers.linter.rule import Subject, power, size
 from helpers.metrics import Bound
 from helpers.report import index, theme
 from helpers.report.readout import DECISIONS, number, percent
-from helpers.results import Decision, titled
+from helpers.results import Decision, figures, titled
 
 
 class Framing(NamedTuple):
@@ -160,7 +160,7 @@ def _both_ways(bound: Bound, baseline: float | None, unit: str) -> str:
     if not bound.relative:
         return f"{percent(bound.value / baseline, signed=True)} of {level}"
     sign = "±" if bound.text.startswith("±") else ""
-    return f"{sign}{abs(bound.value * baseline) * scale:.3g} {word} at {level}".replace("  ", " ")
+    return f"{sign}{figures(abs(bound.value * baseline) * scale)} {word} at {level}".replace("  ", " ")
 
 
 def _risk(launch: Launch, risk: str, metric: str, accepted: str) -> tuple[str, str]:
@@ -219,7 +219,10 @@ def _method(launch: Launch) -> list[tuple[str, str]]:
 def outliers(launch: Launch) -> list[str]:
     """Say what becomes of extreme accounts: the plan's own sentence, which changes nothing, and what is done."""
     rule = launch.outliers or Outliers()
-    done = [f"{launch.titles[m]} above {at:,.4g} is impossible, and removed" for m, at in rule.impossible_above.items()]
+    done = [
+        f"{launch.titles[m]} above {figures(at, 4)} is impossible, and removed"
+        for m, at in rule.impossible_above.items()
+    ]
     done += [f"removed: {register.removed(rule)}"] * bool(rule.remove)
     done += ["made for those who watch most, nobody is capped"] * rule.heavy_viewers_are_target
     if capped := [p.metric.title for p in launch.plan if p.metric.cap]:

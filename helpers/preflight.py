@@ -17,7 +17,7 @@ from ibis import _
 from helpers import assignment, sampling, schema, units, validity
 from helpers.metrics import UNITS_TABLE
 from helpers.moments import WEIGHT
-from helpers.results import Check
+from helpers.results import Check, figures
 from helpers.study import Study
 from helpers.units.query import STRATUM, anchor
 
@@ -79,7 +79,7 @@ def nobody(data: Study) -> tuple[Check, ...]:
     limits = data.launch.outliers.impossible_above if data.launch.outliers else {}
     if not limits:
         return ()
-    what = " or ".join(f"{data.launch.titles[name]} above {limit:,.4g}" for name, limit in limits.items())
+    what = " or ".join(f"{data.launch.titles[name]} above {figures(limit, 4)}" for name, limit in limits.items())
     if (gone := units.impossible(data)) is None:
         detail = f"Whether any account has the impossible ({what}) could not be asked: these data do not hold it."
         return (Check(name=IMPOSSIBLE, passed=None, detail=detail),)

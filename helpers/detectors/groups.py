@@ -10,7 +10,7 @@ import numpy as np
 from helpers import decision, scorecard, units
 from helpers.detectors.effects import MOVED
 from helpers.launch.entry import Planned
-from helpers.results import SUCCESS, Check, Claim, Estimate, NotEstimable
+from helpers.results import SUCCESS, Check, Claim, Estimate, NotEstimable, figures
 from helpers.scorecard import Scorecard
 from helpers.study import Study
 
@@ -48,7 +48,9 @@ def composition(data: Study, card: Scorecard) -> Check:
         weighted = float(n @ [e.diff for e in found] / n.sum())
         whole = plain[p.metric.name].diff
         if weighted * whole < 0 or abs(weighted - whole) > MOVED * abs(whole):
-            told.append(f"{p.metric.title} differs by {whole:.3g}, with {segment} weighted alike by {weighted:.3g}")
+            told.append(
+                f"{p.metric.title} differs by {figures(whole)}, with {segment} weighted alike by {figures(weighted)}"
+            )
     without = f" Left out, because they could not be compared: {', '.join(left)}." if left else ""
     if told:
         return Check(name=name, passed=False, detail=f"{'; '.join(told)}: the arms hold different people.{without}")

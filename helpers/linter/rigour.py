@@ -10,7 +10,7 @@ from typing import get_args
 from helpers.launch.context import UNITS, Outliers
 from helpers.launch.entry import Planned
 from helpers.linter.rule import Hit, Rule, Subject, power, size
-from helpers.results import SUCCESS, Decision
+from helpers.results import SUCCESS, Decision, figures
 
 HOPELESS = 0.8  # a guardrail whose standard error is more than so much of its margin can hardly pass
 PAST_LIFT = 0.05  # where the launch does not say which lifts its past has seen
@@ -122,8 +122,8 @@ def _achievable(s: Subject) -> Iterator[Hit]:
             yield Hit(
                 "E",
                 at,
-                f"{what} '{p.metric.name}' has an error ({error:.3g}) of more than {HOPELESS:.0%} of its "
-                f"margin {p.limit.text} ({margin:.3g}): a harmless launch would pass in {chance:.0%} of cases",
+                f"{what} '{p.metric.name}' has an error ({figures(error)}) of more than {HOPELESS:.0%} of its "
+                f"margin {p.limit.text} ({figures(margin)}): a harmless launch would pass in {chance:.0%} of cases",
                 "plan more accounts, widen the margin with its owner, or watch it without letting it decide",
             )
         elif chance < s.launch.decision.power:

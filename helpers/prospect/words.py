@@ -8,7 +8,7 @@ import pandas as pd
 
 from helpers.prospect import Prospect
 from helpers.report.readout import percent
-from helpers.results import SUCCESS, Aim, NotEstimable, Power
+from helpers.results import SUCCESS, Aim, NotEstimable, Power, figures
 
 NOTHING = "none in per cent: of so few accounts the control's own value is too near 0"
 
@@ -155,7 +155,7 @@ def _short(p: Prospect) -> str:
 def _change(p: Prospect, change: float) -> str:
     """Write the size of a difference in the metric's own unit; of shares, in percentage points."""
     unit = p.planned.metric.unit
-    return f"{100 * abs(change):.2g} pp" if unit == "share" else f"{abs(change):.3g} {unit}".rstrip()
+    return f"{100 * abs(change):.2g} pp" if unit == "share" else f"{figures(abs(change))} {unit}".rstrip()
 
 
 def percents(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from helpers.errors import DataError, ParameterError, did_you_mean
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, figures
 from helpers.robust import values
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def difference(
             note = "" if rel_limits else note
     se = float(diffs.std(ddof=1))
     lost = max(arm.lost for arm in arms)
-    blocked = f"; {blocks:,} blocks, {lost:.1g} of the variance within them" if lost else ""
+    blocked = f"; {blocks:,} blocks, {figures(lost, 1)} of the variance within them" if lost else ""
     return Estimate(
         metric=metric,
         control=float(found[0]),

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from helpers.errors import ParameterError, did_you_mean
-from helpers.results import Estimate, NotEstimable
+from helpers.results import Estimate, NotEstimable, figures
 from helpers.robust import bootstrap, values
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def shift(arms: Arms, *, level: float = 0.95, power: float = 0.8) -> Estimate | 
     except ValueError:
         return arms.unable("so few accounts do not bound the shift")
     if high - low < near:
-        at = f"every shift but {middle:,.4g} is refused, so that it has no interval"
+        at = f"every shift but {figures(middle, 4)} is refused, so that it has no interval"
         return arms.unable(f"so many accounts have the same amount that {at}")
     wins, sigma = more(0.0, 0.5)
     start = float(np.median(c))

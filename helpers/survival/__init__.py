@@ -20,7 +20,7 @@ from helpers import units
 from helpers.errors import ParameterError
 from helpers.metrics import CATALOGUE, Metric
 from helpers.moments import WEIGHT
-from helpers.results import Check, Estimate, NotEstimable, nothing
+from helpers.results import Check, Estimate, NotEstimable, figures, nothing
 from helpers.survival.hazards import HazardRatio, LogRank, hazard_ratio, log_rank
 from helpers.survival.kaplan_meier import Tally, counted, curve, restricted_mean, surviving, watched
 from helpers.units import STRATUM, Cell
@@ -191,4 +191,4 @@ def _tallies(data: Study, metric: Metric, by: Sequence[str]) -> tuple[dict[tuple
     found: dict[tuple[str, ...], dict[str, Tally]] = {}
     for (arm, *row), part in rows.groupby(["arm", *by]):
         found.setdefault(tuple(map(str, row)), {})[str(arm)] = counted(part)
-    return found, f", times rounded to {step * scale:.3g}" if step else ""
+    return found, f", times rounded to {figures(step * scale)}" if step else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from helpers.results import Check, Estimate, NotEstimable, nothing
+from helpers.results import Check, Estimate, NotEstimable, figures, nothing
 from helpers.timeline.bands import full_rank, joint_quantile, mean_of
 from helpers.timeline.course import Course, contrast
 
@@ -115,7 +115,7 @@ def pre_trend(study: Course | NotEstimable) -> Check:
         return Check(name=name, passed=None, detail="Could not be asked: before the launch the values hardly vary.")
     p = float(stats.chi2.sf(effect @ np.linalg.solve(cov, effect), len(effect)))
     widest = joint_quantile(cov, study.level) * float(np.sqrt(np.diag(cov)).max())
-    unseen = f"a drift of up to {widest:.3g} {study.unit} would hardly have been seen"
+    unseen = f"a drift of up to {figures(widest)} {study.unit} would hardly have been seen"
     if p < _PRE_TREND:
         detail = "The arms drifted apart before the launch, more than chance allows; what follows holds that too."
         return Check(name=name, passed=False, detail=detail, p=p)

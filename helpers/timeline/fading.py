@@ -12,7 +12,7 @@ from scipy import optimize, special, stats
 
 from helpers.errors import ParameterError
 from helpers.report.readout import describe
-from helpers.results import Check, Estimate, NotEstimable, about, nothing
+from helpers.results import Check, Estimate, NotEstimable, about, figures, nothing
 from helpers.timeline.bands import full_rank, mean_of
 from helpers.timeline.course import LOG_RATIO, Course, contrast, is_relative
 
@@ -124,7 +124,7 @@ def decay(course: Course | NotEstimable) -> Decay | NotEstimable:
     if moved.low <= 0 <= moved.high:
         reason = (
             "early and late effects cannot be told apart, so that there is no fading to fit: "
-            f"their difference lies between {moved.low:.3g} and {moved.high:.3g} ({course.unit})"
+            f"their difference lies between {figures(moved.low)} and {figures(moved.high)} ({course.unit})"
         )
         return NotEstimable(metric=course.metric, reason=reason, slice=course.slice)
     since = course.since()

@@ -18,7 +18,7 @@ from helpers.clock import seconds
 from helpers.errors import ParameterError
 from helpers.metrics import UNITS_TABLE, Metric
 from helpers.report.readout import describe, digits, number
-from helpers.results import SUCCESS, Check, Estimate, NotEstimable, about, nothing
+from helpers.results import SUCCESS, Check, Estimate, NotEstimable, about, figures, nothing
 from helpers.segments import Attribute
 from helpers.timeline import course, did
 from helpers.timeline.course import Course
@@ -107,7 +107,7 @@ def _campaigns(data: Study) -> Check:
     for region, spend in daily.astype(float).iterrows():
         before, since = (float(part.mean()) for part in (spend[spend.index < 0], spend[spend.index >= 0]))
         if abs(since - before) > _CHANGED * before:
-            times = f"{since / before:.1f} times what it was" if before else f"from nothing to {since:,.4g}"
+            times = f"{since / before:.1f} times what it was" if before else f"from nothing to {figures(since, 4)}"
             changed.append(f"{region} {times}")
             continue
         weeks = spend.groupby(spend.index // 7).agg(["sum", "size"]).query("size == 7")["sum"]
