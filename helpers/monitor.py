@@ -159,8 +159,9 @@ def readings(card: Scorecard, metric: Metric, *, alpha: float = 0.05) -> pd.Data
     Where the launch stops or ends at one of several looks, a last row corrects the estimate for having been able to.
 
     Returns:
-        day, diff, low, high (at all looks together), z, bound, and words that say whether to stop; where a look cannot
-        be estimated the words say why, and the numbers are missing.
+        day (where several looks are planned: an own table has none), diff, low, high (at all looks together), z, bound,
+        and words that say whether to stop; where a look cannot be estimated the words say why, and the numbers are
+        missing.
     """
     found, better = card.so_far[metric.name], metric.better
     days = card.look.planned
@@ -169,7 +170,8 @@ def readings(card: Scorecard, metric: Metric, *, alpha: float = 0.05) -> pd.Data
     rows: list[dict[str, object]] = []
     for number, (day, e) in enumerate(zip(days, found, strict=False), start=1):
         if isinstance(e, NotEstimable):
-            rows.append({"day": day, "words": f"Day {day}: cannot be estimated, {e.reason}."})
+            lead = f"Day {day}: cannot" if len(days) > 1 else "Cannot"
+            rows.append({"day": day, "words": f"{lead} be estimated, {e.reason}."})
         else:
             r = read[number]
             limits = {"diff": r.estimate.diff, "low": r.estimate.low, "high": r.estimate.high}
@@ -178,7 +180,8 @@ def readings(card: Scorecard, metric: Metric, *, alpha: float = 0.05) -> pd.Data
         e = sequential.settle(found, looks, better=better)
         said = f"Corrected for having been able to stop: {change(e.diff, e.low, e.high)}, {e.method}."
         rows.append({"day": card.look.day, "diff": e.diff, "low": e.low, "high": e.high, "words": said})
-    return pd.DataFrame(rows, columns=["day", "diff", "low", "high", "z", "bound", "words"])
+    columns = ["day", "diff", "low", "high", "z", "bound", "words"]
+    return pd.DataFrame(rows, columns=columns if len(days) > 1 else columns[1:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

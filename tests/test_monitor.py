@@ -233,9 +233,13 @@ def test_a_launch_is_read_at_the_looks_that_it_planned(opened, players):
     assert got["words"][2].startswith(f"Corrected for having been able to stop: {settled.diff:+.3g} (")
     assert (got["low"] < got["diff"]).all()
     once = opened(tables)
-    assert monitor.readings(scorecard.measure(once), star)["bound"].tolist() == pytest.approx([1.959964])
+    only = monitor.readings(scorecard.measure(once), star)
+    assert only["bound"].tolist() == pytest.approx([1.959964])
+    assert "day" not in only.columns  # an own table has no days: "day 28" was said of one
     blind = replace(card, so_far={star.name: (NotEstimable(metric=star.name, reason="no plays"),)})
     assert monitor.readings(blind, star)["words"].tolist() == ["Day 1: cannot be estimated, no plays."]
+    blind = replace(blind, look=replace(card.look, planned=(3,)))
+    assert monitor.readings(blind, star)["words"].tolist() == ["Cannot be estimated, no plays."]
 
 
 def test_logs_that_end_before_the_launch_are_refused(opened):
