@@ -491,11 +491,13 @@ def test_a_missing_cell_is_a_dash_whatever_its_type(name, dtype, values):
         assert not {"None", "NaN", "nan", "NA"} & set(re.findall(r"\w+", text))
 
 
-def test_tiny_p_values_and_what_rounding_leaves_are_no_rows_of_zeros():
+def test_tiny_p_values_and_what_rounding_leaves_are_no_rows_of_zeros(axes):
     left = 0.3 - 0.1 * 3
     html = table.show(pd.DataFrame({"everybody gains: p": [1e-17, np.nan], "diff": [left, 1e-6]})).html
     assert re.findall(r"<td>(.*?)</td>", html) == ["&lt; 0.001", "0", "–", "0.000001"]
     assert left < 0
+    below = figure.show(axes, caption="c", alt="a", data=pd.DataFrame({"q": [1e-17], "gained": [True]})).table
+    assert re.findall(r"<td>(.*?)</td>", below) == ["&lt; 0.001", "yes"]
 
 
 def cells_of(*sources, **outputs):

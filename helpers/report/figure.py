@@ -134,9 +134,7 @@ def show(chart: Figure | Axes, *, caption: str, alt: str, data: pd.DataFrame | N
     plt.close(figure)
     rows, note = "", ""
     if data is not None:
-        top = data.head(ROWS_SHOWN)
-        top = top.where(top.notna())  # a None would be written as such
-        rows = top.to_html(index=False, border=0, float_format=table.number, na_rep="–")
+        rows = table.show(data.head(ROWS_SHOWN)).html
         if len(data) > ROWS_SHOWN:
             note = f"The first {ROWS_SHOWN} of {len(data):,} rows."
     return Shown(svg=_themed(buffer.getvalue(), key, alt), caption=caption, alt=alt, table=rows, note=note)
