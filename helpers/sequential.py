@@ -349,10 +349,10 @@ def _side(looks: Looks, better: str) -> int:
 
 
 def _information(estimates: Sequence[Estimate], planned: Floats | None = None) -> Floats:
-    """Give 1 / se**2 of each look; it grows by a thousandth at least, or as planned: both on the safe side."""
+    """Give 1 / se**2, the newest look's own; up to it, it grew by a thousandth at least, or as planned: the safe side."""
     growth = np.array([before.se**2 / now.se**2 for before, now in pairwise(estimates)])
     growth = np.maximum(growth, 1.001 if planned is None else planned[1:] / planned[:-1])
-    return np.cumprod(np.append(1.0, growth)) / estimates[0].se ** 2
+    return np.append(1.0, growth).cumprod() / growth.prod() / estimates[-1].se ** 2
 
 
 def limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:

@@ -344,6 +344,15 @@ def test_estimates_after_stopping_miss_as_rarely_and_err_to_both_sides_as_often_
     assert above == pytest.approx(0.5, abs=3 * 0.5 / np.sqrt(launches))
 
 
+def test_a_total_whose_error_grows_with_its_window_is_settled_by_the_error_of_its_last_look():
+    """Where hardly a launch stops before, the last look stands as it is (Jennison and Turnbull 2000, ch. 8)."""
+    looks = sequential.plan_looks([7, 20], alpha=0.1)
+    assert looks.z[0] > 3
+    found = sequential.settle([estimate(0.0185, 0.1187), estimate(0.2073, 0.2308)], looks, better="higher")
+    reach = stats.norm.isf(0.05) * 0.2308
+    assert [found.diff, found.low, found.high] == pytest.approx([0.2073, 0.2073 - reach, 0.2073 + reach], abs=0.01)
+
+
 def test_nothing_is_settled_while_a_launch_goes_on():
     with pytest.raises(ParameterError, match="after 1 of 4 looks no bound is crossed: nothing to settle"):
         sequential.settle([estimate(1.0, 1.0)], WEEKS, better="higher")
