@@ -26,6 +26,7 @@ from helpers.units import STRATUM
 
 Standing = Literal["under", "in line", "above", "cannot tell"]
 WATCHED = 0.7  # of an episode, from which on it counts as watched
+OPEN = "whether those who did went on cannot be told."
 FEWEST = 4  # comparable titles, for quartiles to mean something
 STEPS: dict[
     Milestone, tuple[str, Milestone | None]
@@ -233,14 +234,21 @@ def diagnosis(steps: tuple[Step, ...] | NotEstimable) -> str:
     if not any(s.comparable for s in steps):
         return "The launch names no comparable titles, so nothing says which of these shares is low."
     liked = {standing[name] for name in ("pilot", "second", "finished")}
-    if standing["shown"] == "under" and "under" not in liked:
-        return "Fewer came across the title than across comparable ones; those who did went on: it was not found."
+    shown = next(s.share for s in steps if s.name == "shown")
+    came = isinstance(shown, Average) and shown.value > 0
+    went_on = bool(liked & {"in line", "above"})
     if standing["shown"] == "under":
-        return "Fewer came across the title than across comparable ones, and fewer of them went on: place and content."
+        lead = "Fewer came across the title than across comparable ones"
+        if "under" in liked:
+            return f"{lead}, and fewer of them went on: place and content."
+        return f"{lead}; " + ("those who did went on: it was not found." if went_on else OPEN)
     if "under" in liked:
-        return "People came across the title, but fewer went on than with comparable ones: it was not liked enough."
+        lead = "People came across the title, but fewer" if came else "Fewer"
+        return f"{lead} went on than with comparable ones: it was not liked enough."
     if standing["started"] == "under":
-        return "People came across the title and few started it, but those went on: its picture or its promise."
+        lead = "People came across the title and few started it" if came else "Fewer started it than comparable titles"
+        why = "its picture or its promise" if came else "its place, its picture or its promise"
+        return lead + (f", but those went on: {why}." if went_on else f"; {OPEN}")
     if "above" in {standing["shown"], standing["started"], *liked}:
         return "No step falls short of comparable titles, and at least one goes beyond them."
     return "No step is shown to fall short of comparable titles."

@@ -124,6 +124,14 @@ def test_a_title_that_nobody_started_has_no_later_steps(tmp_path, tables):
     assert plots.funnel(reception.to_frame(steps)).patches
 
 
+def test_of_a_title_that_nobody_started_it_is_not_said_that_people_came_across_it_and_went_on(tmp_path, tables):
+    tables["plays"] = tables["plays"].assign(title="other")
+    del tables["impressions"]
+    said = LAUNCH.replace("{finished: ", "{started: [0.6, 0.7, 0.8, 0.9], finished: ")
+    words = reception.diagnosis(reception.funnel(opened(tmp_path, tables, said)))
+    assert words == "Fewer started it than comparable titles; whether those who did went on cannot be told."
+
+
 def test_without_segments_and_accounts_no_reasons_are_laid_out(tmp_path, tables):
     del tables["accounts"]
     unnamed = LAUNCH.replace("segments: [device]\n", "")
