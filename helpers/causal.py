@@ -367,16 +367,19 @@ def displaced(data: Study, *, treatment: str = "", checks: Iterable[Check] = ())
         read = _read(data, asked)
         answers = [scorecard.estimate(data, read, m, treatment=arm, adjust=True) for m in asked]
         answers.append(_moved(data, read, net, title, arm))
+    fell, added = "By how much they fall is what the title displaced.", "It is what the title added to viewing."
+    if isinstance(answers[0], NotEstimable):
+        fell = added = "No hours of the title are told beside them, so that this is not laid to it."
     told = (
         (
             "hours of the title",
             "all assigned",
             title,
-            "They are not extra hours: most of them replace other viewing.",
+            "They are not all extra hours: some of them replace other viewing.",
             "",
         ),
-        ("hours of other titles", "all assigned", others, "By how much they fall is what the title displaced.", ""),
-        ("net hours", "all assigned", net, "It is what the title added to viewing.", ""),
+        ("hours of other titles", "all assigned", others, fell, ""),
+        ("net hours", "all assigned", net, added, ""),
         (
             "net hours for each hour of the title",
             "hours that were watched of the title because of the assignment",

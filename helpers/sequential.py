@@ -349,7 +349,7 @@ def _side(looks: Looks, better: str) -> int:
 
 
 def _information(estimates: Sequence[Estimate], planned: Floats | None = None) -> Floats:
-    """Give 1 / se**2, the newest look's own; up to it, it grew by a thousandth at least, or as planned: the safe side."""
+    """Give 1 / se**2, the newest look's own; it grew by a thousandth at least, or as planned: both on the safe side."""
     growth = np.array([before.se**2 / now.se**2 for before, now in pairwise(estimates)])
     growth = np.maximum(growth, 1.001 if planned is None else planned[1:] / planned[:-1])
     return np.append(1.0, growth).cumprod() / growth.prod() / estimates[-1].se ** 2
@@ -395,7 +395,7 @@ def _words(e: Estimate, *, crossed: bool, last: bool, gain: bool, sides: Sides, 
     ends = f"{figures(e.low, sign=True)} to {figures(e.high, sign=True)} {unit}".rstrip()
     limits = f"{figures(e.diff, sign=True)} ({ends}, at all looks together)"
     if crossed:
-        return f"stop; a {'gain' if gain else 'loss'} is established: {limits}."
+        return f"a bound is crossed; a {'gain' if gain else 'loss'} is established: {limits}."
     open_ = "neither gain nor loss is established" if sides == 2 else "no loss is established"
     return f"the planned end; {open_}: {limits}." if last else f"go on; {open_} yet: {limits}."
 

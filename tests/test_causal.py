@@ -415,3 +415,26 @@ def test_the_planted_net_hours_of_a_title_are_recovered_where_there_are_accounts
     assert low <= share <= high
     (large,) = launches(1_000_000, 1)
     assert 0.1 < large.low < truth < large.high < 0.4
+
+
+def test_nothing_is_laid_to_a_title_that_nobody_watched(tmp_path):
+    rng, start = np.random.default_rng(1), pd.Timestamp("2026-09-07", tz="UTC")
+    arm = np.where(np.arange(200) % 2 == 0, "early", "control")
+    plays = pd.DataFrame({"account": rng.integers(0, 200, 2_000), "title": "other", "watch_minutes": 30.0})
+    plays["session"], plays["started_at"] = (
+        np.arange(2_000),
+        start + pd.to_timedelta(rng.uniform(0, 7, 2_000), unit="D"),
+    )
+    titles = pd.DataFrame({"title": ["other", "new"], "is_launch_title": [False, True]})
+    (tmp_path / "tables").mkdir()
+    for name, rows in {"assignments": pd.DataFrame({"account": np.arange(200), "arm": arm}), "plays": plays, "titles": titles}.items():  # fmt: skip
+        rows.to_parquet(tmp_path / "tables" / f"{name}.parquet")
+    (tmp_path / "hand.yaml").write_text(
+        "name: hand\ndata: {source: tables}\narms: {control: control, treatment: early}\n"
+        "dates: {start: 2026-09-07, days: 7, pre_days: 0}\nmetrics: {north_star: other_hours_per_account}\n",
+        encoding="utf-8",
+    )
+    title, others, net, _ = causal.displaced(study.open(launch.load(tmp_path / "hand.yaml")))
+    assert isinstance(title.answer, NotEstimable)
+    for reading in (others, net):  # "is what the title displaced", "is what the title added", was said of these
+        assert reading.words.endswith("No hours of the title are told beside them, so that this is not laid to it.")

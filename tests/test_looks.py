@@ -172,6 +172,13 @@ def test_before_the_end_a_launch_stops_only_for_harm_or_for_a_gain(claims, stops
     assert decision.at_look(once, claims, LAST) == once
 
 
+def test_a_bound_crossed_by_what_control_cannot_have_is_not_said_to_be_uncrossed():
+    none = replace(GAIN.estimate, control=0.0, treatment=2.0, rel=None, rel_low=None, rel_high=None)
+    use = decision.read(metric(), none, role="north_star")
+    said = decision.at_look(decision.decide([], [use, SAFE]), [use, SAFE], FIRST).sentence
+    assert said.endswith("after day 7, M came out beyond chance, but control has next to none, and no target is met.")
+
+
 def test_what_is_doubted_missed_or_found_in_a_group_waits_for_the_next_look():
     doubt = decision.decide([], [GAIN, SAFE], trust=[Check(name="Fading", passed=False, detail="It fades.")])
     for found in (doubt, Verdict(decision="TARGETED", sentence="x"), Verdict(decision="DELAY/REWORK", sentence="x")):

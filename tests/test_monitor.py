@@ -226,7 +226,7 @@ def test_a_launch_is_read_at_the_looks_that_it_planned(opened, players):
     star, card = data.launch.plan[0].metric, scorecard.measure(data)
     got = monitor.readings(card, star)
     assert got["day"].tolist() == [1, 3, 3]
-    assert got["words"][0].startswith("Day 1, look 1 of 2: stop; a gain is established: +")
+    assert got["words"][0].startswith("Day 1, look 1 of 2: a bound is crossed; a gain is established: +")
     assert got["words"][0].endswith(" h/week, at all looks together).")
     settled = sequential.settle(card.so_far[star.name], sequential.plan_looks([1, 3]), better="higher")
     assert got["diff"][2] == settled.diff

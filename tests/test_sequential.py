@@ -200,7 +200,7 @@ def test_a_launch_goes_on_until_a_bound_is_crossed_and_says_so():
     readings = sequential.follow([estimate(2.0, se[0]), estimate(2.2, se[1])], WEEKS, better="higher", unit="h/week")
     assert [r.stop for r in readings] == [False, True]
     assert readings[0].words.startswith("Day 7, look 1 of 4: go on; neither gain nor loss is established yet: +2 (-2.3")
-    assert readings[1].words.startswith("Day 14, look 2 of 4: stop; a gain is established: +2.2 (+0.1")
+    assert readings[1].words.startswith("Day 14, look 2 of 4: a bound is crossed; a gain is established: +2.2 (+0.1")
     assert readings[1].words.endswith(" h/week, at all looks together).")
     for r, z in zip(
         readings, WEEKS.z[:2], strict=True

@@ -170,7 +170,10 @@ def at_look(verdict: Verdict, claims: Sequence[Claim], look: Look, harm: Sequenc
         if _doubted(verdict)
         else "the rest is still open"
     )
+    beyond = [c for c in sure if c not in gained]  # what the control arm cannot have, short of a target or without one
     now = f"{_improved(gained)}, but {but}." if gained else "no bound is crossed."
+    if beyond and not gained:
+        now = f"{_names(beyond)} came out beyond chance, but control has next to none, and no target is met."
     head = f"{NEXT_LOOK}, after day {look.following}."
     return _verdict("HOLD", head, f"At {look}, {now}", verdict.reasons)
 
