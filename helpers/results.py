@@ -293,11 +293,12 @@ def figures(x: float, n: int = 3, *, sign: bool = False) -> str:
 
 
 def change(diff: float, low: float, high: float, unit: str = "") -> str:
-    """Write a difference with its interval to three significant digits.
+    """Write a difference with its interval to three significant digits; that of a share ends at 100 percentage points.
 
-    >>> change(0.5, -1e-05, 1)
-    '+0.5 (-0.00001 to +1)'
+    >>> change(0.5, -1e-05, 1), change(0.486, -0.185, 1.51, "share")
+    ('+0.5 (-0.00001 to +1)', '+0.486 share (-0.185 to +1)')
     """
+    low, high = (max(low, -1.0), min(high, 1.0)) if unit == "share" else (low, high)
     told = [figures(x, sign=True) for x in (diff, low, high)]
     return f"{told[0]}{f' {unit}' * bool(unit)} ({told[1]} to {told[2]})"
 

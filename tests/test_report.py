@@ -216,6 +216,8 @@ def test_numbers_are_written_in_their_unit_to_the_decimals_the_interval_supports
     assert [words[k] for k in ("control", "treatment", "change", "low", "high", "step")] == [
         "2.31%", "2.39%", "+0.08", "−0.27", "+0.43", "pp",
     ]  # fmt: skip
+    wide = readout.describe(estimate(control=0.5, treatment=0.9, diff=0.4, low=-0.7, high=1.5, rel=None), "share")
+    assert [wide["low"], wide["high"]] == ["−70", "+100"]  # no share moves by more than 100 percentage points
     hours = readout.describe(estimate(), "h/week")
     assert [hours[k] for k in ("control", "change", "step", "relative")] == ["6.05", "+0.24", "", "+4.0%"]
     assert readout.describe(estimate(rel=None, rel_low=None, rel_high=None), "h")["relative"] == ""

@@ -3,6 +3,7 @@
 import datetime as dt
 from dataclasses import replace
 
+import columns
 import ibis
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from helpers.metrics import Bound
 from helpers.prospect import words
 from helpers.report.readout import Readout, percent
 from helpers.results import Estimate, NotEstimable
+from helpers.scorecard import reading
 
 
 @pytest.fixture
@@ -528,3 +530,15 @@ def test_each_role_has_the_error_rate_that_the_launch_gives_it(players):
     assert said in brief.facts(data)["this launch"].str.cat()
     html = Readout(headline="One.", answer=("Two.",), claims=card.claims).to_html()
     assert (html.count("<small>at 96%</small>"), html.count("<small>at 80%</small>")) == (2, 1)
+
+
+def test_a_share_has_no_visible_change_of_more_than_all_of_it():
+    share = replace(columns.metric(kind="proportion"), unit="share")
+    e = Estimate(
+        metric="s", control=0.5, treatment=0.6, diff=0.1, se=0.5, low=-0.8, high=0.9, rel=None, rel_low=None,
+        rel_high=None, p=0.8, n_control=3, n_treatment=3, method="w", mde=1.4,
+    )  # fmt: skip
+    claims = [decision.read(share, x, role="operational") for x in (e, replace(e, mde=0.9, note="n"))]
+    found = scorecard.seen([*claims, decision.read(replace(share, unit="h"), e, role="operational")])
+    assert found["mde"].isna().tolist() == [True, False, False]
+    assert found["note"].tolist() == [reading.UNSEEN, "n", ""]

@@ -179,10 +179,11 @@ def p_value(p: float) -> str:
 
 
 def describe(estimate: Estimate, unit: str) -> dict[str, str]:
-    """Write an estimate's numbers in its unit, to the decimals that its interval supports."""
+    """Write an estimate's numbers in its unit, to the decimals its interval supports; no share moves by more than 1."""
     scale, mark = (100, "%") if unit == "share" else (1, "%" if unit == "%" else "")
-    step = "pp" if mark else ""
-    decimals = digits(estimate.low * scale, estimate.high * scale)
+    step, most = "pp" if mark else "", 1.0 if unit == "share" else math.inf
+    lower, upper = max(estimate.low, -most), min(estimate.high, most)
+    decimals = digits(lower * scale, upper * scale)
 
     def show(value: float, *, signed: bool = False) -> str:
         return number(value * scale, decimals, signed=signed)
@@ -191,8 +192,8 @@ def describe(estimate: Estimate, unit: str) -> dict[str, str]:
         "control": show(estimate.control) + mark,
         "treatment": show(estimate.treatment) + mark,
         "change": show(estimate.diff, signed=True),
-        "low": show(estimate.low, signed=True),
-        "high": show(estimate.high, signed=True),
+        "low": show(lower, signed=True),
+        "high": show(upper, signed=True),
         "step": step,
         "relative": "",
         "relative_interval": "",
@@ -242,6 +243,7 @@ def _together(estimate: Estimate, unit: str) -> str:
     if low is None or high is None or p is None:
         return ""
     scale = 100 if unit == "share" else 1
+    low, high = (max(low, -1.0), min(high, 1.0)) if unit == "share" else (low, high)
     decimals = digits(low * scale, high * scale)
     claimed = p < 1 - estimate.level
     lower = "above 0" if claimed and low == 0 else number(low * scale, decimals, signed=True)

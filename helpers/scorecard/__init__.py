@@ -32,7 +32,7 @@ from helpers.moments import WEIGHT, Moments
 from helpers.power import outcome
 from helpers.results import SUCCESS, Check, Claim, Estimate, Look, NotEstimable, closed, with_width
 from helpers.robust import events
-from helpers.scorecard.reading import amounts, draw, grouping, pooled, scale, sliced
+from helpers.scorecard.reading import amounts, draw, grouping, pooled, scale, seen, sliced
 from helpers.study import Study
 from helpers.units import STRATUM
 
@@ -49,6 +49,7 @@ __all__ = [
     "noted",
     "pooled",
     "scale",
+    "seen",
     "sliced",
     "within",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import ibis
 
@@ -11,8 +11,14 @@ from helpers import inference, moments, units
 from helpers.errors import DataError
 from helpers.metrics import Metric
 from helpers.moments import WEIGHT, Moments
+from helpers.results import Claim, Estimate, to_frame
 from helpers.study import Study
 from helpers.units import STRATUM
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNSEEN = "too few accounts for any change of this share to be seen"
 
 
 class Draw(TypedDict):
@@ -118,3 +124,12 @@ def grouping(data: Study) -> tuple[str, ...]:
         most = table.aggregate(by=units.CLUSTER, strata=table[STRATUM].nunique()).strata.max().execute()
         strata = strata * (most == 1)
     return ("arm", *strata, *(() if whole else data.launch.decision.poststratify))
+
+
+def seen(claims: Sequence[Claim]) -> pd.DataFrame:
+    """Lay out the estimates of claims, one row each; where only more than all of a share would be found, no `mde`."""
+    frame = to_frame(c.estimate for c in claims)
+    for row, claim in enumerate(claims):
+        if isinstance(e := claim.estimate, Estimate) and claim.unit == "share" and e.mde > 1:
+            frame.loc[row, ["mde", "note"]] = [None, "; ".join(filter(None, (e.note, UNSEEN)))]
+    return frame
