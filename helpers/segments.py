@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -378,13 +378,16 @@ def gaining(attributes: Iterable[Attribute], *, alpha: float = 0.05) -> list[tup
 
     A segment that merely looks best is not among them: where levels do not differ, neither do their effects.
     """
-    return [
-        (a, s)
-        for a in attributes
-        if a.declared and a.p_adjusted is not None and a.p_adjusted < alpha
-        for s in a.segments
-        if s.low is not None and s.high is not None and (s.low if a.better == "higher" else -s.high) > a.beyond
-    ]
+    return [(a, s) for a, s, worst, _ in _apart(attributes, alpha) if worst > a.beyond]
+
+
+def _apart(attributes: Iterable[Attribute], alpha: float) -> Iterator[tuple[Attribute, Segment, float, float]]:
+    """Yield the segments of attributes whose levels differ, with the limits of what is left, in the good direction."""
+    for a in attributes:
+        differ = a.declared and a.p_adjusted is not None and a.p_adjusted < alpha
+        for s in a.segments if differ else ():
+            if s.low is not None and s.high is not None:
+                yield a, s, *((s.low, s.high) if a.better == "higher" else (-s.high, -s.low))
 
 
 def standing_out(attributes: Sequence[Attribute], metric: Metric, *, alpha: float = 0.05) -> Check:
@@ -399,13 +402,15 @@ def standing_out(attributes: Sequence[Attribute], metric: Metric, *, alpha: floa
         return Check(name=name, passed=None, detail=f"The launch shows no effects by group: {why}.")
     worst = min(asked, key=lambda a: a.p_adjusted or 0.0)
     levels = sum(isinstance(s.estimate, Estimate) for a in asked for s in a.segments)
+    worse = "; ".join(f"{a.name} {s.level}" for a, s, _, best in _apart(attributes, alpha) if best < 0)
+    worse = f", and got worse in {worse}" if worse else ""
     if won := gaining(attributes, alpha=alpha):
         told = "; ".join(f"{a.name} {s.level}" for a, s in won)
         gained = "reached its target" if won[0][0].beyond else "gained"
-        return Check(name=name, passed=True, detail=f"{metric.title} {gained} in {told}.", p=worst.p_adjusted)
+        return Check(name=name, passed=True, detail=f"{metric.title} {gained} in {told}{worse}.", p=worst.p_adjusted)
     if (worst.p_adjusted or 0.0) < alpha:
         left = "none of its groups reaches a target" if worst.beyond else "a gain is left in none of its groups"
-        detail = f"{metric.title} moved differently by {worst.name}, but {left}."
+        detail = f"{metric.title} moved differently by {worst.name}, but {left}{worse}."
         return Check(name=name, passed=False, detail=detail, p=worst.p_adjusted)
     detail = (
         f"Of {levels} groups none stands out in {metric.title.lower()}: their effects differ by no more than chance "

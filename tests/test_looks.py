@@ -120,6 +120,7 @@ def test_a_failed_check_blanks_every_look(opened):
     card = scorecard.measure(opened(14.0, text))
     reason = "not shown, because the check 'Arm counts' failed"
     assert {e.reason for found in card.so_far.values() for e in found} == {reason}
+    assert {len(found) for found in card.so_far.values()} == {2}  # "day 7" alone was said to be blank, on day 14
     assert {c.estimate.reason for c in card.claims} == {reason}
 
 

@@ -447,6 +447,13 @@ def test_words_say_which_group_gained_which_differ_and_that_nothing_stands_out(p
     assert segments.standing_out([], metric).passed is None
     worse = segments.corrected([attribute([0, 0, -9], [1] * 3)])
     assert segments.standing_out(worse, metric).passed is False
+    assert segments.standing_out(worse, metric).detail.endswith(
+        "in none of its groups, and got worse in device level 2."
+    )
+    both = segments.corrected([attribute([0, 8, -9], [0.5] * 3)])
+    assert segments.standing_out(both, metric).detail == (
+        "Hours gained in device level 1, and got worse in device level 2."
+    )
     assert segments.hasty(apart).iloc[0].tolist() == [5, 1, 1]
     shown = segments.tests([*apart, *flat], 0.05)
     assert shown["after correction"].tolist() == [apart[0].p_adjusted, flat[0].p_adjusted]

@@ -14,7 +14,7 @@ from helpers.results import titled
 if TYPE_CHECKING:
     import pandas as pd
 
-P_VALUES = ("p", "p_adjusted", "q")
+P_VALUES = ("p", "p_adjusted", "after correction", "q")
 ROUNDING = 1e-12  # less than that is what is left of a difference of equal numbers
 UNKNOWN = "these data do not hold it, or a check of them failed"
 

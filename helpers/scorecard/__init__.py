@@ -106,7 +106,7 @@ def measure(data: Study, *, treatment: str = "") -> Scorecard:
     def so_far(i: int, *, adjust: bool = True, level: float | None = None) -> tuple[Estimate | NotEstimable, ...]:
         metric = plan[i].metric
         if reason:
-            return (NotEstimable(metric=metric.name, reason=reason),)
+            return (NotEstimable(metric=metric.name, reason=reason),) * sum(day <= launch.days for day in launch.looks)
         found = (estimate(one, m, metric, treatment=treatment, adjust=adjust, level=level) for one, m in looks)
         return tuple(map(with_width, found) if len(launch.looks) > 1 else found)
 
