@@ -139,12 +139,18 @@ def part(found: Floats, error: Floats, q: float) -> Part:
 
 
 def words(part: Part) -> str | None:
-    """Write a share with its interval; None where there is no effect to have shares of."""
+    """Write a share with its interval; None where there is no effect to have shares of.
+
+    >>> words(Part(amount=0.0, share=0.0, low=-1e-17, high=0.04))
+    '0% (between 0% and 4%)'
+    """
     if part.share is None:
         return None
-    low, high = (f"{end:.0%}" if abs(end) <= MOST else None for end in (part.low or 0.0, part.high or 0.0))
-    ends = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
-    return f"{part.share:.0%} ({ends if low or high else 'or anything'})".replace("-", "−")
+    ends = (round(end or 0.0, 2) + 0.0 for end in (part.low, part.high))  # no -0%
+    low, high = (f"{end:.0%}" if abs(end) <= MOST else None for end in ends)
+    limits = f"between {low} and {high}" if low and high else f"at least {low}" if low else f"at most {high}"
+    share = round(part.share, 2) + 0.0
+    return f"{share:.0%} ({limits if low or high else 'or anything'})".replace("-", "−")
 
 
 def splits(arms: Arms, tops: Sequence[float] = TOPS, *, level: float = 0.95) -> pd.DataFrame:
