@@ -52,16 +52,17 @@ def _asked(data: Study) -> tuple[Check, ...]:
     """Ask all of it."""
     seen, nulls = logged(data)
     control = data.launch.arms.control
+    gone = validity.lost(seen, largest=_largest(data))  # of many clusters chance leaves no arm out either
     counted = (
         *filling(data),
         validity.srm_by(slices(data), planned=data.launch.sampling is not None),
-        validity.returned(seen, control),
+        *(() if gone else (validity.returned(seen, control),)),
         validity.missing(nulls, control),
         *nobody(data),
         *removed(data),
         *excluded(data),
     )
-    told = (*treated(data), *strangers(data), *arms_alone(data))
+    told = (*((gone,) if gone else ()), *treated(data), *strangers(data), *arms_alone(data))
     return (one_arm_each(data), *drawn_together(data), *strata_together(data), *_of_accounts(data, counted), *told)
 
 
@@ -271,6 +272,13 @@ def strata_together(data: Study) -> tuple[Check, ...]:
     of = f"{data.launch.unit.randomised}s"
     check = validity.srm_by(counts.assign(attribute="stratum"), planned=planned, of=of)
     return (replace(check, name="Strata drawn together"),)
+
+
+def _largest(data: Study) -> int:
+    """Count the accounts of the largest cluster; 1 where accounts were drawn by themselves."""
+    if units.CLUSTER not in units.design(data):
+        return 1
+    return int(units.drawn(data).aggregate(by=units.CLUSTER, n=_.count()).n.max().execute() or 1)
 
 
 def _of_accounts(data: Study, asked: Iterable[Check]) -> Iterator[Check]:

@@ -169,14 +169,8 @@ def returned(seen: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
         alpha: how rarely a sound launch may fail, over all logs and arms together.
     """
     name = "Seen again"
-    known, everyone = (seen.groupby("log")[c].transform("sum") for c in ("regulars", "accounts"))
-    lost = seen.assign(known=known, chance=(1 - seen["accounts"] / everyone) ** known * len(seen))
-    lost = lost[(lost["regulars"] == 0) & (lost["chance"] < alpha)]
-    if not lost.empty:
-        worst = lost.nsmallest(1, "chance").iloc[0]
-        others = f"{worst['known']:,.0f} accounts of other arms and none of {worst['arm']}"
-        detail = f"Before the launch {worst['log']} knows {others}: {LOST}."
-        return Check(name=name, passed=False, detail=detail, p=float(worst["chance"]))
+    if gone := lost(seen, alpha):
+        return gone
     smooth = (seen["again"] + 1) / (seen["regulars"] + 2)  # keeps the error above 0 where nobody stayed away
     shares = seen.assign(share=seen["again"] / seen["regulars"], se=np.sqrt(smooth * (1 - smooth) / seen["regulars"]))
     pairs = _against(shares, control, by="log")
@@ -196,6 +190,26 @@ def returned(seen: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:
         detail += f": no loss of accounts beyond {TOLERATED:.0%} is shown; up to {most:.1%} is not ruled out."
         return Check(name=name, passed=True, detail=detail, p=p)
     return Check(name=name, passed=False, detail=f"{detail}: {LOST}.", p=p)
+
+
+def lost(seen: pd.DataFrame, alpha: float = ALPHA, *, largest: int = 1) -> Check | None:
+    """Say which log knows nobody of an arm from before the launch, though chance does not leave it out; else nothing.
+
+    Args:
+        seen: as for `returned`.
+        alpha: how rarely a sound launch may fail, over all logs and arms together.
+        largest: accounts of the largest cluster: at least so many fewer were drawn by themselves as the log knows.
+    """
+    known, everyone = (seen.groupby("log")[c].transform("sum") for c in ("regulars", "accounts"))
+    drawn = (known / largest).round()
+    found = seen.assign(known=known, chance=(1 - seen["accounts"] / everyone) ** drawn * len(seen))
+    found = found[(found["regulars"] == 0) & (found["chance"] < alpha)]
+    if found.empty:
+        return None
+    worst = found.nsmallest(1, "chance").iloc[0]
+    others = f"{worst['known']:,.0f} accounts of other arms and none of {worst['arm']}"
+    detail = f"Before the launch {worst['log']} knows {others}: {LOST}."
+    return Check(name="Seen again", passed=False, detail=detail, p=float(worst["chance"]))
 
 
 def missing(nulls: pd.DataFrame, control: str, alpha: float = ALPHA) -> Check:

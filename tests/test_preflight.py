@@ -327,6 +327,24 @@ def test_accounts_that_were_drawn_together_are_not_read_as_if_alone(tables, open
     assert all(said in c.detail for c in found)
 
 
+def test_a_log_that_knows_no_household_of_an_arm_stops_a_launch_that_drew_households_too(tables, opened):
+    home = np.array([f"h{k // 8 * 4 + k % 4}" for k in range(8_000)])
+    treated = tables["assignments"]["arm"].eq("early").to_numpy()
+    tables["sessions"] = tables["sessions"][treated[tables["sessions"]["account"]]]
+    homes = {"accounts": tables["accounts"].assign(household=home)}
+    check = seen_again(opened(tables | homes, LAUNCH + "unit: {randomised: household, errors: cluster}\n"))
+    assert check.passed is False  # 4,000 households of two: it was "not held against the launch"
+    assert check.detail.endswith("of other arms and none of control: " + validity.LOST + ".")
+    few = np.where(treated, np.arange(8_000) // 4 % 3, 3 + np.arange(8_000) % 3).astype(str)
+    few = {"accounts": tables["accounts"].assign(household=few)}
+    few = seen_again(opened(tables | few, LAUNCH + "unit: {randomised: household, errors: cluster}\n"))
+    assert few.passed is None  # six clusters may fall like this
+
+
+def seen_again(data):
+    return next(c for c in preflight.checks(data) if c.name == "Seen again")
+
+
 def test_regions_of_an_own_table_are_counted_too(players):
     path, _ = players
     path.write_text(path.read_text().replace("segments:", "unit: {randomised: region}\nsegments:"))

@@ -541,7 +541,7 @@ def test_means_say_that_the_mix_is_not_evened_out_where_the_scorecard_does_it(tm
     assert "post-stratified" in scorecard.measure(evened).claims[0].estimate.method
     assert not estimators.mean(accounts.read(data)).note
     arms = replace(accounts.read(data), looks=True)
-    assert estimators.mean(arms).note == "the interval is not widened for the planned looks, as in 04"
+    assert estimators.mean(arms).note == "the interval is not widened for the planned looks, as that of 04 is"
     kept = replace(accounts.of(np.eye(9)[0], np.eye(8)[0]), shares=True)
     assert estimators.mean(kept).note.startswith("04 has the interval of two shares")  # that of Newcombe
 

@@ -87,7 +87,7 @@ class Arms:
     def unlike(self) -> str:
         """Say why the scorecard's interval is another: its post-strata, its looks, or its intervals for shares."""
         mix = f"the mix of {' and '.join(self.poststrata)} is not evened out, as in 04"
-        ways = {mix: self.poststrata, "the interval is not widened for the planned looks, as in 04": self.looks}
+        ways = {mix: self.poststrata, "the interval is not widened for the planned looks, as that of 04 is": self.looks}
         return "; ".join([*filter(ways.get, ways), *["04 has the interval of two shares"] * self.shares])
 
     def quantile(self, share: float) -> float:
