@@ -260,7 +260,8 @@ def settle(
     seen = [e for e in map(with_width, estimates) if isinstance(e, Estimate)][: len(past)]
     side, last = _side(looks, better) or 1, seen[-1]
     unit = last.se  # of the effect while it is searched for
-    information = _information(seen) * unit**2
+    information = _information(seen)
+    information /= information[-1]  # in that unit; where the errors of totals grow with the window, it is the last's own
     steps = _paths(np.array([r.bound for r in past]), information, looks.sides)
     score = side * past[-1].z * np.sqrt(information[-1])
 
@@ -349,10 +350,10 @@ def _side(looks: Looks, better: str) -> int:
 
 
 def _information(estimates: Sequence[Estimate], planned: Floats | None = None) -> Floats:
-    """Give 1 / se**2, the newest look's own; it grew by a thousandth at least, or as planned: both on the safe side."""
+    """Give 1 / se**2 of each look; it grows by a thousandth at least, or as planned: both on the safe side."""
     growth = np.array([before.se**2 / now.se**2 for before, now in pairwise(estimates)])
     growth = np.maximum(growth, 1.001 if planned is None else planned[1:] / planned[:-1])
-    return np.append(1.0, growth).cumprod() / growth.prod() / estimates[-1].se ** 2
+    return np.cumprod(np.append(1.0, growth)) / estimates[0].se ** 2
 
 
 def limited(e: Estimate, diff: float, low: float, high: float) -> Estimate:
