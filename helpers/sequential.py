@@ -261,7 +261,7 @@ def settle(
     side, last = _side(looks, better) or 1, seen[-1]
     unit = last.se  # of the effect while it is searched for
     information = _information(seen)
-    information /= information[-1]  # in that unit; where the errors of totals grow with the window, it is the last's own
+    information /= information[-1]  # in that unit, also where the errors of totals grow with the window
     steps = _paths(np.array([r.bound for r in past]), information, looks.sides)
     score = side * past[-1].z * np.sqrt(information[-1])
 
