@@ -279,8 +279,8 @@ def woodruff(rows, values, share=0.5):
     for arm in "ct":
         x = np.sort(values[rows["arm"] == arm].to_numpy())
         at = x[np.ceil(share * len(x)).astype(int) - 1]
-        below = (values <= at).to_numpy(float)
-        half = stats.norm.isf(0.025) * by_arm(rows, below, np.ones(len(rows)))[1]["ct".index(arm)]
+        of = [by_arm(rows, below.to_numpy(float), np.ones(len(rows)))[1] for below in (values <= at, values < at)]
+        half = stats.norm.isf(0.025) * max(errors["ct".index(arm)] for errors in of)  # at or below it, or below alone
         reached = np.arange(1, len(x) + 1) / len(x)
         arms.append([at, *(x[np.searchsorted(reached, share + side * half)] for side in (-1, 1))])
     (c, c_low, c_high), (t, t_low, t_high) = arms
