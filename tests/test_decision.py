@@ -147,6 +147,37 @@ def test_a_relative_bound_without_a_relative_interval_cannot_be_checked():
     assert "h lower" in c.words
 
 
+@given(
+    control=st.floats(0, 5), change=st.floats(-20, 20), se=st.tuples(st.floats(0.1, 5), st.floats(0.1, 5)),
+    margin=st.floats(0.01, 0.9), better=st.sampled_from(["lower", "higher"]),
+)  # fmt: skip
+def test_harm_beyond_a_margin_of_next_to_nothing_is_certain_only_where_the_linear_contrast_says_so(
+    control, change, se, margin, better
+):
+    """T - (1 + m) C by its own error (Sasabuchi's test of a ratio), which the claim, knowing but that of T - C, exceeds."""
+    way, half = 1 if better == "lower" else -1, 1.96 * np.hypot(*se)
+    fields = {"diff": change, "low": change - half, "high": change + half, "treatment": control + change}
+    e = replace(estimate(0, 0), **fields, control=control, rel=None, rel_low=None, rel_high=None)
+    bound = Bound(value=way * margin, relative=True, text="m")
+    c = decision.read(metric(better), e, role="guardrail", margin=bound)
+    contrast = way * (change - way * margin * control)
+    if c.status == "breached":
+        assert contrast > 1.96 * np.hypot((1 + way * margin) * se[0], se[1])
+    else:
+        assert c.status == "cannot tell"
+        assert contrast <= 1.96 * (1 + margin) * np.hypot(*se) + 1e-9
+
+
+def test_crashes_that_control_has_none_of_are_rolled_back():
+    fields = {"control": 0.0, "diff": 0.0037, "low": 0.0027, "high": 0.0047, "treatment": 0.0037}
+    none = {"rel": None, "rel_low": None, "rel_high": None, "note": "no relative effect, because ..."}
+    e = replace(estimate(0, 0), **fields, **none)
+    c = decision.read(metric("lower", unit="share"), e, role="guardrail", margin=UP10, on_breach="roll back")
+    assert c.status == "breached"
+    assert c.words.endswith("percentage points higher): harm beyond the margin of +10% is established.")
+    assert decision.rolls_back(c)
+
+
 def test_better_needs_the_correction_for_several_metrics_and_worse_does_not():
     assert claim("north_star", 0.01, 0.05, p=0.01).status == "better"
     assert claim("north_star", 0.01, 0.05, p=0.01, p_adjusted=0.06).status == "cannot tell"

@@ -123,7 +123,7 @@ def _status(e: Estimate, good: int, bound: Bound | None, role: Role, aim: Aim) -
     if bound is None:
         return against_zero(e, good)
     if bound.relative and e.rel_low is None:
-        return "cannot tell"
+        return "breached" if aim == "non-inferiority" and _surely_beyond(e, good, bound) else "cannot tell"
     _, low, high, _ = scaled(e, bound)
     if aim == "equivalence":
         if -bound.value < low and high < bound.value:
@@ -135,6 +135,15 @@ def _status(e: Estimate, good: int, bound: Bound | None, role: Role, aim: Aim) -
     if best < good * bound.value:
         return "breached" if guardrail else "not met"
     return "cannot tell"
+
+
+def _surely_beyond(e: Estimate, good: int, bound: Bound) -> bool:
+    """Say whether harm is beyond a relative margin m though control may be 0: T - (1 + m) C needs no division by it.
+
+    Its error is at most the greater of 1 and 1 + m times that of T - C, as the arms are independent.
+    """
+    half = e.high - e.diff if good > 0 else e.diff - e.low
+    return e.control >= 0 and good * (e.diff - bound.value * e.control) + max(1.0, 1 + bound.value) * half < 0
 
 
 def _short_of(e: Estimate, good: int, worth: Bound) -> bool:
@@ -255,7 +264,7 @@ def _meaning(e: Estimate, metric: Metric, role: Role, bound: Bound | None, statu
         alone = "a gain on its own, but with so many metrics it may be chance"
         open_ = alone if min(good * e.low, good * e.high) > 0 else "neither a gain nor a loss can be told from chance"
         return found.get(lies, open_)
-    if bound is not None and bound.relative and e.rel_low is None:
+    if bound is not None and bound.relative and e.rel_low is None and status == "cannot tell":
         told = (n for n in e.note.split("; ") if n.startswith(("none occurred", "no relative")))
         return f"{bound.text} cannot be checked, {next(told, 'for want of a relative interval')}"
     if bound is not None and aim == "equivalence":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -106,9 +107,10 @@ def tail_harm(data: Study, card: Scorecard) -> Check:
                 owner=p.owner,
                 on_breach=p.on_breach,
             )
-            if claim.bound:
+            if claim.bound or claim.status == "breached":  # of nothing in control any rise is beyond the margin
                 harm = {"higher": -e.low, "lower": e.high}[claim.better]
-                found.append(((max(-e.low, e.high) if p.equivalence else harm) / abs(claim.bound), claim))
+                moved = max(-e.low, e.high) if p.equivalence else harm
+                found.append((moved / abs(claim.bound) if claim.bound else math.inf, claim))
     if not found:
         detail = f"Not asked: in none of {groups} pairs of a group and a guardrail could the margin be checked."
         detail += f" Of {len(lacking)} nothing is known, as of {lacking[0]}." if lacking else ""
