@@ -62,8 +62,9 @@ def watch(simulation: Simulation, chances: Chances, seconds: np.ndarray, service
     last = reach(simulation, chances, began)[chances.account]
     episodes = np.clip(last - before, 0, room)
     quits_here = (episodes > 0) & (before + episodes == last) & (last <= len(s.going_on))
-    quits = chances.quits[chances.account]
-    unseen = quits_here * np.where(last == 1, 0.95 * quits**2, 0.3 * quits)  # few stop within a later episode, A
+    unseen = np.where(
+        quits_here, 0.3 * chances.quits[chances.account], 0
+    )  # of the last episode: few stop within one, A
     return Sittings(
         before=before,
         episodes=episodes,
